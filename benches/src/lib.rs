@@ -1,0 +1,2 @@
+//! Shared set-up of the benches.
+#![forbid(unsafe_code)]

@@ -1,0 +1,268 @@
+//! What the control plane tells a media worker, and what it hears back.
+//!
+//! Ids are the control plane's; a command that names an unknown id is ignored and counted, since the two planes pass
+//! each other on the way (a transport may close while a command for it is in the queue). Commands never need an answer:
+//! ICE credentials, SSRCs and ports are chosen before the command is sent, so an SDP answer can leave at once.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use voex_base::{SocketId, SubscriptionId, TrackId, TransportId};
+
+/// An order to one worker's shard.
+#[derive(Debug)]
+pub enum Command {
+    /// Opens a transport; datagrams find it by its ICE ufrag or, for plain RTP, by its socket.
+    OpenTransport(Box<TransportSpec>),
+    /// Tells a WebRTC transport who its remote is. Sent again with changed credentials it is an ICE restart.
+    SetRemote(TransportId, Box<RemoteParameters>),
+    /// Tells a plain transport where to send, and with what keys (SDP of a later answer or re-INVITE).
+    SetPlainRemote(TransportId, PlainRemote),
+    /// Closes a transport with its tracks and subscriptions. Answered by no event.
+    CloseTransport(TransportId),
+    /// Makes an incoming medium known.
+    AddTrack(Box<TrackSpec>),
+    /// Takes an incoming medium away, with the subscriptions to it.
+    RemoveTrack(TrackId),
+    /// Stops or resumes relaying a track to anybody (`configure` with `audio: false`, moderation).
+    SetTrackRelayed(TrackId, bool),
+    /// Caps what the sender of a track may send, in bit/s, told by REMB at once and then regularly; `None` lifts it.
+    SetTrackBitrate(TrackId, Option<u32>),
+    /// Asks the sender of a track for a key frame (throttled).
+    RequestKeyFrame(TrackId),
+    /// Starts forwarding a track to a transport.
+    AddSubscription(Box<SubscriptionSpec>),
+    /// Pauses or resumes a subscription; sequence numbers and timestamps stay continuous.
+    SetSubscriptionActive(SubscriptionId, bool),
+    /// Ends a subscription.
+    RemoveSubscription(SubscriptionId),
+}
+
+/// What a shard reports. Events of one transport keep their order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Event {
+    /// ICE has a nominated pair and DTLS-SRTP keys are set: Janus' `webrtcup`. Once for each transport.
+    TransportUp(TransportId),
+    /// The transport is gone; the shard has already closed it with its tracks and subscriptions.
+    TransportDown(TransportId, DownReason),
+    /// First packet of a track, or the first after a silence.
+    TrackReceiving(TrackId),
+    /// No packet of a track for this long (`no_media_timer`).
+    TrackSilent(TrackId, Duration),
+    /// A telephone-event that ended on a track (RFC 4733): the digit and how long it lasted.
+    Digit(TrackId, char, Duration),
+}
+
+/// Why a transport went down.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DownReason {
+    /// The remote closed with a DTLS alert (a browser's `pc.close()`).
+    DtlsAlert,
+    /// The DTLS handshake failed: fingerprint mismatch, no common SRTP profile, bad message.
+    DtlsError,
+    /// The DTLS handshake did not finish in time.
+    DtlsTimeout,
+    /// No valid ICE check, or no consent, for the time-out.
+    IceFailed,
+}
+
+/// A transport to open.
+#[derive(Debug)]
+pub struct TransportSpec {
+    /// Its id.
+    pub id: TransportId,
+    /// WebRTC or plain RTP.
+    pub kind: TransportKind,
+}
+
+/// The two kinds of transports.
+#[derive(Debug)]
+pub enum TransportKind {
+    /// ICE lite, DTLS, SRTP with BUNDLE and rtcp-mux on the worker's shared media sockets.
+    WebRtc {
+        /// Our ICE user name fragment; unique in the process, since the shared socket is demultiplexed by it.
+        local_ufrag: String,
+        /// Our ICE password.
+        local_pwd: String,
+    },
+    /// RTP and RTCP on a socket pair of its own, as towards a PBX.
+    Plain {
+        /// Socket of RTP (and of RTCP when `rtcp` is `None`).
+        rtp: SocketId,
+        /// Socket of RTCP.
+        rtcp: Option<SocketId>,
+        /// Canonical name of our RTCP SDES.
+        cname: String,
+    },
+}
+
+/// Remote side of a WebRTC transport, out of its SDP.
+#[derive(Clone, Debug)]
+pub struct RemoteParameters {
+    /// ICE user name fragment.
+    pub ufrag: String,
+    /// ICE password.
+    pub pwd: String,
+    /// Hash function of `fingerprint`, as in SDP: `sha-256`, `sha-1`, `sha-384`, `sha-512`; compared without case.
+    pub fingerprint_hash: String,
+    /// Certificate fingerprint bytes.
+    pub fingerprint: Vec<u8>,
+    /// Our role in the DTLS handshake.
+    pub dtls_role: DtlsRole,
+}
+
+/// Who starts the DTLS handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DtlsRole {
+    /// We send the ClientHello (`a=setup:active` in our SDP).
+    Client,
+    /// We wait for it (`a=setup:passive` in our SDP).
+    Server,
+}
+
+/// Remote side of a plain transport.
+#[derive(Clone, Copy, Debug)]
+pub struct PlainRemote {
+    /// Where RTP goes; unspecified address (`c=0.0.0.0`) means hold: nothing is sent.
+    pub rtp: SocketAddr,
+    /// Where RTCP goes.
+    pub rtcp: SocketAddr,
+    /// Follow the first valid RTP source instead when it differs (symmetric RTP); latches once.
+    pub latch: bool,
+}
+
+/// Audio or video.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum MediaKind {
+    /// Audio.
+    Audio,
+    /// Video.
+    Video,
+}
+
+/// Codecs that the media path tells apart; it never decodes.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Codec {
+    /// Opus (RFC 7587).
+    Opus,
+    /// G.711 µ-law.
+    Pcmu,
+    /// G.711 A-law.
+    Pcma,
+    /// G.722.
+    G722,
+    /// VP8 (RFC 7741).
+    Vp8,
+    /// VP9 (RFC 9628).
+    Vp9,
+    /// H.264 (RFC 6184).
+    H264,
+    /// H.265 (RFC 7798).
+    H265,
+    /// AV1.
+    Av1,
+    /// Telephone events (RFC 4733).
+    TelephoneEvent,
+    /// Comfort noise (RFC 3389).
+    ComfortNoise,
+    /// Anything else that is relayed as it is.
+    Other,
+}
+
+/// One payload type of a medium.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Payload {
+    /// RTP payload type, 0-127.
+    pub payload_type: u8,
+    /// Codec behind it.
+    pub codec: Codec,
+    /// RTP clock rate in Hz.
+    pub clock_rate: u32,
+    /// Payload type of its retransmissions (RFC 4588), when negotiated.
+    pub rtx: Option<u8>,
+}
+
+/// Negotiated ids of RTP header extensions (RFC 8285), each 1-255; `None` is not negotiated.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Extensions {
+    /// `urn:ietf:params:rtp-hdrext:sdes:mid`
+    pub mid: Option<u8>,
+    /// `urn:ietf:params:rtp-hdrext:ssrc-audio-level`
+    pub audio_level: Option<u8>,
+    /// `http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01`
+    pub transport_cc: Option<u8>,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time`
+    pub abs_send_time: Option<u8>,
+    /// `urn:3gpp:video-orientation`
+    pub video_orientation: Option<u8>,
+    /// `http://www.webrtc.org/experiments/rtp-hdrext/playout-delay`
+    pub playout_delay: Option<u8>,
+    /// `urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id`
+    pub rid: Option<u8>,
+    /// `urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id`
+    pub repaired_rid: Option<u8>,
+}
+
+/// Negotiated RTCP feedback (RFC 4585, 5104).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Feedback {
+    /// Generic NACK.
+    pub nack: bool,
+    /// Picture loss indication.
+    pub pli: bool,
+    /// Full intra request.
+    pub fir: bool,
+    /// Receiver estimated maximum bit rate.
+    pub remb: bool,
+    /// Transport-wide congestion control.
+    pub transport_cc: bool,
+}
+
+/// An incoming medium.
+#[derive(Clone, Debug)]
+pub struct TrackSpec {
+    /// Its id.
+    pub id: TrackId,
+    /// Transport it arrives on.
+    pub transport: TransportId,
+    /// Its `a=mid`; empty on plain transports.
+    pub mid: String,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Payload types that may arrive; the first is the main codec.
+    pub payloads: Vec<Payload>,
+    /// SSRCs named in the SDP, as (media, retransmission). Packets with unknown SSRCs are placed by the mid extension,
+    /// then by payload type when only one track of the transport has it.
+    pub ssrc: Option<(u32, Option<u32>)>,
+    /// Header extensions on arrival.
+    pub extensions: Extensions,
+    /// Feedback that the sender understands.
+    pub feedback: Feedback,
+}
+
+/// An outgoing medium.
+#[derive(Clone, Debug)]
+pub struct SubscriptionSpec {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// Track it forwards; on the same worker.
+    pub track: TrackId,
+    /// Transport it leaves by.
+    pub transport: TransportId,
+    /// Its `a=mid` on that transport.
+    pub mid: String,
+    /// Our SSRC.
+    pub ssrc: u32,
+    /// Our SSRC of retransmissions, when RTX is negotiated.
+    pub rtx_ssrc: Option<u32>,
+    /// Payload types, as (arriving, leaving, leaving RTX). A type that is not in the list is not forwarded.
+    pub payloads: Vec<(u8, u8, Option<u8>)>,
+    /// Header extensions on leaving.
+    pub extensions: Extensions,
+    /// Feedback that the receiver may send.
+    pub feedback: Feedback,
+    /// Canonical name in our RTCP SDES, the same for all subscriptions of a transport.
+    pub cname: String,
+    /// Whether it forwards from the start.
+    pub active: bool,
+}

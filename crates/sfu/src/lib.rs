@@ -1,0 +1,6 @@
+//! Tracks and subscriptions: forwarding, rewriting, retransmission, feedback.
+#![forbid(unsafe_code)]
+
+pub mod command;
+
+pub use command::{Command, Event};

@@ -1,0 +1,2 @@
+//! SIP transactions, dialogs and registrations as state machines.
+#![forbid(unsafe_code)]

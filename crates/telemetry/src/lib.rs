@@ -1,0 +1,2 @@
+//! Metrics registry, health, tracing set-up, HTTP console.
+#![forbid(unsafe_code)]

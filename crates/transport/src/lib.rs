@@ -1,0 +1,2 @@
+//! One WebRTC transport: demultiplexer, ICE lite, DTLS, SRTP.
+#![forbid(unsafe_code)]

@@ -1,0 +1,4 @@
+//! The voex media host.
+#![forbid(unsafe_code)]
+
+fn main() {}

@@ -1,0 +1,2 @@
+//! Helpers of the scenarios against the real binary.
+#![forbid(unsafe_code)]
