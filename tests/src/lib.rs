@@ -1,2 +1,14 @@
-//! Helpers of the scenarios against the real binary.
+//! Helpers of the scenarios against the real binary: a network namespace of their own, the server in it, and peers
+//! that nobody here wrote.
+//!
+//! A scenario that needs a real address (browsers gather no loopback candidate) runs server and peers inside one
+//! [`Namespace`]; nothing it sends can leave the machine. Namespaces need root, as on a CI machine.
 #![forbid(unsafe_code)]
+
+mod namespace;
+mod peer;
+mod server;
+
+pub use namespace::{ADDRESS, Namespace};
+pub use peer::{Finished, Peer, node};
+pub use server::{Server, TURN_PASSWORD, TURN_USER};

@@ -1,0 +1,102 @@
+//! Browsers and Meetecho's Node client against the conference server.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use voex_tests::{ADDRESS, Namespace, Server, TURN_PASSWORD, TURN_USER, node};
+
+const PAGES_MAX: Duration = Duration::from_secs(90);
+const ROOM: u64 = 1234;
+
+/// Runs two pages for ten seconds: one publishes Opus and VP8, the other subscribes.
+fn conference(namespace: &Namespace, ice: &Value) -> Value {
+    let config = json!({ "url": url(), "room": ROOM, "seconds": 10, "ice": ice });
+    node(namespace, "conference.mjs", &config, PAGES_MAX)
+}
+
+fn url() -> String {
+    format!("ws://{ADDRESS}:8188")
+}
+
+fn number(value: &Value, pointer: &str) -> f64 {
+    value
+        .pointer(pointer)
+        .and_then(Value::as_f64)
+        .unwrap_or_else(|| panic!("no number at {pointer} in {value}"))
+}
+
+fn words(value: &Value, who: &str) -> Vec<String> {
+    let list = value[who]
+        .as_array()
+        .unwrap_or_else(|| panic!("no list of events for {who}"));
+    list.iter()
+        .filter_map(|word| word.as_str().map(str::to_owned))
+        .collect()
+}
+
+fn assert_media_flowed(seen: &Value) {
+    assert!(number(seen, "/received/framesDecoded") > 60.0, "{seen:#}");
+    assert!(number(seen, "/received/audioEnergy") > 0.0, "{seen:#}");
+    assert_eq!(number(seen, "/received/packetsLost"), 0.0, "{seen:#}");
+    assert_eq!(seen["received"]["videoDecoder"], "video/VP8");
+    assert_eq!(seen["received"]["audioCodec"], "audio/opus");
+}
+
+/// The order that clients rely on (`joined` first, `configured` before `webrtcup`, announcement after it).
+fn assert_events_are_in_order(seen: &Value) {
+    let publisher = words(seen, "publisher");
+    assert_eq!(publisher[..3], ["joined", "configured", "webrtcup"], "{seen:#}");
+    let mut media = publisher[3..5].to_vec();
+    media.sort();
+    assert_eq!(media, ["media audio true", "media video true"], "{seen:#}");
+    let mut ending = publisher[5..].to_vec();
+    ending.retain(|word| !word.starts_with("media"));
+    assert_eq!(ending, ["unpublished ok", "hangup", "leaving ok"], "{seen:#}");
+    assert_eq!(
+        words(seen, "watcher"),
+        ["joined", "publishers", "unpublished other", "leaving other"],
+        "{seen:#}"
+    );
+    assert_eq!(
+        words(seen, "subscriber")[..3],
+        ["attached", "started", "webrtcup"],
+        "{seen:#}"
+    );
+}
+
+#[test]
+fn one_browser_publishes_and_another_sees_and_hears_it() {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, "");
+    let seen = conference(&namespace, &json!({}));
+    assert_media_flowed(&seen);
+    assert_events_are_in_order(&seen);
+    assert_eq!(
+        server.metric("worker_handed_over_packets_total"),
+        0.0,
+        "nothing went through TURN"
+    );
+    server.stop();
+}
+
+#[test]
+fn a_relayed_browser_reaches_the_conference_without_leaving_the_process() {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, "");
+    let ice = json!({
+        "iceTransportPolicy": "relay",
+        "iceServers": [{ "urls": format!("turn:{ADDRESS}:3478?transport=udp"), "username": TURN_USER, "credential": TURN_PASSWORD }],
+    });
+    let seen = conference(&namespace, &ice);
+    assert_media_flowed(&seen);
+    assert_eq!(seen["received"]["localCandidate"], "relay", "{seen:#}");
+    assert_eq!(seen["sent"]["localCandidate"], "relay", "{seen:#}");
+    let received = number(&seen, "/received/packetsReceived");
+    let handed_over = server.metric("worker_handed_over_packets_total");
+    assert!(
+        handed_over > 2.0 * received,
+        "{handed_over} packets handed over, {received} received by the subscriber"
+    );
+    server.stop();
+}

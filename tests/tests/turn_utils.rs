@@ -1,0 +1,69 @@
+//! coturn's own client against voex.
+#![forbid(unsafe_code)]
+
+use std::time::Duration;
+
+use voex_tests::{ADDRESS, Finished, Namespace, Peer, Server, TURN_PASSWORD, TURN_USER};
+
+const CLIENTS: u32 = 50;
+const MESSAGES: u32 = 100;
+
+/// Runs turnutils_uclient with 50 clients x 100 messages against turnutils_peer.
+fn uclient(namespace: &Namespace, password: &str, more: &[&str]) -> Finished {
+    let mut echo = namespace
+        .command("turnutils_peer")
+        .args(["-L", ADDRESS, "-p", "3480"])
+        .spawn()
+        .expect("coturn is installed");
+    let mut command = namespace.command("turnutils_uclient");
+    let (clients, messages) = (CLIENTS.to_string(), MESSAGES.to_string());
+    command.args([
+        "-u", TURN_USER, "-w", password, "-e", ADDRESS, "-r", "3480", "-m", &clients, "-n", &messages,
+    ]);
+    command.args(["-l", "170", "-z", "5", "-X"]).args(more).arg(ADDRESS);
+    let done = Peer::start(command).finish(Duration::from_secs(60));
+    let _ = echo.kill();
+    let _ = echo.wait();
+    done
+}
+
+fn assert_nothing_is_lost(more: &[&str]) {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, "");
+    let done = uclient(&namespace, TURN_PASSWORD, more);
+    let report = format!("{}{}", done.stdout, done.stderr);
+    assert!(done.success, "{report}");
+    let all = u64::from(CLIENTS) * u64::from(MESSAGES);
+    let messages = format!("tot_send_msgs={all}, tot_recv_msgs={all}");
+    assert!(report.contains(&messages), "expected {messages} in\n{report}");
+    assert!(report.contains("Total lost packets 0 (0.000000%)"), "{report}");
+    assert!(server.metric("turn_relayed_packets_total") >= 2.0 * f64::from(CLIENTS * MESSAGES));
+    server.stop();
+}
+
+#[test]
+fn fifty_clients_lose_nothing_over_channels() {
+    assert_nothing_is_lost(&["-c"]);
+}
+
+#[test]
+fn fifty_clients_lose_nothing_over_send_indications() {
+    assert_nothing_is_lost(&["-c", "-s"]);
+}
+
+#[test]
+fn fifty_clients_reach_each_other_through_their_relays() {
+    assert_nothing_is_lost(&["-c", "-y"]);
+}
+
+#[test]
+fn a_wrong_password_is_refused_with_401() {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, "");
+    let done = uclient(&namespace, "guess", &["-c", "-v"]);
+    let report = format!("{}{}", done.stdout, done.stderr);
+    assert!(!done.success, "{report}");
+    assert!(report.contains("error 401"), "{report}");
+    assert_eq!(server.metric("turn_allocations"), 0.0);
+    server.stop();
+}
