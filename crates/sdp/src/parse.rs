@@ -30,7 +30,8 @@ impl Description {
     ///
     /// # Errors
     /// What is wrong and on which line; see [`ErrorKind`].
-    pub fn parse(bytes: &[u8]) -> Result<Self, Error> {
+    pub fn parse(bytes: impl AsRef<[u8]>) -> Result<Self, Error> {
+        let bytes = bytes.as_ref();
         if bytes.len() > BYTES_MAX {
             return Err(at(ErrorKind::TooLong, 0));
         }
