@@ -1,0 +1,593 @@
+//! The state machine of the whole API.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+use subtle::ConstantTimeEq;
+use voex_base::{Rng, WallTime, WorkerId};
+use voex_sfu::command::{Command, DownReason, Event};
+
+use crate::config::Config;
+use crate::error::{Code, Error};
+use crate::host::{Handle, HandleId, HangupReason, Host};
+use crate::info;
+use crate::jsep;
+use crate::metrics::Metrics;
+use crate::peer_connection::kind_name;
+use crate::plugin::videoroom::VideoRoom;
+use crate::plugin::{Answer, Kind, MediaEvent, Message, Plugins};
+use crate::reply;
+use crate::request::{self, Refused, Request};
+use crate::session::{JanusSession, Limits, SessionId};
+use crate::trickle;
+
+/// A WebSocket connection; ids are the shell's and never reused.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ConnectionId(pub u64);
+
+/// What the shell has to carry out, in order.
+#[derive(Debug)]
+pub enum Output {
+    /// Send a text message.
+    Send {
+        /// To whom; ignore it when the connection is gone.
+        connection: ConnectionId,
+        /// The message, one JSON object.
+        text: String,
+    },
+    /// Close a connection.
+    Close {
+        /// Which.
+        connection: ConnectionId,
+    },
+    /// Hand a command to a media worker. When its queue is full the command must be kept, not dropped.
+    Media {
+        /// The worker.
+        worker: WorkerId,
+        /// The command.
+        command: Command,
+    },
+    /// Hand a command to the SIP endpoint.
+    Sip(voex_sip::Command),
+}
+
+/// Most sessions at once; `create` beyond is answered 472.
+pub const SESSIONS_MAX: usize = 65_536;
+
+/// Most handles of one session; `attach` beyond is answered 461.
+pub const HANDLES_PER_SESSION_MAX: usize = 16_384;
+
+/// Most handles at once; `attach` beyond is answered 461.
+pub const HANDLES_MAX: usize = 262_144;
+
+/// Control plane of the conference server and of the SIP plugin: the Janus API without sockets.
+///
+/// After any `handle_*`, drain [`poll_output`](Self::poll_output) until `None`, in order; then ask
+/// [`poll_timeout`](Self::poll_timeout) anew.
+pub struct Gateway {
+    host: Host,
+    plugins: Plugins,
+    connections: BTreeMap<ConnectionId, Connection>,
+}
+
+/// What is known of a connection.
+struct Connection {
+    /// Sessions it owns, in the order of creation or claim.
+    sessions: Vec<SessionId>,
+}
+
+/// Where a request came from and what must be repeated in the reply.
+struct Origin<'a> {
+    connection: ConnectionId,
+    transaction: &'a str,
+}
+
+impl Gateway {
+    /// Makes a gateway with the static rooms of `config`.
+    pub fn new(config: Config, rng: Rng, metrics: Arc<Metrics>) -> Self {
+        let mut host = Host::new(config, rng, metrics);
+        let plugins = Plugins::new(VideoRoom::new(&mut host));
+        Self {
+            host,
+            plugins,
+            connections: BTreeMap::new(),
+        }
+    }
+
+    /// A connection was opened and may send requests. `peer` has passed the access list of the shell.
+    pub fn handle_open(&mut self, now: Instant, connection: ConnectionId, _peer: IpAddr) {
+        self.host.set_time(now);
+        self.connections.insert(connection, Connection { sessions: Vec::new() });
+        self.host.metrics.connections.set(self.connections.len() as i64);
+    }
+
+    /// A text message arrived. Messages of unknown connections are ignored.
+    pub fn handle_message(&mut self, now: Instant, wall: WallTime, connection: ConnectionId, text: &str) {
+        if !self.connections.contains_key(&connection) {
+            return;
+        }
+        self.host.set_time(now);
+        self.host.wall = Some(wall);
+        self.host.metrics.requests.inc();
+        match request::parse(text) {
+            Ok(request) => self.handle_request(connection, &request),
+            Err(Refused { session, error }) => self.refuse(connection, session, None, &error),
+        }
+        self.detach_ended();
+    }
+
+    /// A connection is gone: its sessions end, now or when nobody claims them in time.
+    pub fn handle_close(&mut self, now: Instant, connection: ConnectionId) {
+        self.host.set_time(now);
+        let Some(gone) = self.connections.remove(&connection) else {
+            return;
+        };
+        self.host.metrics.connections.set(self.connections.len() as i64);
+        for session in gone.sessions {
+            if self.host.config.reclaim_timeout.is_zero() {
+                self.end_session(session);
+            } else {
+                let limits = self.limits();
+                self.host.sessions.orphan(now, limits, session);
+            }
+        }
+        self.detach_ended();
+    }
+
+    /// A media worker reports.
+    pub fn handle_media_event(&mut self, now: Instant, _worker: WorkerId, event: Event) {
+        self.host.set_time(now);
+        match event {
+            Event::TransportUp(transport) => self.transport_up(transport),
+            Event::TransportDown(transport, reason) => self.transport_down(transport, reason),
+            Event::TrackReceiving(track) => self.track_event(track, MediaEvent::Receiving(track)),
+            Event::TrackSilent(track, silence) => self.track_event(track, MediaEvent::Silent(track, silence)),
+            Event::Digit(track, digit, duration) => {
+                self.track_event(track, MediaEvent::Digit(track, digit, duration));
+            }
+        }
+        self.detach_ended();
+    }
+
+    /// The SIP endpoint reports.
+    pub fn handle_sip_event(&mut self, now: Instant, event: voex_sip::Event) {
+        self.host.set_time(now);
+        self.plugins.handle_sip_event(&mut self.host, event);
+        self.detach_ended();
+    }
+
+    /// Time has passed: ends sessions without a sign of life and runs the plugins' timers.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.host.set_time(now);
+        let limits = self.limits();
+        while let Some(session) = self.host.sessions.next_expired(now, limits) {
+            self.host.metrics.session_timeouts.inc();
+            self.host.send_to_session(session, reply::timeout(session));
+            self.end_session(session);
+        }
+        self.plugins.handle_timeout(&mut self.host);
+        self.detach_ended();
+    }
+
+    /// Gives the time at which [`handle_timeout`](Self::handle_timeout) has something to do.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let sessions = self.host.sessions.poll_timeout();
+        sessions.into_iter().chain(self.plugins.poll_timeout()).min()
+    }
+
+    /// Gives the next thing to carry out.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.host.outputs.pop_front()
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            session_timeout: self.host.config.session_timeout,
+            reclaim_timeout: self.host.config.reclaim_timeout,
+        }
+    }
+}
+
+/// Requests, from the envelope down to the verb.
+impl Gateway {
+    fn handle_request(&mut self, connection: ConnectionId, request: &Request) {
+        let origin = Origin {
+            connection,
+            transaction: &request.transaction,
+        };
+        let result = match (request.session, request.handle) {
+            (None, None | Some(0)) => self.server_request(&origin, request),
+            (None, Some(_)) => Err(Error::default_text(Code::SessionNotFound)),
+            (Some(_), Some(0)) => Err(Error::default_text(Code::HandleNotFound)),
+            (Some(session), handle) => self.session_request(&origin, request, session, handle),
+        };
+        if let Err(error) = result {
+            // `create` with a taken id names that session in its reply.
+            let taken = (error.code == Code::SessionConflict)
+                .then(|| chosen_id(&request.members))
+                .flatten();
+            self.refuse(
+                connection,
+                request.session.or(taken),
+                Some(&request.transaction),
+                &error,
+            );
+        }
+    }
+
+    fn server_request(&mut self, origin: &Origin, request: &Request) -> Result<(), Error> {
+        match request.verb.to_ascii_lowercase().as_str() {
+            "info" => {
+                let info = info::server_info(&self.host.config, origin.transaction);
+                self.host.send(origin.connection, info);
+                Ok(())
+            }
+            "ping" => {
+                self.reply(origin, "pong", None);
+                Ok(())
+            }
+            "create" => {
+                self.authorise(&request.members)?;
+                self.create(origin, chosen_id(&request.members))
+            }
+            _ => Err(unhandled(&request.verb)),
+        }
+    }
+
+    fn session_request(
+        &mut self,
+        origin: &Origin,
+        request: &Request,
+        session: u64,
+        handle: Option<u64>,
+    ) -> Result<(), Error> {
+        self.authorise(&request.members)?;
+        let id = SessionId(session);
+        if !self.host.sessions.touch(self.host.now(), id) {
+            return Err(Error::new(Code::SessionNotFound, format!("No such session {session}")));
+        }
+        let handle = handle.map(|handle| self.handle_of(id, handle)).transpose()?;
+        match (request.verb.to_ascii_lowercase().as_str(), handle) {
+            ("keepalive", _) => {
+                self.reply(origin, "ack", Some(id));
+                Ok(())
+            }
+            ("claim", _) => {
+                self.claim(origin, id);
+                Ok(())
+            }
+            ("attach", None) => self.attach(origin, id, &request.members),
+            ("destroy", None) => {
+                self.end_session(id);
+                self.reply(origin, "success", Some(id));
+                Ok(())
+            }
+            ("detach", Some(handle)) => {
+                self.detach(origin, id, handle);
+                Ok(())
+            }
+            ("hangup", Some(handle)) => {
+                self.reply(origin, "success", Some(id));
+                self.hang_up(handle, HangupReason::JanusApi);
+                Ok(())
+            }
+            ("message", Some(handle)) => self.message(origin, id, handle, &request.members),
+            ("trickle", Some(_)) => {
+                trickle::check(&request.members)?;
+                self.reply(origin, "ack", Some(id));
+                Ok(())
+            }
+            ("attach" | "destroy" | "detach" | "hangup" | "message" | "trickle", _) => Err(unhandled(&request.verb)),
+            _ => Err(Error::new(
+                Code::UnknownRequest,
+                format!("Unknown request '{}'", request.verb),
+            )),
+        }
+    }
+
+    fn authorise(&self, members: &Map<String, Value>) -> Result<(), Error> {
+        let Some(secret) = &self.host.config.api_secret else {
+            return Ok(());
+        };
+        let given = members.get("apisecret").and_then(Value::as_str).unwrap_or_default();
+        let is_right = bool::from(given.as_bytes().ct_eq(secret.as_bytes()));
+        is_right.then_some(()).ok_or(Error::default_text(Code::Unauthorized))
+    }
+
+    fn create(&mut self, origin: &Origin, chosen: Option<u64>) -> Result<(), Error> {
+        if self.host.sessions.len() >= SESSIONS_MAX {
+            return Err(Error::default_text(Code::NotAcceptingSessions));
+        }
+        let id = match chosen.map(SessionId) {
+            Some(taken) if self.host.sessions.contains(taken) => {
+                return Err(Error::default_text(Code::SessionConflict));
+            }
+            Some(free) => free,
+            None => self.new_session_id(),
+        };
+        let limits = self.limits();
+        self.host
+            .sessions
+            .insert(self.host.now(), limits, id, origin.connection);
+        if let Some(connection) = self.connections.get_mut(&origin.connection) {
+            connection.sessions.push(id);
+        }
+        self.host.metrics.sessions.add(1);
+        self.host
+            .send(origin.connection, reply::created(None, origin.transaction, id.0));
+        Ok(())
+    }
+
+    fn claim(&mut self, origin: &Origin, session: SessionId) {
+        let before = self.host.sessions.claim(session, origin.connection);
+        if let Some(before) = before.and_then(|before| self.connections.get_mut(&before)) {
+            before.sessions.retain(|other| *other != session);
+        }
+        if let Some(connection) = self.connections.get_mut(&origin.connection) {
+            connection.sessions.push(session);
+        }
+        self.reply(origin, "success", Some(session));
+    }
+
+    fn attach(&mut self, origin: &Origin, session: SessionId, members: &Map<String, Value>) -> Result<(), Error> {
+        let package = request::required_string(members, "plugin")?;
+        if members.get("opaque_id").is_some_and(|id| !id.is_string()) {
+            return Err(Error::wrong_type("opaque_id", "a string"));
+        }
+        if members.get("loop_index").is_some_and(|index| index.as_u64().is_none()) {
+            return Err(Error::wrong_type("loop_index", "a positive integer"));
+        }
+        let plugin = Kind::of_package(package)
+            .ok_or_else(|| Error::new(Code::PluginNotFound, format!("No such plugin '{package}'")))?;
+        let id = self.new_handle_id();
+        let full = self.host.handles.len() >= HANDLES_MAX;
+        let entry = self.host.sessions.get_mut(session);
+        match entry.filter(|entry| !full && entry.handles.len() < HANDLES_PER_SESSION_MAX) {
+            Some(entry) => entry.handles.push(id),
+            None => return Err(Error::new(Code::PluginAttach, "Couldn't attach to plugin: error '-1'")),
+        }
+        self.host.handles.insert(id, Handle::new(session, plugin));
+        self.host.metrics.handles.add(1);
+        self.plugins.of(plugin).handle_attach(&mut self.host, id);
+        let reply = reply::created(Some(session), origin.transaction, id.0);
+        self.host.send(origin.connection, reply);
+        Ok(())
+    }
+
+    fn detach(&mut self, origin: &Origin, session: SessionId, handle: HandleId) {
+        self.end_handle(handle);
+        if let Some(session) = self.host.sessions.get_mut(session) {
+            session.handles.retain(|other| *other != handle);
+        }
+        self.reply(origin, "success", Some(session));
+        self.host
+            .send_to_session(session, reply::core_event("detached", session, handle, Value::Null));
+    }
+
+    fn message(
+        &mut self,
+        origin: &Origin,
+        session: SessionId,
+        handle: HandleId,
+        members: &Map<String, Value>,
+    ) -> Result<(), Error> {
+        let body = match members.get("body") {
+            None => return Err(Error::missing("body")),
+            Some(Value::Object(body)) => body.clone(),
+            Some(_) => return Err(Error::wrong_type("body", "an object")),
+        };
+        let offered = self.host.peer_connection(handle).is_some_and(|pc| pc.awaits_answer);
+        let jsep = members
+            .get("jsep")
+            .map(|value| jsep::parse(value, offered))
+            .transpose()?;
+        let Some(plugin) = self.host.handles.get(&handle).map(|handle| handle.plugin) else {
+            return Ok(());
+        };
+        let message = Message {
+            transaction: origin.transaction.to_owned(),
+            body,
+            jsep,
+        };
+        match self.plugins.of(plugin).handle_message(&mut self.host, handle, message) {
+            Answer::Success(data) => {
+                let reply = reply::plugin_success(session, origin.transaction, handle, plugin, data);
+                self.host.send(origin.connection, reply);
+            }
+            Answer::Ack(message) => {
+                self.reply(origin, "ack", Some(session));
+                self.plugins.of(plugin).handle_acked(&mut self.host, handle, message);
+            }
+        }
+        Ok(())
+    }
+
+    fn handle_of(&self, session: SessionId, handle: u64) -> Result<HandleId, Error> {
+        let id = HandleId(handle);
+        match self.host.handles.get(&id) {
+            Some(found) if found.session == session => Ok(id),
+            _ => Err(Error::new(
+                Code::HandleNotFound,
+                format!("No such handle {handle} in session {session}", session = session.0),
+            )),
+        }
+    }
+
+    fn reply(&mut self, origin: &Origin, janus: &str, session: Option<SessionId>) {
+        let reply = reply::plain(janus, session, origin.transaction);
+        self.host.send(origin.connection, reply);
+    }
+
+    fn refuse(&mut self, connection: ConnectionId, session: Option<u64>, transaction: Option<&str>, error: &Error) {
+        self.host.metrics.errors.of(error.code).inc();
+        self.host.send(connection, reply::error(session, transaction, error));
+    }
+
+    fn new_session_id(&mut self) -> SessionId {
+        loop {
+            let id = SessionId(self.host.new_api_id());
+            if !self.host.sessions.contains(id) {
+                return id;
+            }
+        }
+    }
+
+    fn new_handle_id(&mut self) -> HandleId {
+        loop {
+            let id = HandleId(self.host.new_api_id());
+            if !self.host.handles.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+}
+
+/// Ends of sessions, handles and PeerConnections.
+impl Gateway {
+    fn end_session(&mut self, session: SessionId) {
+        let Some(JanusSession {
+            connection, handles, ..
+        }) = self.host.sessions.remove(session)
+        else {
+            return;
+        };
+        self.host.metrics.sessions.add(-1);
+        if let Some(connection) = connection.and_then(|connection| self.connections.get_mut(&connection)) {
+            connection.sessions.retain(|other| *other != session);
+        }
+        for handle in handles {
+            self.end_handle(handle);
+        }
+    }
+
+    /// Lets the plugin forget a handle, then takes down what the core holds for it.
+    fn end_handle(&mut self, handle: HandleId) {
+        let Some(plugin) = self.host.handles.get(&handle).map(|handle| handle.plugin) else {
+            return;
+        };
+        self.plugins.of(plugin).handle_detach(&mut self.host, handle);
+        self.host.drop_peer_connection(handle, true);
+        if let Some(gone) = self.host.handles.remove(&handle) {
+            self.host.metrics.handles.add(-1);
+            for transport in gone.plain {
+                self.host.close_plain(transport);
+            }
+        }
+    }
+
+    /// Detaches the handles that plugins ended while they were called.
+    fn detach_ended(&mut self) {
+        while let Some(handle) = self.host.ended.pop() {
+            let Some(session) = self.host.handles.get(&handle).map(|handle| handle.session) else {
+                continue;
+            };
+            self.end_handle(handle);
+            if let Some(session) = self.host.sessions.get_mut(session) {
+                session.handles.retain(|other| *other != handle);
+            }
+            self.host
+                .send_to_session(session, reply::core_event("detached", session, handle, Value::Null));
+        }
+    }
+
+    /// Ends a PeerConnection for a reason that is not the plugin's.
+    fn hang_up(&mut self, handle: HandleId, reason: HangupReason) {
+        let Some(owner) = self
+            .host
+            .handles
+            .get(&handle)
+            .filter(|owner| owner.peer_connection.is_some())
+        else {
+            return;
+        };
+        let plugin = owner.plugin;
+        self.plugins
+            .of(plugin)
+            .handle_media(&mut self.host, handle, MediaEvent::Hangup(reason));
+        let close = !matches!(reason, HangupReason::Down(_));
+        if self.host.drop_peer_connection(handle, close) {
+            self.host
+                .push_core_event(handle, "hangup", json!({ "reason": reason.text() }));
+        }
+    }
+}
+
+/// News from the media workers.
+impl Gateway {
+    fn transport_up(&mut self, transport: voex_base::TransportId) {
+        let Some(handle) = self.host.transports.get(&transport).map(|owner| owner.handle) else {
+            return;
+        };
+        let Some(owner) = self.host.handles.get_mut(&handle) else {
+            return;
+        };
+        let plugin = owner.plugin;
+        match &mut owner.peer_connection {
+            Some(pc) if pc.transport == transport && !pc.up => pc.up = true,
+            _ => return,
+        }
+        self.host.push_core_event(handle, "webrtcup", Value::Null);
+        self.plugins
+            .of(plugin)
+            .handle_media(&mut self.host, handle, MediaEvent::Up);
+    }
+
+    fn transport_down(&mut self, transport: voex_base::TransportId, reason: DownReason) {
+        let Some(owner) = self.host.transports.get(&transport) else {
+            return;
+        };
+        let (handle, is_plain) = (owner.handle, owner.plain.is_some());
+        if is_plain {
+            let Some(plugin) = self.host.handles.get(&handle).map(|handle| handle.plugin) else {
+                return;
+            };
+            self.plugins
+                .of(plugin)
+                .handle_media(&mut self.host, handle, MediaEvent::PlainDown(transport));
+            self.host.close_plain(transport);
+        } else {
+            self.hang_up(handle, HangupReason::Down(reason));
+        }
+    }
+
+    /// Tells the client (of a WebRTC track) and the plugin (of any).
+    fn track_event(&mut self, track: voex_base::TrackId, event: MediaEvent) {
+        let Some(owner) = self.host.tracks.get(&track) else {
+            return;
+        };
+        let Some(transport) = self.host.transports.get(&owner.transport) else {
+            return;
+        };
+        let (handle, is_webrtc) = (transport.handle, transport.plain.is_none());
+        let report = match event {
+            MediaEvent::Receiving(_) if is_webrtc => {
+                Some(json!({"mid": owner.mid, "type": kind_name(owner.kind), "receiving": true}))
+            }
+            MediaEvent::Silent(_, silence) if is_webrtc => Some(
+                json!({"mid": owner.mid, "type": kind_name(owner.kind), "receiving": false, "seconds": whole_seconds(silence)}),
+            ),
+            _ => None,
+        };
+        if let Some(report) = report {
+            self.host.push_core_event(handle, "media", report);
+        }
+        if let Some(plugin) = self.host.handles.get(&handle).map(|handle| handle.plugin) {
+            self.plugins.of(plugin).handle_media(&mut self.host, handle, event);
+        }
+    }
+}
+
+fn whole_seconds(silence: Duration) -> u64 {
+    silence.as_secs().max(1)
+}
+
+fn chosen_id(members: &Map<String, Value>) -> Option<u64> {
+    members.get("id").and_then(request::positive)
+}
+
+fn unhandled(verb: &str) -> Error {
+    Error::new(Code::InvalidPath, format!("Unhandled request '{verb}' at this path"))
+}

@@ -1,0 +1,329 @@
+//! What a plugin can do: the state of the API core behind one set of verbs.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use serde_json::Value;
+use voex_base::{Rng, SubscriptionId, TrackId, TransportId, WallTime, WorkerId};
+use voex_sfu::command::{Command, DownReason, SubscriptionSpec, TrackSpec, TransportKind, TransportSpec};
+
+use crate::config::{Config, PortsExhausted, RtpPair};
+use crate::gateway::{ConnectionId, Output};
+use crate::jsep::LocalJsep;
+use crate::metrics::Metrics;
+use crate::peer_connection::PeerConnection;
+use crate::plugin;
+use crate::reply;
+use crate::session::{SessionId, Sessions};
+
+/// A handle's id on the wire; unique over all sessions.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub(crate) struct HandleId(pub(crate) u64);
+
+/// Why a PeerConnection is gone, as `hangup` events tell it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum HangupReason {
+    /// The plugin closed it.
+    ClosePc,
+    /// The `hangup` verb.
+    JanusApi,
+    /// The media worker gave it up.
+    Down(DownReason),
+}
+
+impl HangupReason {
+    pub(crate) fn text(self) -> &'static str {
+        match self {
+            Self::ClosePc => "Close PC",
+            Self::JanusApi => "Janus API",
+            Self::Down(DownReason::DtlsAlert) => "DTLS alert",
+            Self::Down(DownReason::DtlsError) => "DTLS error",
+            Self::Down(DownReason::DtlsTimeout) => "DTLS timeout",
+            Self::Down(DownReason::IceFailed) => "ICE failed",
+        }
+    }
+}
+
+/// One use of a plugin by a session.
+pub(crate) struct Handle {
+    pub(crate) session: SessionId,
+    pub(crate) plugin: plugin::Kind,
+    pub(crate) peer_connection: Option<PeerConnection>,
+    /// Plain transports, in the order of opening.
+    pub(crate) plain: Vec<TransportId>,
+}
+
+impl Handle {
+    pub(crate) fn new(session: SessionId, plugin: plugin::Kind) -> Self {
+        Self {
+            session,
+            plugin,
+            peer_connection: None,
+            plain: Vec::new(),
+        }
+    }
+}
+
+/// A plain RTP transport that was opened.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PlainTransport {
+    pub(crate) id: TransportId,
+    pub(crate) pair: RtpPair,
+}
+
+/// Whose a transport is and where it lives.
+pub(crate) struct TransportOwner {
+    pub(crate) handle: HandleId,
+    pub(crate) worker: WorkerId,
+    /// Ports of a plain transport; `None` for WebRTC.
+    pub(crate) plain: Option<RtpPair>,
+    /// Tracks that arrive on it.
+    pub(crate) tracks: Vec<TrackId>,
+}
+
+/// Whose a track is.
+pub(crate) struct TrackOwner {
+    pub(crate) transport: TransportId,
+    pub(crate) mid: String,
+    pub(crate) kind: voex_sfu::command::MediaKind,
+}
+
+/// State of the API core, as plugins reach it.
+pub(crate) struct Host {
+    pub(crate) config: Config,
+    pub(crate) rng: Rng,
+    pub(crate) metrics: Arc<Metrics>,
+    now: Option<Instant>,
+    pub(crate) wall: Option<WallTime>,
+    pub(crate) sessions: Sessions,
+    pub(crate) handles: HashMap<HandleId, Handle>,
+    pub(crate) transports: HashMap<TransportId, TransportOwner>,
+    pub(crate) tracks: HashMap<TrackId, TrackOwner>,
+    pub(crate) outputs: VecDeque<Output>,
+    /// Handles that plugins ended during this call; the gateway detaches them at its end.
+    pub(crate) ended: Vec<HandleId>,
+    last_media_id: u64,
+}
+
+impl Host {
+    pub(crate) fn new(config: Config, rng: Rng, metrics: Arc<Metrics>) -> Self {
+        Self {
+            config,
+            rng,
+            metrics,
+            now: None,
+            wall: None,
+            sessions: Sessions::default(),
+            handles: HashMap::new(),
+            transports: HashMap::new(),
+            tracks: HashMap::new(),
+            outputs: VecDeque::new(),
+            ended: Vec::new(),
+            last_media_id: 0,
+        }
+    }
+
+    pub(crate) fn set_time(&mut self, now: Instant) {
+        self.now = Some(now);
+    }
+
+    /// Gives the time of the call being handled.
+    pub(crate) fn now(&self) -> Instant {
+        self.now.expect("every handle_* of the gateway sets the time first")
+    }
+
+    /// Sends an event of a handle to the connection that owns its session; nowhere when the session has none.
+    pub(crate) fn push_event(
+        &mut self,
+        handle: HandleId,
+        transaction: Option<&str>,
+        data: Value,
+        jsep: Option<&LocalJsep>,
+    ) {
+        let Some(owner) = self.handles.get(&handle) else { return };
+        let event = reply::plugin_event(owner.session, transaction, handle, owner.plugin, data, jsep);
+        self.send_to_session(owner.session, event);
+    }
+
+    /// Ends a handle from the plugin's side: it is detached once the current call is over.
+    pub(crate) fn end_handle(&mut self, handle: HandleId) {
+        self.ended.push(handle);
+    }
+
+    /// Sends a command to a worker.
+    pub(crate) fn media(&mut self, worker: WorkerId, command: Command) {
+        self.outputs.push_back(Output::Media { worker, command });
+    }
+
+    /// Sends a command to the SIP endpoint.
+    pub(crate) fn sip(&mut self, command: voex_sip::Command) {
+        self.outputs.push_back(Output::Sip(command));
+    }
+
+    /// Draws an id of the API: 1 to 2^53 - 1, exact in a double.
+    pub(crate) fn new_api_id(&mut self) -> u64 {
+        self.rng.below((1 << 53) - 1) + 1
+    }
+
+    /// Draws an id for a transport; ids of transports, tracks and subscriptions come from one sequence.
+    pub(crate) fn new_transport_id(&mut self) -> TransportId {
+        TransportId(self.next_media_id())
+    }
+
+    /// Draws an id for a track.
+    pub(crate) fn new_track_id(&mut self) -> TrackId {
+        TrackId(self.next_media_id())
+    }
+
+    /// Draws an id for a subscription.
+    pub(crate) fn new_subscription_id(&mut self) -> SubscriptionId {
+        SubscriptionId(self.next_media_id())
+    }
+
+    /// Draws an SSRC, never zero.
+    pub(crate) fn new_ssrc(&mut self) -> u32 {
+        self.rng.u32().max(1)
+    }
+
+    /// Opens a plain RTP transport for a handle.
+    pub(crate) fn open_plain(&mut self, handle: HandleId, worker: WorkerId) -> Result<PlainTransport, PortsExhausted> {
+        let pair = self.config.rtp_ports.open(worker)?;
+        let id = self.new_transport_id();
+        let cname = self.rng.token(16);
+        self.own_transport(id, handle, worker, Some(pair));
+        if let Some(owner) = self.handles.get_mut(&handle) {
+            owner.plain.push(id);
+        }
+        let kind = TransportKind::Plain {
+            rtp: pair.rtp,
+            rtcp: pair.rtcp,
+            cname,
+        };
+        self.media(worker, Command::OpenTransport(Box::new(TransportSpec { id, kind })));
+        Ok(PlainTransport { id, pair })
+    }
+
+    /// Closes a plain transport with its tracks and gives the ports back; unknown ids are ignored.
+    pub(crate) fn close_plain(&mut self, transport: TransportId) {
+        if let Some(owner) = self.forget_transport(transport) {
+            if let Some(handle) = self.handles.get_mut(&owner.handle) {
+                handle.plain.retain(|plain| *plain != transport);
+            }
+            self.media(owner.worker, Command::CloseTransport(transport));
+            self.release_ports(&owner);
+        }
+    }
+
+    /// Makes an incoming medium known to the worker of its transport; ignored when that is gone.
+    pub(crate) fn add_track(&mut self, track: TrackSpec) {
+        let Some(owner) = self.transports.get_mut(&track.transport) else {
+            return;
+        };
+        owner.tracks.push(track.id);
+        let worker = owner.worker;
+        let track_owner = TrackOwner {
+            transport: track.transport,
+            mid: track.mid.clone(),
+            kind: track.kind,
+        };
+        self.tracks.insert(track.id, track_owner);
+        self.media(worker, Command::AddTrack(Box::new(track)));
+    }
+
+    /// Takes an incoming medium away, with the subscriptions to it.
+    pub(crate) fn remove_track(&mut self, track: TrackId) {
+        if let Some(worker) = self.worker_of_track(track) {
+            self.forget_track(track);
+            self.media(worker, Command::RemoveTrack(track));
+        }
+    }
+
+    /// Starts forwarding a track; ignored when the transport is gone.
+    pub(crate) fn add_subscription(&mut self, subscription: SubscriptionSpec) {
+        if let Some(worker) = self.worker_of(subscription.transport) {
+            self.media(worker, Command::AddSubscription(Box::new(subscription)));
+        }
+    }
+
+    /// Sends a command that names a track to its worker; ignored when the track is gone.
+    pub(crate) fn command_track(&mut self, track: TrackId, command: Command) {
+        if let Some(worker) = self.worker_of_track(track) {
+            self.media(worker, command);
+        }
+    }
+
+    /// Gives the worker of a transport.
+    pub(crate) fn worker_of(&self, transport: TransportId) -> Option<WorkerId> {
+        self.transports.get(&transport).map(|owner| owner.worker)
+    }
+
+    /// Gives the worker with the fewest transports.
+    pub(crate) fn least_loaded_worker(&self) -> WorkerId {
+        let load = |worker: WorkerId| self.transports.values().filter(|owner| owner.worker == worker).count();
+        let workers = self.config.workers.iter().map(|media| media.worker);
+        workers.min_by_key(|worker| load(*worker)).unwrap_or(WorkerId(0))
+    }
+
+    pub(crate) fn own_transport(
+        &mut self,
+        id: TransportId,
+        handle: HandleId,
+        worker: WorkerId,
+        plain: Option<RtpPair>,
+    ) {
+        let owner = TransportOwner {
+            handle,
+            worker,
+            plain,
+            tracks: Vec::new(),
+        };
+        self.transports.insert(id, owner);
+    }
+
+    /// Forgets a transport and its tracks.
+    pub(crate) fn forget_transport(&mut self, transport: TransportId) -> Option<TransportOwner> {
+        let owner = self.transports.remove(&transport)?;
+        for track in &owner.tracks {
+            self.tracks.remove(track);
+        }
+        Some(owner)
+    }
+
+    pub(crate) fn release_ports(&mut self, owner: &TransportOwner) {
+        if let Some(pair) = owner.plain {
+            self.config.rtp_ports.close(owner.worker, pair);
+        }
+    }
+
+    pub(crate) fn send_to_session(&mut self, session: SessionId, event: Value) {
+        if let Some(connection) = self.sessions.connection_of(session) {
+            self.metrics.events.inc();
+            self.send(connection, event);
+        }
+    }
+
+    pub(crate) fn send(&mut self, connection: ConnectionId, message: Value) {
+        self.outputs.push_back(Output::Send {
+            connection,
+            text: message.to_string(),
+        });
+    }
+
+    fn forget_track(&mut self, track: TrackId) {
+        if let Some(owner) = self.tracks.remove(&track)
+            && let Some(transport) = self.transports.get_mut(&owner.transport)
+        {
+            transport.tracks.retain(|other| *other != track);
+        }
+    }
+
+    fn worker_of_track(&self, track: TrackId) -> Option<WorkerId> {
+        self.worker_of(self.tracks.get(&track)?.transport)
+    }
+
+    fn next_media_id(&mut self) -> u64 {
+        self.last_media_id += 1;
+        self.last_media_id
+    }
+}

@@ -1,0 +1,162 @@
+//! How the core and a plugin talk.
+//!
+//! ```text
+//!   message ──► core checks (section 2 of the API) ──► Plugin::handle_message ──► Answer::Success(body)   one reply
+//!                                                                            └──► Answer::Ack(message)
+//!                                     core sends the ack ──► Plugin::handle_acked ──► Host::push_event ...  any number
+//!   worker event ──► core event (`webrtcup`, `media`, `hangup`) ──► Plugin::handle_media
+//!   detach, destroy, timeout ──► Plugin::handle_detach
+//! ```
+//!
+//! A plugin keeps its own state by [`HandleId`]; everything else it reaches through the [`Host`] that each call passes:
+//!
+//! - [`Host::push_event`] sends an event of a handle. With a transaction it is the answer to an acked request (or a later
+//!   event of the operation that the request began, as `janus.plugin.sip` does); without, it is unsolicited. Keep the
+//!   transaction string as long as needed.
+//! - `Host::answer`, `Host::offer` and `Host::accept_answer` (`peer_connection.rs`) open the one PeerConnection of a handle
+//!   and write the description; [`Host::close_peer_connection`] closes it with a `hangup` event and without calling the
+//!   plugin back.
+//! - [`Host::open_plain`] opens a plain RTP transport; [`Host::add_track`], [`Host::add_subscription`] and
+//!   [`Host::media`] steer media on either. Tracks are known to the host, so that worker events reach their handle.
+//! - [`Host::end_handle`] detaches a handle from the plugin's side.
+//!
+//! Order: what a plugin pushes leaves in that order, after the ack of the request being handled.
+
+pub(crate) mod fields;
+pub(crate) mod videoroom;
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value};
+use voex_base::{TrackId, TransportId};
+
+use crate::host::{HandleId, HangupReason, Host};
+use crate::jsep::Jsep;
+
+/// A plugin of the API.
+pub(crate) trait Plugin {
+    /// A handle was attached.
+    fn handle_attach(&mut self, host: &mut Host, handle: HandleId);
+
+    /// A `message` arrived. Either its answer is known at once, or it is to be acked first.
+    fn handle_message(&mut self, host: &mut Host, handle: HandleId, message: Message) -> Answer;
+
+    /// Works on a message that `handle_message` wanted acked; the ack has been sent.
+    fn handle_acked(&mut self, host: &mut Host, handle: HandleId, message: Message);
+
+    /// Something happened to the media of a handle. The core's own event has been sent already, but for
+    /// [`MediaEvent::Hangup`], whose `hangup` event follows the call.
+    fn handle_media(&mut self, host: &mut Host, handle: HandleId, event: MediaEvent);
+
+    /// A handle goes: forget it. Its PeerConnection and plain transports are closed by the core after this call.
+    fn handle_detach(&mut self, host: &mut Host, handle: HandleId);
+
+    /// Runs the plugin's timers that are due.
+    fn handle_timeout(&mut self, _host: &mut Host) {}
+
+    /// Gives the time of the next timer.
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// A `message` request that passed the checks of the core.
+#[derive(Debug)]
+pub(crate) struct Message {
+    /// Transaction of the request.
+    pub(crate) transaction: String,
+    /// `body`.
+    pub(crate) body: Map<String, Value>,
+    /// `jsep`, parsed.
+    pub(crate) jsep: Option<Jsep>,
+}
+
+/// What a plugin makes of a message at once.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// `success` with this as `plugindata.data`; also for the plugin's own errors.
+    Success(Value),
+    /// `ack`, then [`Plugin::handle_acked`] with the message given back.
+    Ack(Message),
+}
+
+/// News about the media of a handle.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum MediaEvent {
+    /// The PeerConnection is up; `webrtcup` has been sent.
+    Up,
+    /// The PeerConnection is gone, for other reasons than the plugin closing it.
+    Hangup(HangupReason),
+    /// The first packet of a track, or the first after a silence.
+    Receiving(TrackId),
+    /// No packet of a track for this long.
+    Silent(TrackId, Duration),
+    /// A telephone-event that ended on a track.
+    Digit(TrackId, char, Duration),
+    /// A plain transport is gone.
+    PlainDown(TransportId),
+}
+
+/// The plugins by their place in the API.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Kind {
+    /// `janus.plugin.videoroom`
+    VideoRoom,
+}
+
+/// What `info` tells of a plugin.
+pub(crate) struct About {
+    pub(crate) package: &'static str,
+    pub(crate) name: &'static str,
+    pub(crate) description: &'static str,
+}
+
+impl Kind {
+    pub(crate) const ALL: [Self; 1] = [Self::VideoRoom];
+
+    pub(crate) fn about(self) -> About {
+        match self {
+            Self::VideoRoom => About {
+                package: "janus.plugin.videoroom",
+                name: "JANUS VideoRoom plugin",
+                description: "Conferences: each publisher is forwarded to any number of subscribers.",
+            },
+        }
+    }
+
+    pub(crate) fn of_package(package: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.about().package == package)
+    }
+}
+
+/// The plugins' state.
+pub(crate) struct Plugins {
+    videoroom: videoroom::VideoRoom,
+}
+
+impl Plugins {
+    pub(crate) fn new(videoroom: videoroom::VideoRoom) -> Self {
+        Self { videoroom }
+    }
+
+    pub(crate) fn of(&mut self, kind: Kind) -> &mut dyn Plugin {
+        match kind {
+            Kind::VideoRoom => &mut self.videoroom,
+        }
+    }
+
+    /// The SIP endpoint reports; no plugin of this build listens.
+    pub(crate) fn handle_sip_event(&mut self, host: &mut Host, _event: voex_sip::Event) {
+        host.metrics.sip_events_ignored.inc();
+    }
+
+    pub(crate) fn handle_timeout(&mut self, host: &mut Host) {
+        for kind in Kind::ALL {
+            self.of(kind).handle_timeout(host);
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.videoroom.poll_timeout()
+    }
+}

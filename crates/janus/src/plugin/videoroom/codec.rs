@@ -1,0 +1,162 @@
+//! Codecs that a room may allow, by their names in the API and in SDP.
+
+use voex_sfu::command::{Codec, MediaKind};
+
+/// A codec by its name in the API.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum RoomCodec {
+    /// `opus`
+    Opus,
+    /// `multiopus`
+    MultiOpus,
+    /// `isac32`
+    Isac32,
+    /// `isac16`
+    Isac16,
+    /// `pcmu`
+    Pcmu,
+    /// `pcma`
+    Pcma,
+    /// `g722`
+    G722,
+    /// `l16-48`
+    L16At48,
+    /// `l16`
+    L16,
+    /// `vp8`
+    Vp8,
+    /// `vp9`
+    Vp9,
+    /// `h264`
+    H264,
+    /// `av1`
+    Av1,
+    /// `h265`
+    H265,
+}
+
+/// What there is to know of a codec.
+struct Row {
+    codec: RoomCodec,
+    name: &'static str,
+    encoding: &'static str,
+    clock_rate: u32,
+    kind: MediaKind,
+    media: Codec,
+}
+
+const fn audio(codec: RoomCodec, name: &'static str, encoding: &'static str, clock_rate: u32, media: Codec) -> Row {
+    Row {
+        codec,
+        name,
+        encoding,
+        clock_rate,
+        kind: MediaKind::Audio,
+        media,
+    }
+}
+
+const fn video(codec: RoomCodec, name: &'static str, encoding: &'static str, media: Codec) -> Row {
+    Row {
+        codec,
+        name,
+        encoding,
+        clock_rate: 90_000,
+        kind: MediaKind::Video,
+        media,
+    }
+}
+
+const ROWS: [Row; 14] = [
+    audio(RoomCodec::Opus, "opus", "opus", 48_000, Codec::Opus),
+    audio(RoomCodec::MultiOpus, "multiopus", "multiopus", 48_000, Codec::Other),
+    audio(RoomCodec::Isac32, "isac32", "ISAC", 32_000, Codec::Other),
+    audio(RoomCodec::Isac16, "isac16", "ISAC", 16_000, Codec::Other),
+    audio(RoomCodec::Pcmu, "pcmu", "PCMU", 8_000, Codec::Pcmu),
+    audio(RoomCodec::Pcma, "pcma", "PCMA", 8_000, Codec::Pcma),
+    audio(RoomCodec::G722, "g722", "G722", 8_000, Codec::G722),
+    audio(RoomCodec::L16At48, "l16-48", "L16", 48_000, Codec::Other),
+    audio(RoomCodec::L16, "l16", "L16", 16_000, Codec::Other),
+    video(RoomCodec::Vp8, "vp8", "VP8", Codec::Vp8),
+    video(RoomCodec::Vp9, "vp9", "VP9", Codec::Vp9),
+    video(RoomCodec::H264, "h264", "H264", Codec::H264),
+    video(RoomCodec::Av1, "av1", "AV1", Codec::Av1),
+    video(RoomCodec::H265, "h265", "H265", Codec::H265),
+];
+
+/// Most codecs of one kind that a room lists.
+pub(crate) const CODECS_MAX: usize = 5;
+
+impl RoomCodec {
+    /// Gives the name in the API.
+    pub fn name(self) -> &'static str {
+        self.row().name
+    }
+
+    /// Gives the encoding name in `a=rtpmap`.
+    pub(crate) fn encoding(self) -> &'static str {
+        self.row().encoding
+    }
+
+    /// Gives the RTP clock rate in Hz.
+    pub(crate) fn clock_rate(self) -> u32 {
+        self.row().clock_rate
+    }
+
+    /// Gives the codec as the media path tells it apart.
+    pub(crate) fn media(self) -> Codec {
+        self.row().media
+    }
+
+    /// Reads a comma list of one kind, as in `audiocodec` and `videocodec`.
+    ///
+    /// # Errors
+    /// `None` when a name is unknown or of the other kind, or when there are more than five.
+    pub fn parse_list(list: &str, kind: MediaKind) -> Option<Vec<Self>> {
+        let codecs: Option<Vec<_>> = list.split(',').map(|name| Self::parse(name.trim(), kind)).collect();
+        codecs.filter(|codecs| codecs.len() <= CODECS_MAX)
+    }
+
+    /// Gives every codec of a kind.
+    pub(crate) fn all(kind: MediaKind) -> Vec<Self> {
+        ROWS.iter()
+            .filter(|row| row.kind == kind)
+            .map(|row| row.codec)
+            .collect()
+    }
+
+    /// Reads one name.
+    pub(crate) fn parse(name: &str, kind: MediaKind) -> Option<Self> {
+        let is_it = |row: &&Row| row.kind == kind && row.name.eq_ignore_ascii_case(name);
+        ROWS.iter().find(is_it).map(|row| row.codec)
+    }
+
+    /// Writes a comma list.
+    pub(crate) fn join(codecs: &[Self]) -> String {
+        codecs.iter().map(|codec| codec.name()).collect::<Vec<_>>().join(",")
+    }
+
+    fn row(self) -> &'static Row {
+        &ROWS[self as usize]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_stands_in_the_order_of_the_enum() {
+        for (index, row) in ROWS.iter().enumerate() {
+            assert_eq!(row.codec as usize, index);
+        }
+    }
+
+    #[test]
+    fn a_list_keeps_its_order_and_refuses_the_other_kind() {
+        let list = RoomCodec::parse_list("vp8,h264", MediaKind::Video);
+        assert_eq!(list.as_deref(), Some(&[RoomCodec::Vp8, RoomCodec::H264][..]));
+        assert_eq!(RoomCodec::parse_list("vp8,opus", MediaKind::Video), None);
+        assert_eq!(RoomCodec::parse_list("", MediaKind::Audio), None);
+    }
+}

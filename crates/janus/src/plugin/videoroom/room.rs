@@ -1,0 +1,173 @@
+//! A room: its settings and who is in it.
+
+use indexmap::IndexMap;
+use serde_json::{Map, Value, json};
+use voex_base::WorkerId;
+
+use super::codec::RoomCodec;
+use super::publisher::Publisher;
+
+/// Settings of a room, as `create` gives them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RoomConfig {
+    /// Text for people; `None` is `Room ID`.
+    pub description: Option<String>,
+    /// Needed to edit, destroy and moderate.
+    pub secret: Option<String>,
+    /// Needed to join.
+    pub pin: Option<String>,
+    /// Hidden from `list`.
+    pub is_private: bool,
+    /// Tokens that may join; `None` lets anybody in.
+    pub allowed: Option<Vec<String>>,
+    /// Subscribers must name the private id of a participant.
+    pub require_private_id: bool,
+    /// Most active publishers.
+    pub publishers_max: u32,
+    /// Cap on what a publisher may send, in bit/s; zero is none.
+    pub bitrate_bps: u32,
+    /// Publishers cannot ask for more than `bitrate_bps`.
+    pub bitrate_cap: bool,
+    /// Seconds between key frame requests to publishers; zero is none.
+    pub fir_freq_s: u32,
+    /// Audio codecs in the order of preference, one to five.
+    pub audio_codecs: Vec<RoomCodec>,
+    /// Video codecs in the order of preference, one to five.
+    pub video_codecs: Vec<RoomCodec>,
+    /// Opus in-band FEC.
+    pub opus_fec: bool,
+    /// Opus discontinuous transmission.
+    pub opus_dtx: bool,
+    /// Negotiate the audio level extension with publishers.
+    pub audiolevel_ext: bool,
+    /// Tell of who talks.
+    pub audiolevel_event: bool,
+    /// Packets over which the level is averaged.
+    pub audio_active_packets: u32,
+    /// Mean level in -dBov below which somebody talks.
+    pub audio_level_average: u32,
+    /// Negotiate the video orientation extension with publishers.
+    pub videoorient_ext: bool,
+    /// Negotiate the playout delay extension with publishers.
+    pub playoutdelay_ext: bool,
+    /// Negotiate the transport-wide sequence number extension with publishers.
+    pub transport_wide_cc_ext: bool,
+    /// Record publishers.
+    pub record: bool,
+    /// Where recordings go.
+    pub rec_dir: Option<String>,
+    /// Recording can be changed with the secret only.
+    pub lock_record: bool,
+    /// Tell everybody of participants that joined without publishing.
+    pub notify_joining: bool,
+    /// Only media that is encrypted end to end.
+    pub require_e2ee: bool,
+}
+
+impl Default for RoomConfig {
+    fn default() -> Self {
+        Self {
+            description: None,
+            secret: None,
+            pin: None,
+            is_private: false,
+            allowed: None,
+            require_private_id: false,
+            publishers_max: 3,
+            bitrate_bps: 0,
+            bitrate_cap: false,
+            fir_freq_s: 0,
+            audio_codecs: vec![RoomCodec::Opus],
+            video_codecs: vec![RoomCodec::Vp8],
+            opus_fec: true,
+            opus_dtx: false,
+            audiolevel_ext: true,
+            audiolevel_event: false,
+            audio_active_packets: 100,
+            audio_level_average: 25,
+            videoorient_ext: true,
+            playoutdelay_ext: true,
+            transport_wide_cc_ext: true,
+            record: false,
+            rec_dir: None,
+            lock_record: false,
+            notify_joining: false,
+            require_e2ee: false,
+        }
+    }
+}
+
+/// A room that exists.
+pub(crate) struct Room {
+    pub(crate) id: u64,
+    pub(crate) config: RoomConfig,
+    /// Worker on which every track and subscription of the room lives.
+    pub(crate) worker: WorkerId,
+    /// Joined participants by user id, in the order of joining.
+    pub(crate) publishers: IndexMap<u64, Publisher>,
+}
+
+impl Room {
+    pub(crate) fn new(id: u64, config: RoomConfig, worker: WorkerId) -> Self {
+        Self {
+            id,
+            config,
+            worker,
+            publishers: IndexMap::new(),
+        }
+    }
+
+    pub(crate) fn description(&self) -> String {
+        let given = self.config.description.clone();
+        given.unwrap_or_else(|| format!("Room {}", self.id))
+    }
+
+    /// Gives the room's entry in `list`.
+    pub(crate) fn list_entry(&self) -> Value {
+        let config = &self.config;
+        let members = [
+            ("room", Some(json!(self.id))),
+            ("description", Some(json!(self.description()))),
+            ("pin_required", Some(json!(config.pin.is_some()))),
+            ("is_private", Some(json!(config.is_private))),
+            ("max_publishers", Some(json!(config.publishers_max))),
+            ("bitrate", Some(json!(config.bitrate_bps))),
+            ("bitrate_cap", config.bitrate_cap.then(|| json!(true))),
+            ("fir_freq", Some(json!(config.fir_freq_s))),
+            ("require_pvtid", Some(json!(config.require_private_id))),
+            ("require_e2ee", Some(json!(config.require_e2ee))),
+            ("dummy_publisher", Some(json!(false))),
+            ("notify_joining", Some(json!(config.notify_joining))),
+            ("audiocodec", Some(json!(RoomCodec::join(&config.audio_codecs)))),
+            ("videocodec", Some(json!(RoomCodec::join(&config.video_codecs)))),
+            ("opus_fec", config.opus_fec.then(|| json!(true))),
+            ("opus_dtx", config.opus_dtx.then(|| json!(true))),
+            ("record", Some(json!(config.record))),
+            ("rec_dir", config.rec_dir.as_ref().map(|dir| json!(dir))),
+            ("lock_record", Some(json!(config.lock_record))),
+            ("num_participants", Some(json!(self.publishers.len()))),
+            ("audiolevel_ext", Some(json!(config.audiolevel_ext))),
+            ("audiolevel_event", Some(json!(config.audiolevel_event))),
+            (
+                "audio_active_packets",
+                config.audiolevel_event.then(|| json!(config.audio_active_packets)),
+            ),
+            (
+                "audio_level_average",
+                config.audiolevel_event.then(|| json!(config.audio_level_average)),
+            ),
+            ("videoorient_ext", Some(json!(config.videoorient_ext))),
+            ("playoutdelay_ext", Some(json!(config.playoutdelay_ext))),
+            ("transport_wide_cc_ext", Some(json!(config.transport_wide_cc_ext))),
+        ];
+        object(members)
+    }
+}
+
+/// Builds an object of the members that are there, in order.
+pub(crate) fn object<const N: usize>(members: [(&str, Option<Value>); N]) -> Value {
+    let present = members
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Value::Object(present.collect::<Map<_, _>>())
+}
