@@ -229,7 +229,8 @@ impl Media {
         }
     }
 
-    /// Tells whether the writer holds: it sends nothing back, or has no address to send to (RFC 3264 §8.4).
+    /// Tells whether the writer holds: it does not want to receive, or says so by an unspecified address
+    /// (RFC 3264 §8.4).
     pub fn is_hold(&self) -> bool {
         !self.direction.receives()
             || self
