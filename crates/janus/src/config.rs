@@ -49,11 +49,11 @@ pub struct Candidate {
 
 /// A pool of UDP port pairs for plain RTP; the shell backs it with sockets.
 pub trait RtpPorts {
-    /// Binds an even/odd pair on `worker`.
+    /// Binds an even/odd pair on `worker`, at the local address that reaches `toward`; `None` is the default address.
     ///
     /// # Errors
     /// When no pair is free.
-    fn open(&mut self, worker: WorkerId) -> Result<RtpPair, PortsExhausted>;
+    fn open(&mut self, worker: WorkerId, toward: Option<IpAddr>) -> Result<RtpPair, PortsExhausted>;
 
     /// Gives a pair back. Its transport has been told to close before.
     fn close(&mut self, worker: WorkerId, pair: RtpPair);

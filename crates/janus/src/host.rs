@@ -1,6 +1,7 @@
 //! What a plugin can do: the state of the API core behind one set of verbs.
 
 use std::collections::{HashMap, VecDeque};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -186,9 +187,14 @@ impl Host {
         self.rng.u32().max(1)
     }
 
-    /// Opens a plain RTP transport for a handle.
-    pub(crate) fn open_plain(&mut self, handle: HandleId, worker: WorkerId) -> Result<PlainTransport, PortsExhausted> {
-        let pair = self.config.rtp_ports.open(worker)?;
+    /// Opens a plain RTP transport for a handle, on the local address that reaches `toward`.
+    pub(crate) fn open_plain(
+        &mut self,
+        handle: HandleId,
+        worker: WorkerId,
+        toward: Option<IpAddr>,
+    ) -> Result<PlainTransport, PortsExhausted> {
+        let pair = self.config.rtp_ports.open(worker, toward)?;
         let id = self.new_transport_id();
         let cname = self.rng.token(16);
         self.own_transport(id, handle, worker, Some(pair));

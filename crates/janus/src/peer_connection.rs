@@ -1,27 +1,123 @@
 //! The one PeerConnection that a handle may have: its WebRTC transport, its place in offer and answer, its end.
+//!
+//! ```text
+//!  client offers:  answer() ──► OpenTransport, SetRemote ──► answer text ... webrtcup     answer() again renegotiates
+//!  server offers:  offer()  ──► OpenTransport ──► offer text ... accept_answer() ──► SetRemote ... webrtcup
+//! ```
+//!
+//! ICE credentials, fingerprint and candidates are fixed when the transport opens, so a description can leave at once.
+//! A renegotiation keeps the transport; changed credentials of the remote reach the worker as an ICE restart, and our
+//! own stay what they are (as a lite agent gathers nothing anew; RFC 8445 §9 wants them changed, browsers do not mind).
 
-use serde_json::json;
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde_json::{Value, json};
 use voex_base::{TransportId, WorkerId};
-use voex_sfu::command::{Command, MediaKind};
+use voex_bridge::media::remote_parameters;
+use voex_sdp::webrtc::{self, Local, Offered, Section};
+use voex_sdp::{Candidate, Description, Fingerprint, Ice, Media};
+use voex_sfu::command::{Command, MediaKind, RemoteParameters, TransportKind, TransportSpec};
 
 use crate::host::{HandleId, HangupReason, Host};
+use crate::jsep::{JsepKind, LocalJsep};
 use crate::reply;
 
 /// A WebRTC transport of a handle, as the control plane knows it.
 pub(crate) struct PeerConnection {
     pub(crate) worker: WorkerId,
     pub(crate) transport: TransportId,
-    /// Our ICE user name fragment.
-    pub(crate) ufrag: String,
-    /// Our ICE password.
-    pub(crate) pwd: String,
+    ice: Ice,
     /// `webrtcup` has been sent.
     pub(crate) up: bool,
     /// An offer of ours waits for its answer.
     pub(crate) awaits_answer: bool,
+    /// Session id of our offers.
+    origin_id: u64,
+    /// Version of our last offer.
+    origin_version: u64,
+    remote: Option<RemoteParameters>,
 }
 
+/// A description that cannot make or change a PeerConnection.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum NegotiationError {
+    /// No m-line that is in use has ICE credentials and a certificate fingerprint.
+    NoTransport,
+    /// There is no PeerConnection to answer for.
+    NotOffered,
+}
+
+impl fmt::Display for NegotiationError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoTransport => "no ICE credentials or no fingerprint",
+            Self::NotOffered => "no offer was made",
+        })
+    }
+}
+
+/// Length of our ICE user name fragment: more than the four characters of RFC 8839 §5.4, since the shared sockets
+/// find the transport by it.
+const UFRAG_LENGTH: usize = 8;
+/// Length of our ICE password; RFC 8839 §5.4 wants 22 at least.
+const PWD_LENGTH: usize = 22;
+
 impl Host {
+    /// Answers an offer, opening the PeerConnection of the handle on `worker` when there is none. `choose` says for
+    /// each m-line what we do with it; `None` refuses it.
+    pub(crate) fn answer(
+        &mut self,
+        handle: HandleId,
+        worker: WorkerId,
+        session_name: &str,
+        offer: &Description,
+        choose: impl FnMut(usize, &Media) -> Option<Section>,
+    ) -> Result<LocalJsep, NegotiationError> {
+        let remote = remote_parameters(offer).ok_or(NegotiationError::NoTransport)?;
+        let local = self.local(handle, worker, session_name);
+        let answer = webrtc::answer(offer, &local, choose);
+        self.set_remote(handle, remote);
+        Ok(LocalJsep {
+            kind: JsepKind::Answer,
+            sdp: answer.to_string(),
+        })
+    }
+
+    /// Offers, opening the PeerConnection of the handle on `worker` when there is none.
+    pub(crate) fn offer(
+        &mut self,
+        handle: HandleId,
+        worker: WorkerId,
+        session_name: &str,
+        media: Vec<Offered>,
+    ) -> LocalJsep {
+        let local = self.local(handle, worker, session_name);
+        let (id, version) = match self.peer_connection_mut(handle) {
+            Some(pc) => {
+                pc.awaits_answer = true;
+                pc.origin_version += 1;
+                (pc.origin_id, pc.origin_version)
+            }
+            None => (0, 0),
+        };
+        let sdp = webrtc::offer(&local, id, version, media).to_string();
+        LocalJsep {
+            kind: JsepKind::Offer,
+            sdp,
+        }
+    }
+
+    /// Takes the answer to our offer.
+    pub(crate) fn accept_answer(&mut self, handle: HandleId, answer: &Description) -> Result<(), NegotiationError> {
+        let pc = self.peer_connection_mut(handle).filter(|pc| pc.awaits_answer);
+        let pc = pc.ok_or(NegotiationError::NotOffered)?;
+        let remote = remote_parameters(answer).ok_or(NegotiationError::NoTransport)?;
+        pc.awaits_answer = false;
+        self.set_remote(handle, remote);
+        Ok(())
+    }
+
     /// Closes the PeerConnection of a handle and tells the client why; nothing when there is none. The plugin is not
     /// called back.
     pub(crate) fn close_peer_connection(&mut self, handle: HandleId, reason: HangupReason) {
@@ -53,10 +149,92 @@ impl Host {
     }
 
     /// Sends an event of the core on a handle.
-    pub(crate) fn push_core_event(&mut self, handle: HandleId, janus: &str, rest: serde_json::Value) {
+    pub(crate) fn push_core_event(&mut self, handle: HandleId, janus: &str, rest: Value) {
         let Some(owner) = self.handles.get(&handle) else { return };
         let session = owner.session;
         self.send_to_session(session, reply::core_event(janus, session, handle, rest));
+    }
+
+    fn peer_connection_mut(&mut self, handle: HandleId) -> Option<&mut PeerConnection> {
+        self.handles.get_mut(&handle)?.peer_connection.as_mut()
+    }
+
+    /// Gives what we say of ourselves in a description of the handle, opening its transport when there is none.
+    fn local(&mut self, handle: HandleId, worker: WorkerId, session_name: &str) -> Local {
+        let (worker, ice) = match self.peer_connection(handle) {
+            Some(pc) => (pc.worker, pc.ice.clone()),
+            None => (worker, self.open_peer_connection(handle, worker)),
+        };
+        let media = self.config.workers.iter().find(|media| media.worker == worker);
+        let addresses = media
+            .into_iter()
+            .flat_map(|media| &media.candidates)
+            .map(|candidate| candidate.address);
+        Local {
+            session_name: session_name.to_owned(),
+            address: self.config.public_ip,
+            ice,
+            fingerprint: Fingerprint {
+                hash: "sha-256".to_owned(),
+                bytes: self.config.fingerprint_sha256.to_vec(),
+            },
+            candidates: addresses
+                .enumerate()
+                .map(|(index, address)| host_candidate(index, address))
+                .collect(),
+            ice_lite: true,
+        }
+    }
+
+    fn open_peer_connection(&mut self, handle: HandleId, worker: WorkerId) -> Ice {
+        let transport = self.new_transport_id();
+        let ice = Ice {
+            ufrag: self.rng.token(UFRAG_LENGTH),
+            pwd: self.rng.token(PWD_LENGTH),
+        };
+        let origin_id = self.new_api_id();
+        let Some(owner) = self.handles.get_mut(&handle) else {
+            return ice;
+        };
+        owner.peer_connection = Some(PeerConnection {
+            worker,
+            transport,
+            ice: ice.clone(),
+            up: false,
+            awaits_answer: false,
+            origin_id,
+            origin_version: 0,
+            remote: None,
+        });
+        self.own_transport(transport, handle, worker, None);
+        self.metrics.peer_connections.add(1);
+        let kind = TransportKind::WebRtc {
+            local_ufrag: ice.ufrag.clone(),
+            local_pwd: ice.pwd.clone(),
+        };
+        let spec = TransportSpec { id: transport, kind };
+        self.media(worker, Command::OpenTransport(Box::new(spec)));
+        ice
+    }
+
+    /// Tells the worker who the remote is, when that is news.
+    fn set_remote(&mut self, handle: HandleId, remote: RemoteParameters) {
+        let Some(pc) = self.peer_connection_mut(handle) else {
+            return;
+        };
+        let known = pc
+            .remote
+            .as_ref()
+            .is_some_and(|known| known.ufrag == remote.ufrag && known.pwd == remote.pwd);
+        if known {
+            return;
+        }
+        // The DTLS association outlives an ICE restart, and so does the role in it.
+        let dtls_role = pc.remote.as_ref().map_or(remote.dtls_role, |first| first.dtls_role);
+        let remote = RemoteParameters { dtls_role, ..remote };
+        let (worker, transport) = (pc.worker, pc.transport);
+        pc.remote = Some(remote.clone());
+        self.media(worker, Command::SetRemote(transport, Box::new(remote)));
     }
 }
 
@@ -65,5 +243,27 @@ pub(crate) fn kind_name(kind: MediaKind) -> &'static str {
     match kind {
         MediaKind::Audio => "audio",
         MediaKind::Video => "video",
+    }
+}
+
+/// Makes a host candidate (RFC 8445 §5.1.2.1): type preference 120, then 8192 counted down, then component 1.
+fn host_candidate(index: usize, address: SocketAddr) -> Candidate {
+    let foundation = index as u32 + 1;
+    let local_preference = 8192_u32.saturating_sub(index as u32);
+    let priority = (120 << 24) | (local_preference << 8) | 255;
+    Candidate::host_udp(foundation, priority, address.ip(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_candidate_has_the_priority_that_clients_know() {
+        let address = "203.0.113.10:26412".parse().expect("an address");
+        assert_eq!(
+            host_candidate(0, address).to_string(),
+            "1 1 udp 2015363327 203.0.113.10 26412 typ host"
+        );
     }
 }
