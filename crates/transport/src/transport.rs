@@ -1,0 +1,415 @@
+//! The transport itself: demultiplexes, and lets ICE, DTLS and SRTP know of each other.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use voex_base::{Outbox, SocketId};
+use voex_stun::PacketKind;
+
+use crate::certificate::fingerprint_fits;
+use crate::dtls::{DTLS_DATAGRAM_BYTES_MAX, Dtls};
+use crate::ice::{Change, Ice, Outcome, Pair};
+use crate::srtp::{Inbound, Outbound, Profile, ProtectError, UnprotectError};
+use crate::{Config, DownReason, DropReason, DtlsRole, Event, Metrics, RemoteParameters, Timeouts};
+
+/// One WebRTC transport: every m-line of a bundle, RTP and RTCP on one pair of addresses.
+///
+/// After each call that takes an outbox, drain [`poll_event`](Self::poll_event), then read
+/// [`poll_timeout`](Self::poll_timeout).
+pub struct Transport {
+    ice: Ice,
+    dtls: Dtls,
+    remote: Option<RemoteParameters>,
+    srtp: Option<Box<Srtp>>,
+    state: State,
+    events: VecDeque<Event>,
+    timeouts: Timeouts,
+    metrics: Arc<Metrics>,
+    opened_at: Instant,
+    /// Since when the handshake could run: there are remote parameters and an address that passed a check.
+    dtls_due_since: Option<Instant>,
+}
+
+struct Srtp {
+    outbound: Outbound,
+    inbound: Inbound,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Connecting,
+    Up,
+    Closed,
+}
+
+/// What a datagram was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[must_use]
+pub enum Received {
+    /// Something for the transport itself; dealt with.
+    Nothing,
+    /// An RTP packet: the first bytes of the datagram, this many.
+    Rtp(usize),
+    /// An RTCP compound packet: the first bytes of the datagram, this many.
+    Rtcp(usize),
+    /// Dropped, and counted. ICE checks that were refused with an answer count as dropped.
+    Drop(DropReason),
+}
+
+/// First byte of a DTLS handshake record.
+const DTLS_HANDSHAKE: u8 = 22;
+
+impl Transport {
+    /// Makes a transport that answers ICE checks at once and waits for the remote parameters with the rest.
+    pub fn new(config: Config, now: Instant) -> Self {
+        Self {
+            ice: Ice::new(config.local_ufrag, &config.local_pwd),
+            dtls: Dtls::new(config.certificate),
+            remote: None,
+            srtp: None,
+            state: State::Connecting,
+            events: VecDeque::new(),
+            timeouts: config.timeouts,
+            metrics: config.metrics,
+            opened_at: now,
+            dtls_due_since: None,
+        }
+    }
+
+    /// Tells who the remote is. A call with another user name fragment or password is an ICE restart: media goes on
+    /// over the old pair until the remote nominates under its new credentials (RFC 8445 §9). DTLS stays as it is; a
+    /// changed fingerprint must fit the certificate already seen, else the transport goes down.
+    pub fn set_remote(&mut self, now: Instant, remote: RemoteParameters, out: &mut impl Outbox) {
+        if self.state == State::Closed {
+            return;
+        }
+        let is_restart = self
+            .remote
+            .as_ref()
+            .is_some_and(|before| (&before.ufrag, &before.pwd) != (&remote.ufrag, &remote.pwd));
+        if is_restart {
+            self.metrics.ice_restarts.inc();
+        }
+        self.ice.set_remote_ufrag(remote.ufrag.clone());
+        let role = remote.dtls_role;
+        self.remote = Some(remote);
+        let seen = self.dtls.remote_certificate();
+        if seen.is_some_and(|certificate| !is_trusted(self.remote.as_ref(), certificate)) {
+            return self.go_down(DownReason::DtlsError);
+        }
+        if self.dtls.is_started() && !self.dtls.is_connected() && !self.start_dtls(now, role) {
+            return;
+        }
+        self.advance(now, out);
+    }
+
+    /// Takes new local ICE credentials, for an ICE restart that changes both sides'. Checks with those before are still
+    /// answered.
+    pub fn set_local_credentials(&mut self, ufrag: String, pwd: &str) {
+        self.ice.set_local(ufrag, pwd);
+    }
+
+    /// Takes one datagram from `from` to `socket`. SRTP and SRTCP are decrypted in place.
+    pub fn handle_datagram(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        from: SocketAddr,
+        data: &mut [u8],
+        out: &mut impl Outbox,
+    ) -> Received {
+        let pair = (socket, from);
+        let received = match PacketKind::of(data) {
+            _ if self.state == State::Closed => Received::Drop(DropReason::Closed),
+            PacketKind::Rtp => self.handle_srtp(pair, data),
+            PacketKind::Stun => self.handle_stun(now, pair, data, out),
+            PacketKind::Dtls => self.handle_dtls(now, pair, data, out),
+            PacketKind::ChannelData | PacketKind::Unknown => Received::Drop(DropReason::UnknownProtocol),
+        };
+        if let Received::Drop(reason) = received {
+            self.metrics.drops.of(reason).inc();
+        }
+        received
+    }
+
+    /// Protects the RTP packet in `buf[..len]` in place; gives its new length. `buf` must reach
+    /// [`PROTECT_OVERHEAD_BYTES`](crate::srtp::PROTECT_OVERHEAD_BYTES) behind the packet.
+    ///
+    /// # Errors
+    /// See [`ProtectError`]; the packet is untouched.
+    pub fn protect_rtp(&mut self, buf: &mut [u8], len: usize) -> Result<usize, ProtectError> {
+        let protected = match &mut self.srtp {
+            Some(srtp) => srtp.outbound.protect_rtp(buf, len),
+            None => Err(ProtectError::NoKeys),
+        };
+        protected.inspect_err(|error| self.metrics.protect_errors.of(*error).inc())
+    }
+
+    /// Protects the RTCP compound packet in `buf[..len]`, as [`protect_rtp`](Self::protect_rtp) does.
+    ///
+    /// # Errors
+    /// See [`ProtectError`]; the packet is untouched.
+    pub fn protect_rtcp(&mut self, buf: &mut [u8], len: usize) -> Result<usize, ProtectError> {
+        let protected = match &mut self.srtp {
+            Some(srtp) => srtp.outbound.protect_rtcp(buf, len),
+            None => Err(ProtectError::NoKeys),
+        };
+        protected.inspect_err(|error| self.metrics.protect_errors.of(*error).inc())
+    }
+
+    /// Where media goes: the nominated pair.
+    #[inline]
+    pub fn destination(&self) -> Option<(SocketId, SocketAddr)> {
+        self.ice.nominated()
+    }
+
+    /// Every pair over which a valid check came; at most [`REMOTES_MAX`](crate::REMOTES_MAX).
+    pub fn remotes(&self) -> impl Iterator<Item = (SocketId, SocketAddr)> + '_ {
+        self.ice.remotes()
+    }
+
+    /// Whether [`Event::Up`] was and [`Event::Down`] was not.
+    pub fn is_up(&self) -> bool {
+        self.state == State::Up
+    }
+
+    /// The SRTP profile, once keys are set.
+    pub fn srtp_profile(&self) -> Option<Profile> {
+        self.srtp.as_ref().map(|srtp| srtp.outbound.profile())
+    }
+
+    /// Lets timers fire that are due at `now`.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut impl Outbox) {
+        if self.state == State::Closed {
+            return;
+        }
+        if now >= self.ice_deadline() {
+            return self.go_down(DownReason::IceFailed);
+        }
+        if self.dtls_deadline().is_some_and(|deadline| now >= deadline) {
+            return self.go_down(DownReason::DtlsTimeout);
+        }
+        if self.dtls.poll_timeout().is_some_and(|due| now >= due) {
+            match self.dtls.handle_timeout(now) {
+                Ok(()) => self.advance(now, out),
+                Err(reason) => self.go_down(reason),
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due next; `None` once closed or down.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if self.state == State::Closed {
+            return None;
+        }
+        [
+            Some(self.ice_deadline()),
+            self.dtls_deadline(),
+            self.dtls.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Takes the next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Ends the transport, with close_notify to the remote when DTLS is established. There is no event.
+    pub fn close(&mut self, out: &mut impl Outbox) {
+        if self.state == State::Closed {
+            return;
+        }
+        self.dtls.close(self.ice.best(), out);
+        self.leave();
+    }
+
+    fn handle_srtp(&mut self, pair: Pair, data: &mut [u8]) -> Received {
+        if !self.ice.knows(pair) {
+            return Received::Drop(DropReason::UnknownRemote);
+        }
+        let Some(srtp) = &mut self.srtp else {
+            return Received::Drop(DropReason::SrtpNoKeys);
+        };
+        let received = if is_rtcp(data) {
+            srtp.inbound.unprotect_rtcp(data).map(Received::Rtcp)
+        } else {
+            srtp.inbound.unprotect_rtp(data).map(Received::Rtp)
+        };
+        received.unwrap_or_else(|error| Received::Drop(drop_reason(error)))
+    }
+
+    fn handle_stun(&mut self, now: Instant, pair: Pair, data: &[u8], out: &mut impl Outbox) -> Received {
+        match self.ice.handle_stun(now, pair, data, out) {
+            Outcome::Checked(change) => {
+                self.metrics.ice_checks.inc();
+                self.tell(change);
+                if self.state == State::Connecting {
+                    self.advance(now, out);
+                }
+                Received::Nothing
+            }
+            Outcome::Indication => Received::Nothing,
+            Outcome::Refused(reason) => {
+                self.metrics.ice_errors.inc();
+                Received::Drop(reason)
+            }
+            Outcome::Dropped(reason) => Received::Drop(reason),
+        }
+    }
+
+    fn tell(&mut self, change: Change) {
+        if let Some((socket, address)) = change.removed {
+            self.events.push_back(Event::RemoteRemoved(socket, address));
+        }
+        if let Some((socket, address)) = change.added {
+            self.events.push_back(Event::RemoteAdded(socket, address));
+        }
+        if change.moved {
+            self.metrics.ice_pair_changes.inc();
+        }
+    }
+
+    fn handle_dtls(&mut self, now: Instant, pair: Pair, data: &[u8], out: &mut impl Outbox) -> Received {
+        if !self.ice.knows(pair) {
+            return Received::Drop(DropReason::UnknownRemote);
+        }
+        if data.len() > DTLS_DATAGRAM_BYTES_MAX {
+            return Received::Drop(DropReason::Malformed);
+        }
+        if !self.dtls.is_started() {
+            // A remote that answers our offer can be faster than its answer. It has proved that it knows our password,
+            // so the handshake may begin; what it is worth is decided when the fingerprint is known.
+            if data[0] != DTLS_HANDSHAKE || self.is_client() {
+                return Received::Drop(DropReason::DtlsUnexpected);
+            }
+            if !self.start_dtls(now, DtlsRole::Server) {
+                return Received::Nothing;
+            }
+        }
+        match self.dtls.handle_datagram(now, data) {
+            Ok(()) => self.advance(now, out),
+            Err(reason) => self.go_down(reason),
+        }
+        Received::Nothing
+    }
+
+    fn is_client(&self) -> bool {
+        self.remote
+            .as_ref()
+            .is_some_and(|remote| remote.dtls_role == DtlsRole::Client)
+    }
+
+    /// Starts the handshake unless it runs in this role already; gives whether the transport lives on.
+    fn start_dtls(&mut self, now: Instant, role: DtlsRole) -> bool {
+        match self.dtls.start(now, role) {
+            Ok(true) => self.metrics.dtls_started.inc(),
+            Ok(false) => {}
+            Err(reason) => {
+                self.go_down(reason);
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Does whatever has become possible: start DTLS, send its flights, take its keys, go up.
+    fn advance(&mut self, now: Instant, out: &mut impl Outbox) {
+        let Some(best) = self.ice.best() else { return };
+        if self.remote.is_some() {
+            self.dtls_due_since.get_or_insert(now);
+        }
+        if self.is_client() && !self.dtls.is_started() && !self.start_dtls(now, DtlsRole::Client) {
+            return;
+        }
+        let remote = self.remote.as_ref();
+        let trusts = |certificate: &[u8]| remote.is_none() || is_trusted(remote, certificate);
+        if let Err(reason) = self.dtls.drain(Some(best), trusts, out) {
+            return self.go_down(reason);
+        }
+        if self.remote.is_some() {
+            self.take_keys();
+        }
+        if self.state == State::Connecting && self.srtp.is_some() && self.ice.nominated().is_some() {
+            self.state = State::Up;
+            self.metrics.up.add(1);
+            self.events.push_back(Event::Up);
+        }
+    }
+
+    /// Sets SRTP keys. The certificate behind them has been judged: by [`Dtls::drain`] when the fingerprint was known
+    /// then, else by [`set_remote`](Self::set_remote).
+    fn take_keys(&mut self) {
+        if let Some(keys) = self.dtls.take_keys() {
+            self.metrics.dtls_finished.inc();
+            self.metrics.srtp_profiles.of(keys.local.profile()).inc();
+            self.srtp = Some(Box::new(Srtp {
+                outbound: Outbound::new(&keys.local),
+                inbound: Inbound::new(&keys.remote),
+            }));
+        } else if self.dtls.is_connected() && self.srtp.is_none() {
+            // Without a common profile there is an association but nothing to protect media with (RFC 5764 §4.1).
+            self.go_down(DownReason::DtlsError);
+        }
+    }
+
+    fn ice_deadline(&self) -> Instant {
+        let patience = match self.state {
+            State::Up => self.timeouts.ice_consent,
+            State::Connecting | State::Closed => self.timeouts.ice_start,
+        };
+        self.ice.last_check().unwrap_or(self.opened_at) + patience
+    }
+
+    fn dtls_deadline(&self) -> Option<Instant> {
+        let since = self.dtls_due_since.filter(|_| self.srtp.is_none())?;
+        Some(since + self.timeouts.dtls_handshake)
+    }
+
+    fn go_down(&mut self, reason: DownReason) {
+        if self.state == State::Closed {
+            return;
+        }
+        self.metrics.downs.of(reason).inc();
+        self.events.push_back(Event::Down(reason));
+        self.dtls.end();
+        self.leave();
+    }
+
+    fn leave(&mut self) {
+        if self.state == State::Up {
+            self.metrics.up.add(-1);
+        }
+        self.state = State::Closed;
+        self.srtp = None;
+    }
+}
+
+impl Drop for Transport {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+fn is_trusted(remote: Option<&RemoteParameters>, certificate: &[u8]) -> bool {
+    remote.is_some_and(|remote| fingerprint_fits(certificate, &remote.fingerprint_hash, &remote.fingerprint))
+}
+
+/// Tells RTCP from RTP on one port: payload types 64-95 are RTCP's (RFC 5761 §4).
+fn is_rtcp(data: &[u8]) -> bool {
+    data.get(1).is_some_and(|second| (192..=223).contains(second))
+}
+
+fn drop_reason(error: UnprotectError) -> DropReason {
+    match error {
+        UnprotectError::Malformed => DropReason::Malformed,
+        UnprotectError::NotAuthentic => DropReason::SrtpNotAuthentic,
+        UnprotectError::Replayed => DropReason::SrtpReplayed,
+        UnprotectError::TooOld => DropReason::SrtpTooOld,
+        UnprotectError::SsrcTableFull => DropReason::SsrcTableFull,
+    }
+}
