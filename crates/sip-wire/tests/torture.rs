@@ -152,7 +152,11 @@ fn esc02_is_no_register_and_has_no_such_contact() {
         request.headers.get_by_name("C%6Fntact"),
         Some("<sip:alias2@host2.example.com>")
     );
-    assert_eq!(request.headers.list(Header::Contact).unwrap().len(), 1);
+    let contacts = request.headers.list(Header::Contact).unwrap();
+    assert!(
+        contacts.iter().all(|contact| !contact.contains("alias2")),
+        "{contacts:?}"
+    );
 }
 
 #[test]
