@@ -1,2 +1,36 @@
-//! settings.yaml and the command line's --set: load, validate, explain; binds nothing.
+//! `settings.yaml` and the command line's `--set`: load, validate, explain; binds nothing.
+//!
+//! ```text
+//!  settings.yaml ──► yaml (tree with lines) ──► key table ──► Settings ──► check ──► Loaded { settings, report }
+//!  --set K=V ─────────────────────────────────────┘                         │
+//!                                                                            └──► or a Report with every error
+//! ```
+//!
+//! One file serves two families of keys: VoEx's own (`turnserver_*`, `janus_*`, `redis_*`, `permit_ip`), read
+//! unchanged, and the canonical ones (`turn.listen`, `mcu.ws.listen`, ...). Both are rows of one table (`key`), which
+//! also says how a value is read and shown. Scalars stay the text that was written until a key reads them, so a
+//! password `0123` and an address `1.2.3.4` never become numbers.
+//!
+//! It does not look at the host: whether an address or an interface exists is the caller's question.
 #![forbid(unsafe_code)]
+
+mod check;
+mod explain;
+mod key;
+mod load;
+mod problem;
+mod read;
+mod redis;
+mod secret;
+mod settings;
+mod structure;
+mod yaml;
+
+pub use load::{Loaded, Source, load};
+pub use problem::{Place, Problem, Report, Severity};
+pub use redis::RedisTarget;
+pub use secret::Secret;
+pub use settings::{
+    External, Http, Log, LogFormat, LogLevel, Mcu, Media, PortRange, Prefix, Route, RouteTarget, Settings, Sip,
+    SipListen, SipTransport, StaticRoom, Tls, Trunk, Turn, VoEx,
+};

@@ -1,0 +1,524 @@
+//! The settings, typed, under their canonical names.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use crate::{RedisTarget, Secret};
+
+/// All settings. [`Settings::default`] is the embedded default: what `voex serve` does with no file.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// STUN and TURN.
+    pub turn: Turn,
+    /// Certificate of TLS listeners.
+    pub tls: Tls,
+    /// `acl.cts`: who, besides this host and its container bridges, may reach the Janus API.
+    pub acl_cts: Vec<IpNet>,
+    /// The conference server and its API.
+    pub mcu: Mcu,
+    /// Addresses and ports of media.
+    pub media: Media,
+    /// The SIP gateway.
+    pub sip: Sip,
+    /// Metrics, health, console.
+    pub http: Http,
+    /// Media worker threads; 0 = one a core.
+    pub workers: u16,
+    /// Logging.
+    pub log: Log,
+    /// Settings of the deployment tool that have an effect here.
+    pub voex: VoEx,
+}
+
+/// `turn.*`.
+#[derive(Clone, Debug)]
+pub struct Turn {
+    /// Whether the role is on.
+    pub enabled: bool,
+    /// Addresses to listen on and to relay from; empty = every address of the host.
+    pub listen: Vec<IpAddr>,
+    /// Ports of plain UDP (and TCP).
+    pub plain_ports: Vec<u16>,
+    /// Ports of TLS and DTLS.
+    pub tls_ports: Vec<u16>,
+    /// Addresses that clients are shown instead of our own (NAT 1:1).
+    pub external: Vec<External>,
+    /// Realm of credentials; `None` = the host's name.
+    pub realm: Option<String>,
+    /// Ports of relayed transport addresses.
+    pub relay_ports: PortRange,
+    /// Long-term credentials, as name and password.
+    pub users_static: Vec<(String, Secret)>,
+    /// Shared secrets of time-limited users.
+    pub users_secrets: Vec<Secret>,
+    /// Where the CTS keeps users.
+    pub users_redis: Option<RedisTarget>,
+    /// Where allocations are published.
+    pub stats_redis: Option<RedisTarget>,
+    /// Peers that may be reached although a default or `peers_deny` forbids them.
+    pub peers_allow: Vec<IpNet>,
+    /// Peers that may not be reached.
+    pub peers_deny: Vec<IpNet>,
+    /// Whether loopback addresses may be peers; for tests.
+    pub peers_allow_loopback: bool,
+    /// Most allocations at once; 0 = no limit of our own.
+    pub quota_allocations: u32,
+    /// Most allocations of one user at once; 0 = no limit.
+    pub quota_allocations_per_user: u32,
+}
+
+/// `tls.*`.
+#[derive(Clone, Default, Debug)]
+pub struct Tls {
+    /// Certificate chain, PEM.
+    pub certificate: Option<PathBuf>,
+    /// Its key, unencrypted PEM.
+    pub key: Option<PathBuf>,
+}
+
+/// `mcu.*`.
+#[derive(Clone, Debug)]
+pub struct Mcu {
+    /// Whether the role is on.
+    pub enabled: bool,
+    /// WebSocket of the Janus API.
+    pub ws_listen: SocketAddr,
+    /// Who may use it, besides the rule of `acl.cts`; empty = all.
+    pub ws_allow_prefix: Vec<Prefix>,
+    /// `apisecret` that each request must carry.
+    pub api_secret: Option<Secret>,
+    /// WebSocket of the admin API.
+    pub admin_listen: Option<SocketAddr>,
+    /// Its secret.
+    pub admin_secret: Option<Secret>,
+    /// Seconds after which a silent session ends; 0 = never.
+    pub session_timeout_s: u32,
+    /// Seconds that a session waits for its client to come back.
+    pub reclaim_timeout_s: u32,
+    /// Where recordings go.
+    pub recordings_dir: Option<PathBuf>,
+    /// Rooms that exist from the start.
+    pub rooms: Vec<StaticRoom>,
+}
+
+/// One of `mcu.rooms`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct StaticRoom {
+    /// Number of the room.
+    pub id: u64,
+    /// Name shown in lists.
+    pub description: Option<String>,
+    /// Most publishers at once.
+    pub publishers: Option<u32>,
+    /// Cap on what each publisher sends, in bit/s.
+    pub bitrate_bps: Option<u32>,
+    /// Needed to change the room.
+    pub secret: Option<Secret>,
+    /// Needed to join.
+    pub pin: Option<Secret>,
+    /// Left out of lists.
+    pub is_private: bool,
+}
+
+/// `media.*`.
+#[derive(Clone, Debug)]
+pub struct Media {
+    /// UDP ports of conference and SIP media.
+    pub ports: PortRange,
+    /// Addresses of media sockets; empty = every address of the host.
+    pub listen: Vec<IpAddr>,
+    /// Addresses to offer instead of our own (NAT 1:1).
+    pub public_address: Vec<IpAddr>,
+    /// Whether our own addresses are offered too, with the higher priority.
+    pub keep_private: bool,
+}
+
+/// `sip.*`.
+#[derive(Clone, Debug)]
+pub struct Sip {
+    /// Whether the role is on.
+    pub enabled: bool,
+    /// Sockets of signalling.
+    pub listen: Vec<SipListen>,
+    /// Address of plain RTP in our SDP; `None` = chosen by the route to the other side.
+    pub media_address: Option<IpAddr>,
+    /// Trunks.
+    pub trunks: Vec<Trunk>,
+    /// Where incoming calls go; the first match wins.
+    pub routes: Vec<Route>,
+}
+
+/// One of `sip.trunks`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Trunk {
+    /// Its name.
+    pub name: String,
+    /// Host of outgoing calls, with an optional port.
+    pub server: String,
+    /// Outbound proxy.
+    pub proxy: Option<String>,
+    /// Who may call in; empty = nobody.
+    pub allow: Vec<IpNet>,
+    /// Put before a dialled number.
+    pub prefix: String,
+    /// Credentials of its registration.
+    pub register: Option<(String, Secret)>,
+    /// Codecs, the preferred one first.
+    pub codecs: Vec<String>,
+    /// Whether media is encrypted.
+    pub srtp: bool,
+}
+
+/// One of `sip.routes`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Route {
+    /// A number, or a prefix that ends in `*`.
+    pub pattern: String,
+    /// What happens to the call.
+    pub to: RouteTarget,
+}
+
+/// Where a route leads.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RouteTarget {
+    /// Answer and play back what is heard.
+    Echo,
+    /// An audio room.
+    Room(u64),
+    /// The API handle registered under that user.
+    Handle,
+    /// A final response, 300-699.
+    Reject(u16),
+}
+
+/// `http.*`.
+#[derive(Clone, Debug)]
+pub struct Http {
+    /// Socket of metrics, health and console.
+    pub listen: SocketAddr,
+    /// Who may read them, besides this host, its container bridges and `acl.cts`.
+    pub allow: Vec<IpNet>,
+}
+
+/// `log.*`.
+#[derive(Clone, Copy, Debug)]
+pub struct Log {
+    /// Lowest level that is written.
+    pub level: LogLevel,
+    /// Form of a line.
+    pub format: LogFormat,
+}
+
+/// Keys of the deployment tool.
+#[derive(Clone, Default, Debug)]
+pub struct VoEx {
+    /// Interface whose addresses stand in for `turn.listen` when that is not given.
+    pub external_interface: Option<String>,
+    /// Contact for certificates.
+    pub le_email: Option<String>,
+    /// Pinned image versions, shown and without effect.
+    pub images: Vec<(String, String)>,
+    /// Password of a Redis that the host itself offers.
+    pub redis_endpoint_password: Option<Secret>,
+}
+
+/// How much is logged.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogLevel {
+    /// Failures only.
+    Error,
+    /// And what an administrator should look at.
+    Warn,
+    /// And changes of state.
+    Info,
+    /// And users' names and addresses.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+/// Form of a log line.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// An inclusive range of ports, written `20000-40000`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PortRange {
+    /// First port.
+    pub first: u16,
+    /// Last port.
+    pub last: u16,
+}
+
+/// An address clients are shown, written `public` or `public/private`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct External {
+    /// What they are shown.
+    pub public: IpAddr,
+    /// Which of our addresses it stands for; `None` = all of its family.
+    pub private: Option<IpAddr>,
+}
+
+/// An entry of `mcu.ws.allow_prefix`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Prefix {
+    /// The textual address begins with this: `172.18.0.` matches 172.18.0.5 and not 172.18.10.5.
+    Text(String),
+    /// The address lies in this network.
+    Network(IpNet),
+}
+
+/// A socket of SIP signalling, written `udp:0.0.0.0:5060`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SipListen {
+    /// Its transport.
+    pub transport: SipTransport,
+    /// Its address.
+    pub address: SocketAddr,
+}
+
+/// A transport of SIP signalling.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum SipTransport {
+    /// Datagrams.
+    Udp,
+    /// Streams.
+    Tcp,
+    /// Streams over TLS.
+    Tls,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            turn: Turn::default(),
+            tls: Tls::default(),
+            acl_cts: Vec::new(),
+            mcu: Mcu::default(),
+            media: Media::default(),
+            sip: Sip {
+                enabled: true,
+                listen: vec![SipListen {
+                    transport: SipTransport::Udp,
+                    address: SocketAddr::from((Ipv4Addr::LOCALHOST, 5060)),
+                }],
+                media_address: None,
+                trunks: Vec::new(),
+                routes: Vec::new(),
+            },
+            http: Http {
+                listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9189)),
+                allow: Vec::new(),
+            },
+            workers: 0,
+            log: Log {
+                level: LogLevel::Info,
+                format: LogFormat::Text,
+            },
+            voex: VoEx::default(),
+        }
+    }
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            listen: Vec::new(),
+            plain_ports: vec![3478, 3479],
+            tls_ports: vec![5349, 5350],
+            external: Vec::new(),
+            realm: None,
+            relay_ports: PortRange {
+                first: 49152,
+                last: 65535,
+            },
+            users_static: Vec::new(),
+            users_secrets: Vec::new(),
+            users_redis: None,
+            stats_redis: None,
+            peers_allow: Vec::new(),
+            peers_deny: Vec::new(),
+            peers_allow_loopback: false,
+            quota_allocations: 0,
+            quota_allocations_per_user: 0,
+        }
+    }
+}
+
+impl Default for Mcu {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            ws_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8188)),
+            ws_allow_prefix: Vec::new(),
+            api_secret: None,
+            admin_listen: None,
+            admin_secret: None,
+            session_timeout_s: 60,
+            reclaim_timeout_s: 0,
+            recordings_dir: None,
+            rooms: Vec::new(),
+        }
+    }
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            ports: PortRange {
+                first: 20000,
+                last: 40000,
+            },
+            listen: Vec::new(),
+            public_address: Vec::new(),
+            keep_private: false,
+        }
+    }
+}
+
+impl Settings {
+    /// What holds where a settings file says nothing: as the embedded default, but conference and SIP are off until
+    /// switched on, as with VoEx, and SIP listens on every address, where a PBX can reach it.
+    pub(crate) fn with_file() -> Self {
+        let mut settings = Self::default();
+        settings.mcu.enabled = false;
+        settings.sip.enabled = false;
+        settings.sip.listen[0].address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 5060));
+        settings
+    }
+
+    /// Tells whether a client may use the Janus API: this host, its container bridges (172.16.0.0/12) and `acl.cts`,
+    /// narrowed to `mcu.ws.allow_prefix` when that is given.
+    pub fn may_use_api(&self, client: IpAddr) -> bool {
+        let client = voex_base::canonical_ip(client);
+        let prefixes = &self.mcu.ws_allow_prefix;
+        (is_local(client) || contains(&self.acl_cts, client))
+            && (prefixes.is_empty() || prefixes.iter().any(|prefix| prefix.matches(client)))
+    }
+
+    /// Tells whether a client may read metrics, health and console.
+    pub fn may_read_console(&self, client: IpAddr) -> bool {
+        let client = voex_base::canonical_ip(client);
+        is_local(client) || contains(&self.acl_cts, client) || contains(&self.http.allow, client)
+    }
+}
+
+impl PortRange {
+    /// Tells whether two ranges share a port.
+    pub fn overlaps(self, other: Self) -> bool {
+        self.first <= other.last && other.first <= self.last
+    }
+
+    /// Tells whether a port lies in the range.
+    pub fn contains(self, port: u16) -> bool {
+        (self.first..=self.last).contains(&port)
+    }
+}
+
+impl Prefix {
+    fn matches(&self, client: IpAddr) -> bool {
+        match self {
+            Self::Text(prefix) => client.to_string().starts_with(prefix.as_str()),
+            Self::Network(network) => network.contains(&client),
+        }
+    }
+}
+
+fn contains(networks: &[IpNet], address: IpAddr) -> bool {
+    networks.iter().any(|network| network.contains(&address))
+}
+
+/// Loopback, and the range that container bridges take their addresses from.
+fn is_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_loopback() || (v4.octets()[0] == 172 && (16..32).contains(&v4.octets()[1])),
+        IpAddr::V6(v6) => v6.is_loopback(),
+    }
+}
+
+impl fmt::Display for PortRange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.first, self.last)
+    }
+}
+
+impl fmt::Display for External {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.private {
+            None => write!(f, "{}", self.public),
+            Some(private) => write!(f, "{}/{private}", self.public),
+        }
+    }
+}
+
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text(text) => f.write_str(text),
+            Self::Network(network) => network.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for SipTransport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        })
+    }
+}
+
+impl fmt::Display for SipListen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.transport, self.address)
+    }
+}
+
+impl fmt::Display for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={}", self.pattern, self.to)
+    }
+}
+
+impl fmt::Display for RouteTarget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Echo => f.write_str("echo"),
+            Self::Room(id) => write!(f, "room:{id}"),
+            Self::Handle => f.write_str("handle"),
+            Self::Reject(code) => write!(f, "reject:{code}"),
+        }
+    }
+}
+
+impl fmt::Display for LogLevel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        })
+    }
+}
+
+impl fmt::Display for LogFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Text => "text",
+            Self::Json => "json",
+        })
+    }
+}
