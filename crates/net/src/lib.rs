@@ -1,1 +1,48 @@
-//! The worker loop and its sockets: epoll, GRO, GSO, port pools, command and event queues; the one crate with unsafe.
+//! The worker loop and its sockets: epoll, GRO, GSO, port pools, command and event queues; the one crate with `unsafe`.
+//!
+//! ```text
+//!  control plane                          worker thread k (pinned, no async, no lock, no allocation a packet)
+//!
+//!  CommandSender ─── bounded queue ──────► take_orders ┐
+//!  RtpPorts ──────── bound sockets ──────►             │
+//!                                                      ▼
+//!  kernel ── recvmmsg + GRO, 16 messages a socket ──► Worker (voex_worker) ──► SendArena ── sendmsg + GSO ──► kernel
+//!                                                      ▲     │      ▲
+//!  other workers ── ring of bytes each pair ──► take_crossed │      └── timers
+//!                                                            ▼
+//!  Events ◄───────── bounded queue, backlog ◄──────────── poll_event
+//! ```
+//!
+//! [`Workers::start`] binds everything first and refuses with every address that failed. A pass of a worker waits, takes
+//! one batch off every ready socket, obeys commands, takes packets of other workers, runs timers, binds and closes relay
+//! sockets, reports events, and sends what was collected, packets to one destination together. Before it sleeps it looks
+//! again for a time that grows when it helps and shrinks to nothing when it does not.
+//!
+//! What is full drops media and counts it ([`DropReason`]) or answers the control plane with an error ([`QueueFull`],
+//! [`PortError`]).
+
+mod arena;
+mod capabilities;
+mod config;
+mod crossing;
+mod look_again;
+mod metrics;
+mod ports;
+mod queue;
+mod rtp;
+mod socket;
+mod sys;
+mod wake;
+mod worker_loop;
+mod workers;
+
+pub use arena::{ARENA_BYTES, ARENA_DATAGRAMS_MAX, ARENA_DESTINATIONS_MAX, TRAIN_SEGMENT_BYTES_MAX};
+pub use capabilities::Capabilities;
+pub use config::{BindFailure, Config, MediaAddress, Purpose, StartError, Toggle, WORKERS_MAX};
+pub use crossing::CROSSING_BYTES;
+pub use metrics::{DropReason, Metrics};
+pub use ports::PortPool;
+pub use queue::{COMMANDS_MAX, CommandSender, EVENT_BACKLOG_MAX, EVENTS_MAX, Events, QueueFull};
+pub use rtp::{PortError, RTP_ADDRESSES_MAX, RtpPair, RtpPorts};
+pub use socket::SOCKET_BUFFER_BYTES;
+pub use workers::{WorkerPanicked, Workers};

@@ -1,0 +1,93 @@
+//! What one worker's loop counts about itself.
+
+use voex_base::{Counter, CounterSet, Gauge, Label};
+
+/// Counters of one worker loop. Packets are UDP payloads; bytes are their lengths.
+#[derive(Default, Debug)]
+pub struct Metrics {
+    /// Loop passes that found something to do.
+    pub busy_passes: Counter,
+    /// Times the loop slept in the kernel.
+    pub sleeps: Counter,
+    /// Times that looking again before sleeping found something.
+    pub look_again_hits: Counter,
+    /// Times that looking again ran out of its time.
+    pub look_again_misses: Counter,
+    /// Receive calls that gave at least one message.
+    pub receive_calls: Counter,
+    /// Packets received.
+    pub received_packets: Counter,
+    /// Bytes received.
+    pub received_bytes: Counter,
+    /// Messages that arrived as a train of several packets (GRO).
+    pub received_trains: Counter,
+    /// Send calls made.
+    pub send_calls: Counter,
+    /// Packets sent.
+    pub sent_packets: Counter,
+    /// Bytes sent.
+    pub sent_bytes: Counter,
+    /// Messages that left as a train of several packets (GSO).
+    pub sent_trains: Counter,
+    /// Packets handed to other workers.
+    pub crossed_packets: Counter,
+    /// Commands taken off the queue.
+    pub commands: Counter,
+    /// Events put into the queue.
+    pub events: Counter,
+    /// Events that had to wait in the backlog because the queue was full.
+    pub events_delayed: Counter,
+    /// Events lost because queue and backlog were full.
+    pub events_lost: Counter,
+    /// Sockets open on this worker.
+    pub sockets: Gauge,
+    /// 1 while trains are sent with GSO, 0 on the fallback path.
+    pub gso: Gauge,
+    /// 1 while trains are received with GRO, 0 on the fallback path.
+    pub gro: Gauge,
+    /// Packets dropped by the loop itself.
+    pub dropped: CounterSet<DropReason>,
+}
+
+/// Why the loop dropped a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DropReason {
+    /// The send buffer of the socket is full; media does not wait.
+    SendBufferFull,
+    /// The kernel refused to send: no route, not permitted, too large for the path.
+    SendRefused,
+    /// The socket it should leave by is closed.
+    SocketClosed,
+    /// It was longer than a datagram can be.
+    ReceiveTruncated,
+    /// It had no source address of a family we know.
+    ReceiveNoSource,
+    /// The ring to another worker is full.
+    CrossingFull,
+}
+
+impl Label for DropReason {
+    const ALL: &'static [Self] = &[
+        Self::SendBufferFull,
+        Self::SendRefused,
+        Self::SocketClosed,
+        Self::ReceiveTruncated,
+        Self::ReceiveNoSource,
+        Self::CrossingFull,
+    ];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::SendBufferFull => "send_buffer_full",
+            Self::SendRefused => "send_refused",
+            Self::SocketClosed => "socket_closed",
+            Self::ReceiveTruncated => "receive_truncated",
+            Self::ReceiveNoSource => "receive_no_source",
+            Self::CrossingFull => "crossing_full",
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! One media worker: an epoll loop around its state machines.
+
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use rtrb::Consumer;
+use rustc_hash::FxHashMap;
+use socket2::Socket;
+use voex_base::{Outbox, SocketId, WallTime, WorkerId};
+use voex_worker::{Egress, Output, Role, Worker};
+
+use crate::arena::SendArena;
+use crate::capabilities::Capabilities;
+use crate::crossing::{CrossingReceiver, CrossingSender};
+use crate::look_again::{LookAgain, Next, Outcome};
+use crate::metrics::{DropReason, Metrics};
+use crate::queue::{EventSender, Order};
+use crate::rtp::SocketIds;
+use crate::socket::{Sharing, bind_udp};
+use crate::sys::{self, Epoll, Ready, ReceiveBatch};
+use crate::wake::Wake;
+
+/// Descriptors served in one pass; the rest is reported again by the next wait.
+const READY_MAX: usize = 256;
+/// Commands taken in one pass, so that a burst of them cannot hold up media.
+const COMMANDS_PER_PASS: usize = 64;
+/// Packets taken from each other worker in one pass.
+const CROSSED_PER_PASS: usize = 128;
+/// Sockets bound or closed in one pass.
+const OUTPUTS_PER_PASS: usize = 64;
+/// How soon events that wait for room are tried again.
+const BACKLOG_RETRY: Duration = Duration::from_millis(5);
+/// Token of the wake descriptor; sockets have their slot's index.
+pub(crate) const WAKE_TOKEN: u64 = u64::MAX;
+
+/// Everything that a worker thread is made of. Built by the starting thread, run by its own.
+pub(crate) struct Parts {
+    pub(crate) worker: Worker,
+    pub(crate) sockets: Vec<(SocketId, Role, Socket)>,
+    pub(crate) wake: Arc<Wake>,
+    pub(crate) stop: Arc<AtomicBool>,
+    pub(crate) orders: Consumer<Order>,
+    pub(crate) events: EventSender,
+    /// Ways to the other workers, by their number; none to itself.
+    pub(crate) crossings_out: Vec<Option<CrossingSender>>,
+    pub(crate) crossings_in: Vec<CrossingReceiver>,
+    pub(crate) ids: Arc<SocketIds>,
+    pub(crate) capabilities: Capabilities,
+    pub(crate) look_again_max: Duration,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) epoll: Epoll,
+}
+
+/// Runs a worker until it is told to stop.
+pub(crate) fn run(parts: Parts) {
+    let stop = parts.stop.clone();
+    let mut worker_loop = WorkerLoop::new(parts);
+    let mut wait = Next::Sleep;
+    while !stop.load(Ordering::Acquire) {
+        wait = worker_loop.pass(wait);
+    }
+    worker_loop.egress.arena.flush();
+}
+
+struct WorkerLoop {
+    worker: Worker,
+    egress: LoopEgress,
+    epoll: Epoll,
+    ready: Ready,
+    batch: ReceiveBatch,
+    sockets: SocketTable,
+    wake: Arc<Wake>,
+    stop: Arc<AtomicBool>,
+    orders: Consumer<Order>,
+    events: EventSender,
+    crossings_in: Vec<CrossingReceiver>,
+    /// Where a packet from another worker is looked at.
+    crossed: Box<[u8]>,
+    ids: Arc<SocketIds>,
+    gro: bool,
+    look_again: LookAgain,
+    metrics: Arc<Metrics>,
+}
+
+/// The two clocks, read together once a pass.
+#[derive(Clone, Copy)]
+struct Clock {
+    now: Instant,
+    wall: WallTime,
+}
+
+impl Clock {
+    fn read() -> Self {
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self {
+            now: Instant::now(),
+            wall: WallTime::from_unix(since_epoch),
+        }
+    }
+}
+
+impl WorkerLoop {
+    fn new(parts: Parts) -> Self {
+        let metrics = parts.metrics;
+        metrics.gro.set(parts.capabilities.gro.into());
+        let arena = SendArena::new(parts.capabilities.gso, metrics.clone());
+        let mut this = Self {
+            worker: parts.worker,
+            egress: LoopEgress {
+                arena,
+                crossings: parts.crossings_out,
+                metrics: metrics.clone(),
+            },
+            epoll: parts.epoll,
+            ready: Ready::new(READY_MAX),
+            batch: ReceiveBatch::new(),
+            sockets: SocketTable::default(),
+            wake: parts.wake,
+            stop: parts.stop,
+            orders: parts.orders,
+            events: parts.events,
+            crossings_in: parts.crossings_in,
+            crossed: vec![0; usize::from(u16::MAX)].into(),
+            ids: parts.ids,
+            gro: parts.capabilities.gro,
+            look_again: LookAgain::new(parts.look_again_max),
+            metrics,
+        };
+        for (id, role, socket) in parts.sockets {
+            this.adopt(id, role, socket);
+        }
+        this
+    }
+
+    /// One pass: wait, receive, obey, time out, send. Gives how the next pass waits.
+    fn pass(&mut self, wait: Next) -> Next {
+        self.wait(wait);
+        let clock = Clock::read();
+        let mut found = self.receive_ready(clock);
+        found |= self.take_orders(clock);
+        found |= self.take_crossed(clock);
+        found |= self.run_timers(clock);
+        self.obey_outputs(clock);
+        while let Some(event) = self.worker.poll_event() {
+            self.events.push(event);
+        }
+        self.events.announce();
+        self.egress.flush();
+        self.after_pass(clock.now, found)
+    }
+
+    fn after_pass(&mut self, now: Instant, found: bool) -> Next {
+        if found {
+            self.metrics.busy_passes.inc();
+        }
+        let (next, outcome) = self.look_again.after_pass(now, found);
+        match outcome {
+            Outcome::Hit => self.metrics.look_again_hits.inc(),
+            Outcome::Miss => self.metrics.look_again_misses.inc(),
+            Outcome::Neutral => {}
+        }
+        next
+    }
+
+    fn wait(&mut self, wait: Next) {
+        let timeout = match wait {
+            Next::Look => Some(Duration::ZERO),
+            Next::Sleep => self.sleep_time(),
+        };
+        // The only errors are a closed or foreign descriptor; both would be a defect of this file.
+        self.epoll
+            .wait(&mut self.ready, timeout)
+            .expect("the epoll descriptor is ours and open");
+        self.wake.woke();
+    }
+
+    /// Says how long nothing can happen but packets: zero if a queue holds something already.
+    fn sleep_time(&mut self) -> Option<Duration> {
+        self.wake.prepare_to_sleep();
+        let queued = !self.orders.is_empty()
+            || self.crossings_in.iter().any(|crossing| !crossing.is_empty())
+            || self.stop.load(Ordering::Acquire);
+        if queued {
+            return Some(Duration::ZERO);
+        }
+        let timer = self
+            .worker
+            .poll_timeout()
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        if timer != Some(Duration::ZERO) {
+            self.metrics.sleeps.inc();
+        }
+        let backlog = self.events.has_backlog().then_some(BACKLOG_RETRY);
+        [timer, backlog].into_iter().flatten().min()
+    }
+
+    fn receive_ready(&mut self, clock: Clock) -> bool {
+        let mut found = false;
+        for index in 0..self.ready.len() {
+            match self.ready.token(index) {
+                WAKE_TOKEN => self.wake.clear(),
+                token => found |= self.receive(token as usize, clock),
+            }
+        }
+        found
+    }
+
+    /// Takes one batch off a socket; what is left is reported again by the next wait, after everybody else's turn.
+    fn receive(&mut self, slot: usize, clock: Clock) -> bool {
+        // A socket closed earlier in this pass may still be on the list.
+        let Some(open) = self.sockets.at(slot) else {
+            return false;
+        };
+        let id = open.id;
+        let Ok(messages) = self.batch.receive(open.socket.as_fd()) else {
+            return false;
+        };
+        self.metrics.receive_calls.inc();
+        for index in 0..messages {
+            let message = self.batch.message(index);
+            if message.truncated {
+                self.metrics.dropped.of(DropReason::ReceiveTruncated).inc();
+                continue;
+            }
+            let Some(from) = message.from else {
+                self.metrics.dropped.of(DropReason::ReceiveNoSource).inc();
+                continue;
+            };
+            self.metrics.received_bytes.add(message.bytes.len() as u64);
+            let mut packets = 0;
+            for packet in message.bytes.chunks_mut(message.segment) {
+                packets += 1;
+                self.worker
+                    .handle_datagram(clock.now, clock.wall, id, from, packet, &mut self.egress);
+            }
+            self.metrics.received_packets.add(packets);
+            if packets > 1 {
+                self.metrics.received_trains.inc();
+            }
+        }
+        messages > 0
+    }
+
+    fn take_orders(&mut self, clock: Clock) -> bool {
+        for taken in 0..COMMANDS_PER_PASS {
+            let Ok(order) = self.orders.pop() else { return taken > 0 };
+            self.metrics.commands.inc();
+            match order {
+                Order::Command(command) => {
+                    self.worker
+                        .handle_command(clock.now, clock.wall, command, &mut self.egress);
+                }
+                Order::AdoptRtp(pair) => {
+                    for (id, socket) in *pair {
+                        self.adopt(id, Role::PlainRtp, socket);
+                    }
+                }
+                Order::CloseRtp(pair) => {
+                    for id in pair {
+                        self.close(id);
+                    }
+                }
+            }
+        }
+        true
+    }
+
+    fn take_crossed(&mut self, clock: Clock) -> bool {
+        let mut found = false;
+        for crossing in &mut self.crossings_in {
+            for _ in 0..CROSSED_PER_PASS {
+                let Some((from, to, len)) = crossing.pop(&mut self.crossed) else {
+                    break;
+                };
+                let packet = &mut self.crossed[..len];
+                self.worker
+                    .handle_crossed(clock.now, clock.wall, from, to, packet, &mut self.egress);
+                found = true;
+            }
+        }
+        found
+    }
+
+    fn run_timers(&mut self, clock: Clock) -> bool {
+        let due = self.worker.poll_timeout().is_some_and(|at| at <= clock.now);
+        if due {
+            self.worker.handle_timeout(clock.now, clock.wall, &mut self.egress);
+        }
+        due
+    }
+
+    fn obey_outputs(&mut self, clock: Clock) {
+        for _ in 0..OUTPUTS_PER_PASS {
+            let Some(output) = self.worker.poll_output() else {
+                return;
+            };
+            match output {
+                Output::BindRelay { request, address } => self.bind_relay(request, address, clock),
+                Output::CloseRelay { socket } => self.close(socket),
+            }
+        }
+    }
+
+    fn bind_relay(&mut self, request: voex_worker::RelayRequest, address: SocketAddr, clock: Clock) {
+        let bound = bind_udp(address, Sharing::Exclusive, self.gro).ok().map(|socket| {
+            let id = self.ids.next();
+            self.adopt(id, Role::Relay(address), socket);
+            id
+        });
+        self.worker
+            .handle_relay_bound(clock.now, clock.wall, request, bound, &mut self.egress);
+    }
+
+    fn adopt(&mut self, id: SocketId, role: Role, socket: Socket) {
+        let socket = Rc::new(socket);
+        let slot = self.sockets.insert(id, socket.clone());
+        if self.epoll.add(socket.as_fd(), slot as u64).is_err() {
+            // Out of kernel memory or over the watch limit: the socket sends but hears nothing; its owner times out.
+            self.metrics.dropped.of(DropReason::SocketClosed).inc();
+        }
+        self.worker.add_socket(id, role);
+        self.egress.arena.add_socket(id, socket);
+        self.metrics.sockets.add(1);
+    }
+
+    fn close(&mut self, id: SocketId) {
+        let Some(socket) = self.sockets.remove(id) else { return };
+        self.worker.remove_socket(id);
+        self.egress.arena.remove_socket(id);
+        // Closing would do, were the descriptor not possibly shared with a child process.
+        let _ = self.epoll.remove(socket.as_fd());
+        self.metrics.sockets.add(-1);
+    }
+}
+
+/// Sockets by slot (what epoll reports) and by id (what the state machines say).
+#[derive(Default)]
+struct SocketTable {
+    slots: Vec<Option<OpenSocket>>,
+    free: Vec<usize>,
+    by_id: FxHashMap<SocketId, usize>,
+}
+
+struct OpenSocket {
+    id: SocketId,
+    socket: Rc<Socket>,
+}
+
+impl SocketTable {
+    fn insert(&mut self, id: SocketId, socket: Rc<Socket>) -> usize {
+        let open = Some(OpenSocket { id, socket });
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            self.slots.len() - 1
+        });
+        self.slots[slot] = open;
+        self.by_id.insert(id, slot);
+        slot
+    }
+
+    fn remove(&mut self, id: SocketId) -> Option<Rc<Socket>> {
+        let slot = self.by_id.remove(&id)?;
+        self.free.push(slot);
+        self.slots[slot].take().map(|open| open.socket)
+    }
+
+    fn at(&self, slot: usize) -> Option<&OpenSocket> {
+        self.slots.get(slot)?.as_ref()
+    }
+}
+
+/// Where the state machines put what leaves: the kernel, or another worker.
+struct LoopEgress {
+    arena: SendArena,
+    crossings: Vec<Option<CrossingSender>>,
+    metrics: Arc<Metrics>,
+}
+
+impl LoopEgress {
+    fn flush(&mut self) {
+        if !self.arena.is_empty() {
+            self.arena.flush();
+        }
+        for crossing in self.crossings.iter_mut().flatten() {
+            crossing.announce();
+        }
+    }
+}
+
+impl Outbox for LoopEgress {
+    fn reserve(&mut self, len_max: usize) -> &mut [u8] {
+        self.arena.reserve(len_max)
+    }
+
+    fn commit(&mut self, socket: SocketId, to: SocketAddr, len: usize) {
+        self.arena.commit(socket, to, len);
+    }
+}
+
+impl Egress for LoopEgress {
+    fn reserved(&self) -> &[u8] {
+        self.arena.reserved()
+    }
+
+    fn cross(&mut self, worker: WorkerId, from: SocketAddr, to: SocketAddr, packet: &[u8]) -> bool {
+        let way = self.crossings.get_mut(usize::from(worker.0)).and_then(Option::as_mut);
+        let crossed = way.is_some_and(|way| way.push(from, to, packet));
+        if crossed {
+            self.metrics.crossed_packets.inc();
+        } else {
+            self.metrics.dropped.of(DropReason::CrossingFull).inc();
+        }
+        crossed
+    }
+}
+
+/// Binds the calling thread to the core of its worker, as far as the process may.
+pub(crate) fn pin(worker: WorkerId, cores: &[usize]) {
+    if let Some(core) = cores.get(usize::from(worker.0) % cores.len().max(1)) {
+        // A container may forbid it; the worker then runs wherever the scheduler likes.
+        let _ = sys::pin_to(*core);
+    }
+}
