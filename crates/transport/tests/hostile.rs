@@ -1,0 +1,141 @@
+//! Bytes that nobody who means well would send.
+
+mod common;
+
+use common::*;
+use proptest::prelude::*;
+use voex_base::{Rng, VecOutbox};
+use voex_transport::{DropReason, DtlsRole, Event, Received, fuzz};
+
+#[test]
+fn first_bytes_of_no_protocol_are_dropped() {
+    let mut world = World::up(DtlsRole::Client);
+    let from = world.remote.address;
+    for first in (4..20).chain(64..128).chain(192..=255) {
+        let received = world.exchange(from, vec![first; 40]).0;
+        assert_eq!(received, Received::Drop(DropReason::UnknownProtocol), "{first}");
+    }
+    assert_eq!(
+        world.exchange(from, vec![]).0,
+        Received::Drop(DropReason::UnknownProtocol)
+    );
+}
+
+#[test]
+fn media_before_the_keys_and_from_strangers_is_dropped() {
+    let mut world = World::new(DtlsRole::Client, 1);
+    let from = world.remote.address;
+    assert_eq!(
+        world.exchange(from, rtp(1, b"voice")).0,
+        Received::Drop(DropReason::UnknownRemote)
+    );
+    let check = world.remote.check(true);
+    world.deliver(from, check);
+    assert_eq!(
+        world.exchange(from, rtp(1, b"voice")).0,
+        Received::Drop(DropReason::SrtpNoKeys)
+    );
+    assert_eq!(world.metrics.drops.of(DropReason::SrtpNoKeys).value(), 1);
+}
+
+#[test]
+fn each_kind_of_bad_media_has_its_reason() {
+    let mut world = World::up(DtlsRole::Client);
+    let from = world.remote.address;
+    let (outbound, _) = world.remote.srtp.as_mut().unwrap();
+    let good = sealed(&rtp(1, b"voice"), |buf, len| outbound.protect_rtp(buf, len));
+    let newest = sealed(&rtp(2_000, b"voice"), |buf, len| outbound.protect_rtp(buf, len));
+    let late = sealed(&rtp(1_100, b"voice"), |buf, len| outbound.protect_rtp(buf, len));
+    let mut forged = late.clone();
+    forged[13] ^= 1;
+    for (packet, expected) in [
+        (good.clone(), Received::Rtp(17)),
+        (good.clone(), Received::Drop(DropReason::SrtpReplayed)),
+        (forged, Received::Drop(DropReason::SrtpNotAuthentic)),
+        (newest, Received::Rtp(17)),
+        (late, Received::Rtp(17)),
+        (good.clone(), Received::Drop(DropReason::SrtpTooOld)),
+        (good[..20].to_vec(), Received::Drop(DropReason::Malformed)),
+    ] {
+        assert_eq!(world.exchange(from, packet).0, expected);
+    }
+}
+
+#[test]
+fn a_client_whose_handshake_is_due_takes_no_client_hello() {
+    let mut world = World::new(DtlsRole::Client, 1);
+    let from = world.remote.address;
+    let check = world.remote.check(true);
+    world.deliver(from, check);
+    let received = world.exchange(from, vec![23, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).0;
+    assert_eq!(
+        received,
+        Received::Drop(DropReason::DtlsUnexpected),
+        "application data starts nothing"
+    );
+    assert_eq!(
+        world.exchange(from, vec![22; 1_501]).0,
+        Received::Drop(DropReason::Malformed)
+    );
+}
+
+/// The certificate is handed out whole, so there must be room for the longest that the handshake puts together.
+#[test]
+fn a_certificate_of_twenty_datagrams_finds_room() {
+    let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let names: Vec<String> = (0..800).map(|n| format!("host-{n:020}.example")).collect();
+    let certificate = rcgen::CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+    let certificate = dimpl::DtlsCertificate {
+        certificate: certificate.der().to_vec(),
+        private_key: key.serialize_der(),
+    };
+    assert!(
+        certificate.certificate.len() > 24_000,
+        "{}",
+        certificate.certificate.len()
+    );
+
+    let mut world = World::new(DtlsRole::Client, 1);
+    world.remote = Remote::with_certificate(world.now, DtlsRole::Server, 1, certificate, 1_200);
+    world.set_remote();
+    world.run(std::time::Duration::from_secs(5));
+    assert_eq!(world.outcome(), [Event::Up]);
+}
+
+/// Bytes that begin like DTLS, between the records of a real handshake.
+#[test]
+fn a_handshake_with_junk_in_between_still_ends() {
+    for seed in 0..20 {
+        let mut rng = Rng::from_number(seed);
+        let mut world = World::new(DtlsRole::Client, seed);
+        world.set_remote();
+        let from = world.remote.address;
+        for _ in 0..60 {
+            world.run(std::time::Duration::from_millis(50));
+            let mut junk = vec![0; 1 + rng.below(300) as usize];
+            rng.fill(&mut junk);
+            junk[0] = 20 + rng.below(44) as u8;
+            if rng.below(2) == 0 {
+                junk[0] = 22;
+                junk.splice(1..1.min(junk.len()), [254, 253, 0, 0]);
+            }
+            world.deliver(from, junk);
+        }
+        let ended = world
+            .events
+            .iter()
+            .any(|event| matches!(event, Event::Up | Event::Down(_)));
+        assert!(ended, "seed {seed}: {:?}", world.events);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn no_bytes_panic(data in proptest::collection::vec(any::<u8>(), 0..4_000)) {
+        let mut world = World::up(DtlsRole::Client);
+        let pair = (SOCKET, world.remote.address);
+        fuzz::feed(&mut world.transport, world.now, pair, &data, &mut VecOutbox::default());
+    }
+}
