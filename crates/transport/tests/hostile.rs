@@ -2,10 +2,13 @@
 
 mod common;
 
+use std::cell::RefCell;
+
 use common::*;
 use proptest::prelude::*;
-use voex_base::{Rng, VecOutbox};
-use voex_transport::{DropReason, DtlsRole, Event, Received, fuzz};
+use voex_base::Rng;
+use voex_transport::fuzz::{Target, srtp_round_trip};
+use voex_transport::{DropReason, DtlsRole, Event, Received};
 
 #[test]
 fn first_bytes_of_no_protocol_are_dropped() {
@@ -129,13 +132,49 @@ fn a_handshake_with_junk_in_between_still_ends() {
     }
 }
 
+#[test]
+fn the_fuzzers_corpus_does_no_harm() {
+    let mut target = Target::new(std::time::Instant::now()).unwrap();
+    assert!(target.is_up(), "the target is not what it says");
+    let corpus = concat!(env!("CARGO_MANIFEST_DIR"), "/../../fuzz/corpus/transport");
+    let mut files = 0;
+    for file in std::fs::read_dir(corpus).unwrap() {
+        let bytes = std::fs::read(file.unwrap().path()).unwrap();
+        target.feed(&bytes);
+        srtp_round_trip(&bytes);
+        files += 1;
+    }
+    assert!(files > 0);
+    assert!(target.is_up());
+}
+
+thread_local! {
+    static TARGET: RefCell<Target> = RefCell::new(Target::new(std::time::Instant::now()).unwrap());
+}
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_bytes_panic(data in proptest::collection::vec(any::<u8>(), 0..4_000)) {
-        let mut world = World::up(DtlsRole::Client);
-        let pair = (SOCKET, world.remote.address);
-        fuzz::feed(&mut world.transport, world.now, pair, &data, &mut VecOutbox::default());
+    fn no_bytes_panic(
+        datagrams in proptest::collection::vec((0u8..192, proptest::collection::vec(any::<u8>(), 0..200)), 0..12),
+    ) {
+        let mut run = Vec::new();
+        for (first, rest) in datagrams {
+            run.extend((rest.len() as u16 + 1).to_be_bytes());
+            run.push(first);
+            run.extend(&rest);
+        }
+        TARGET.with_borrow_mut(|target| target.feed(&run));
+    }
+
+    #[test]
+    fn what_srtp_takes_comes_back(
+        first in prop::sample::select(vec![0x80u8, 0x81, 0x8f, 0x90, 0x9f, 0x40]),
+        rest in proptest::collection::vec(any::<u8>(), 0..300),
+    ) {
+        let mut packet = vec![first];
+        packet.extend(&rest);
+        srtp_round_trip(&packet);
     }
 }
