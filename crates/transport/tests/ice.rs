@@ -1,4 +1,5 @@
 //! The lite agent: checks, nomination, roles, restart, consent.
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
 
 mod common;
 

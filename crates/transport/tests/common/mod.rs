@@ -2,6 +2,7 @@
 //!
 //! The remote is what a browser is to us: a full, controlling ICE agent with one candidate, and a DTLS peer.
 #![allow(dead_code, unreachable_pub)] // every test file uses its own part
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a failed unwrap is a failed test; the clock is read once
 
 use std::net::SocketAddr;
 use std::sync::Arc;
