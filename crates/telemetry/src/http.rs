@@ -1,0 +1,130 @@
+//! The HTTP side: `/metrics`, `/health`, the console and its API.
+
+use std::future::Future;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{StatusCode, header};
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Response};
+use axum::routing::get;
+use prometheus_client::encoding::text;
+use prometheus_client::registry::Registry;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::families::{Expose, Source};
+
+const CONSOLE: &str = include_str!("console.html");
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// What the pages are made of; the shell's owner fills it in.
+pub struct Pages {
+    registry: Registry,
+    health: Box<dyn Fn() -> Health + Send + Sync>,
+    status: Box<dyn Fn() -> Value + Send + Sync>,
+    may_read: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
+}
+
+/// Whether the service can do its work.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Health {
+    /// What is checked, whether it is well, and what is wrong when it is not.
+    pub checks: Vec<(&'static str, Result<(), String>)>,
+}
+
+impl Pages {
+    /// Makes pages. `health` and `status` are asked at each request and must not wait; `may_read` decides by the
+    /// client's address.
+    pub fn new(
+        health: impl Fn() -> Health + Send + Sync + 'static,
+        status: impl Fn() -> Value + Send + Sync + 'static,
+        may_read: impl Fn(IpAddr) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self {
+            registry: Registry::default(),
+            health: Box::new(health),
+            status: Box::new(status),
+            may_read: Box::new(may_read),
+        }
+    }
+
+    /// Adds figures to `/metrics`.
+    pub fn register(&mut self, source: impl Expose) {
+        self.registry.register_collector(Box::new(Source(Box::new(source))));
+    }
+
+    /// Serves until `stop` is done.
+    ///
+    /// # Errors
+    /// When the listener fails for good.
+    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+        let pages = Arc::new(self);
+        let router = Router::new()
+            .route("/", get(console))
+            .route("/metrics", get(metrics))
+            .route("/health", get(health))
+            .route("/api/v1/status", get(status))
+            .layer(middleware::from_fn_with_state(pages.clone(), admit))
+            .with_state(pages);
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        axum::serve(listener, service).with_graceful_shutdown(stop).await
+    }
+}
+
+impl Health {
+    /// Tells whether every check is well.
+    pub fn is_well(&self) -> bool {
+        self.checks.iter().all(|(_, result)| result.is_ok())
+    }
+
+    fn to_json(&self) -> Value {
+        let check = |(name, result): &(&str, Result<(), String>)| {
+            let detail = result.as_ref().err();
+            json!({"check": name, "ok": detail.is_none(), "detail": detail})
+        };
+        let state = if self.is_well() { "ok" } else { "failing" };
+        json!({"status": state, "checks": self.checks.iter().map(check).collect::<Vec<_>>()})
+    }
+}
+
+async fn admit(
+    State(pages): State<Arc<Pages>>,
+    ConnectInfo(client): ConnectInfo<SocketAddr>,
+    request: Request,
+    next: Next,
+) -> Response {
+    match (pages.may_read)(client.ip()) {
+        true => next.run(request).await,
+        false => (StatusCode::FORBIDDEN, "this address is not in http.allow\n").into_response(),
+    }
+}
+
+async fn console() -> Html<&'static str> {
+    Html(CONSOLE)
+}
+
+async fn metrics(State(pages): State<Arc<Pages>>) -> Response {
+    let mut body = String::new();
+    match text::encode(&mut body, &pages.registry) {
+        Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], body).into_response(),
+        Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
+    }
+}
+
+async fn health(State(pages): State<Arc<Pages>>) -> Response {
+    let health = (pages.health)();
+    let code = if health.is_well() {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (code, axum::Json(health.to_json())).into_response()
+}
+
+async fn status(State(pages): State<Arc<Pages>>) -> axum::Json<Value> {
+    axum::Json((pages.status)())
+}

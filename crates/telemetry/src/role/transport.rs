@@ -1,0 +1,79 @@
+//! `transport_*`: ICE, DTLS and SRTP of WebRTC clients.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::families::{Expose, Families, sum, sum_set};
+
+/// Figures of the WebRTC transports, one set for each worker.
+pub struct Transports(pub Vec<Arc<voex_transport::Metrics>>);
+
+impl Expose for Transports {
+    fn expose(&self, families: &mut Families<'_>) -> fmt::Result {
+        let shards = &self.0;
+        families.gauge(
+            "transport_up",
+            "WebRTC transports that are up.",
+            sum(shards, |m| m.up.value()),
+        )?;
+        let counters: [(&str, &str, u64); 6] = [
+            (
+                "transport_ice_checks",
+                "Valid ICE checks answered.",
+                sum(shards, |m| m.ice_checks.value()),
+            ),
+            (
+                "transport_ice_errors",
+                "ICE checks refused.",
+                sum(shards, |m| m.ice_errors.value()),
+            ),
+            (
+                "transport_ice_pair_changes",
+                "Changes of the nominated pair.",
+                sum(shards, |m| m.ice_pair_changes.value()),
+            ),
+            (
+                "transport_ice_restarts",
+                "ICE restarts.",
+                sum(shards, |m| m.ice_restarts.value()),
+            ),
+            (
+                "transport_dtls_started",
+                "DTLS handshakes started.",
+                sum(shards, |m| m.dtls_started.value()),
+            ),
+            (
+                "transport_dtls_finished",
+                "DTLS handshakes that led to keys.",
+                sum(shards, |m| m.dtls_finished.value()),
+            ),
+        ];
+        for (name, help, value) in counters {
+            families.counter(name, help, value)?;
+        }
+        families.counters(
+            "transport_dropped",
+            "Datagrams dropped.",
+            "reason",
+            sum_set(shards, |m| &m.drops),
+        )?;
+        families.counters(
+            "transport_protect_errors",
+            "Packets that could not be protected.",
+            "reason",
+            sum_set(shards, |m| &m.protect_errors),
+        )?;
+        families.counters(
+            "transport_srtp_profiles",
+            "Handshakes finished, by SRTP profile.",
+            "profile",
+            sum_set(shards, |m| &m.srtp_profiles),
+        )?;
+        families.counters(
+            "transport_downs",
+            "Transports that went down by themselves.",
+            "reason",
+            sum_set(shards, |m| &m.downs),
+        )
+    }
+}

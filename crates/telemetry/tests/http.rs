@@ -1,0 +1,133 @@
+//! The pages over a real socket.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use voex_base::{CounterSet, Histogram, Label};
+use voex_telemetry::{Expose, Families, Health, Pages, Process, role, sum_set};
+
+#[derive(Clone, Copy)]
+enum Kind {
+    Small,
+    Large,
+}
+
+impl Label for Kind {
+    const ALL: &'static [Self] = &[Self::Small, Self::Large];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Large => "large",
+        }
+    }
+}
+
+struct Shards(Vec<Arc<CounterSet<Kind>>>, Histogram<2>);
+
+impl Expose for Shards {
+    fn expose(&self, families: &mut Families<'_>) -> std::fmt::Result {
+        families.counters("test_things", "Things.", "kind", sum_set(&self.0, |set| set))?;
+        families.histogram("test_setup_seconds", "Set-up.", 0.001, &self.1)
+    }
+}
+
+async fn serve(pages: Pages) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0")
+        .await
+        .expect("loopback has a free port");
+    let address = listener.local_addr().expect("a bound listener has an address");
+    tokio::spawn(pages.serve(listener, std::future::pending()));
+    address
+}
+
+async fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.expect("the server accepts");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: voex\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.expect("the server reads");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.expect("the server answers");
+    let status = answer
+        .split(' ')
+        .nth(1)
+        .and_then(|code| code.parse().ok())
+        .expect("a status line");
+    (status, answer)
+}
+
+fn pages(health: Health, may_read: fn(IpAddr) -> bool) -> Pages {
+    Pages::new(
+        move || health.clone(),
+        || json!({"version": "1.2.3", "listeners": ["127.0.0.1:3478"]}),
+        may_read,
+    )
+}
+
+#[tokio::test]
+async fn a_scrape_sums_the_shards_and_names_every_label() {
+    let shards = vec![Arc::<CounterSet<Kind>>::default(), Arc::default()];
+    shards[0].of(Kind::Large).add(2);
+    shards[1].of(Kind::Large).add(3);
+    let setup = Histogram::new(&[20, 100]);
+    setup.record(30);
+    let mut pages = pages(Health::default(), |_| true);
+    pages.register(Shards(shards, setup));
+    pages.register(role::Janus(Arc::default()));
+    pages.register(Process {
+        version: "1.2.3",
+        dropped_log_lines: Arc::default(),
+    });
+    let (status, body) = get(serve(pages).await, "/metrics").await;
+    assert_eq!(status, 200);
+    for line in [
+        "test_things_total{kind=\"small\"} 0",
+        "test_things_total{kind=\"large\"} 5",
+        "test_setup_seconds_bucket{le=\"0.02\"} 0",
+        "test_setup_seconds_bucket{le=\"0.1\"} 1",
+        "test_setup_seconds_bucket{le=\"+Inf\"} 1",
+        "express_version{component=\"voex\",version=\"1.2.3\"} 1",
+        "users_in_calls_count 0",
+    ] {
+        assert!(body.lines().any(|found| found == line), "{line} is not in\n{body}");
+    }
+    assert!(body.contains("process_resident_memory_bytes ") && body.ends_with("# EOF\n"));
+}
+
+#[tokio::test]
+async fn health_is_200_when_all_is_well_and_503_with_the_reason_when_not() {
+    let well = Health {
+        checks: vec![("workers", Ok(()))],
+    };
+    assert_eq!(get(serve(pages(well, |_| true)).await, "/health").await.0, 200);
+    let failing = Health {
+        checks: vec![("workers", Ok(())), ("ports", Err("94 % in use".to_owned()))],
+    };
+    let (status, body) = get(serve(pages(failing, |_| true)).await, "/health").await;
+    assert_eq!(status, 503);
+    assert!(body.contains("94 % in use"), "{body}");
+}
+
+#[tokio::test]
+async fn the_console_and_its_api_are_served() {
+    let address = serve(pages(Health::default(), |_| true)).await;
+    assert!(get(address, "/").await.1.contains("<!doctype html>"));
+    assert!(get(address, "/api/v1/status").await.1.contains("\"version\":\"1.2.3\""));
+    assert_eq!(get(address, "/nothing").await.0, 404);
+}
+
+#[tokio::test]
+async fn an_address_outside_the_list_gets_403() {
+    assert_eq!(
+        get(serve(pages(Health::default(), |_| false)).await, "/metrics")
+            .await
+            .0,
+        403
+    );
+}
