@@ -92,7 +92,7 @@ fn audio(local: &Local, protocol: &str, section: Section) -> Media {
         payloads: section.payloads,
         connection: Some(local.address.into()),
         direction: section.direction,
-        rtcp: (!next).then(|| Rtcp {
+        rtcp: (!next).then_some(Rtcp {
             port: local.rtcp_port,
             connection: None,
         }),
