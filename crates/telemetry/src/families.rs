@@ -109,7 +109,7 @@ impl Families<'_> {
     ) -> fmt::Result {
         let bound = |bound: u64| {
             if bound == u64::MAX {
-                f64::MAX
+                f64::INFINITY
             } else {
                 bound as f64 * unit
             }
