@@ -92,6 +92,33 @@ fn a_client_hello_that_overtakes_the_answer_is_not_lost() {
 }
 
 #[test]
+fn keys_alone_do_not_bring_it_up_before_a_pair_is_nominated() {
+    let mut world = World::new(DtlsRole::Client, 1);
+    world.remote.nominates = false;
+    world.set_remote();
+    world.run(Duration::from_secs(1));
+    assert!(world.remote.is_connected, "the handshake needs a checked address only");
+    assert_eq!((world.outcome(), world.transport.destination()), (vec![], None));
+    world.remote.nominates = true;
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.outcome(), [Event::Up]);
+}
+
+#[test]
+fn a_handshake_begun_in_the_wrong_role_is_begun_anew() {
+    let mut world = World::new(DtlsRole::Client, 1);
+    let from = world.remote.address;
+    let check = world.remote.check(true);
+    world.deliver(from, check);
+    world.deliver(from, vec![22, 254, 253, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+    assert_eq!(world.metrics.dtls_started.value(), 1, "taken for a ClientHello");
+    world.set_remote();
+    world.run(Duration::from_secs(2));
+    assert_eq!(world.metrics.dtls_started.value(), 2);
+    assert_eq!(world.outcome(), [Event::Up]);
+}
+
+#[test]
 fn a_certificate_that_does_not_fit_is_refused_even_when_it_was_seen_before_the_answer() {
     let mut world = World::new(DtlsRole::Server, 1);
     world.run(Duration::from_millis(500));

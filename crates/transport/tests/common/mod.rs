@@ -36,6 +36,8 @@ pub struct Remote {
     pub ufrag: String,
     pub certificate: DtlsCertificate,
     pub is_checking: bool,
+    /// Whether its checks carry USE-CANDIDATE.
+    pub nominates: bool,
     pub is_connected: bool,
     pub is_closed: bool,
     pub profile: Option<Profile>,
@@ -78,6 +80,7 @@ impl Remote {
             ufrag: REMOTE_UFRAG.to_owned(),
             certificate,
             is_checking: true,
+            nominates: true,
             is_connected: false,
             is_closed: false,
             profile: None,
@@ -129,7 +132,7 @@ impl Remote {
                 CHECK_INTERVAL
             };
             self.next_check = now + interval;
-            sent.push(self.check(true));
+            sent.push(self.check(self.nominates));
         }
         if self.dtls_timeout.is_some_and(|due| now >= due) {
             self.dtls.handle_timeout(now).unwrap();
