@@ -245,6 +245,11 @@ impl Host {
         }
     }
 
+    /// Tells whether a track is there.
+    pub(crate) fn has_track(&self, track: TrackId) -> bool {
+        self.tracks.contains_key(&track)
+    }
+
     /// Starts forwarding a track; ignored when the transport is gone.
     pub(crate) fn add_subscription(&mut self, subscription: SubscriptionSpec) {
         if let Some(worker) = self.worker_of(subscription.transport) {

@@ -35,6 +35,8 @@ impl JsepKind {
 pub(crate) struct LocalJsep {
     pub(crate) kind: JsepKind,
     pub(crate) sdp: String,
+    /// The media is encrypted end to end.
+    pub(crate) e2ee: bool,
 }
 
 impl LocalJsep {
@@ -42,6 +44,9 @@ impl LocalJsep {
         let mut object = Map::new();
         object.insert("type".into(), self.kind.name().into());
         object.insert("sdp".into(), self.sdp.as_str().into());
+        if self.e2ee {
+            object.insert("e2ee".into(), true.into());
+        }
         Value::Object(object)
     }
 }

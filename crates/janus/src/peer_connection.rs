@@ -75,12 +75,16 @@ impl Host {
         choose: impl FnMut(usize, &Media) -> Option<Section>,
     ) -> Result<LocalJsep, NegotiationError> {
         let remote = remote_parameters(offer).ok_or(NegotiationError::NoTransport)?;
+        if self.is_another_remote(handle, &remote) {
+            self.drop_peer_connection(handle, true);
+        }
         let local = self.local(handle, worker, session_name);
         let answer = webrtc::answer(offer, &local, choose);
         self.set_remote(handle, remote);
         Ok(LocalJsep {
             kind: JsepKind::Answer,
             sdp: answer.to_string(),
+            e2ee: false,
         })
     }
 
@@ -105,6 +109,7 @@ impl Host {
         LocalJsep {
             kind: JsepKind::Offer,
             sdp,
+            e2ee: false,
         }
     }
 
@@ -215,6 +220,12 @@ impl Host {
         let spec = TransportSpec { id: transport, kind };
         self.media(worker, Command::OpenTransport(Box::new(spec)));
         ice
+    }
+
+    /// Tells whether an offer comes from another PeerConnection than the one we have: a certificate is for life.
+    fn is_another_remote(&self, handle: HandleId, remote: &RemoteParameters) -> bool {
+        let known = self.peer_connection(handle).and_then(|pc| pc.remote.as_ref());
+        known.is_some_and(|known| known.fingerprint != remote.fingerprint)
     }
 
     /// Tells the worker who the remote is, when that is news.

@@ -57,10 +57,6 @@ impl Sessions {
         self.sessions.contains_key(&id)
     }
 
-    pub(crate) fn get(&self, id: SessionId) -> Option<&JanusSession> {
-        self.sessions.get(&id)
-    }
-
     pub(crate) fn get_mut(&mut self, id: SessionId) -> Option<&mut JanusSession> {
         self.sessions.get_mut(&id)
     }

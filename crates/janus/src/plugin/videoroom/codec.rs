@@ -1,6 +1,6 @@
 //! Codecs that a room may allow, by their names in the API and in SDP.
 
-use voex_sfu::command::{Codec, MediaKind};
+use voex_sfu::command::MediaKind;
 
 /// A codec by its name in the API.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -42,46 +42,43 @@ struct Row {
     encoding: &'static str,
     clock_rate: u32,
     kind: MediaKind,
-    media: Codec,
 }
 
-const fn audio(codec: RoomCodec, name: &'static str, encoding: &'static str, clock_rate: u32, media: Codec) -> Row {
+const fn audio(codec: RoomCodec, name: &'static str, encoding: &'static str, clock_rate: u32) -> Row {
     Row {
         codec,
         name,
         encoding,
         clock_rate,
         kind: MediaKind::Audio,
-        media,
     }
 }
 
-const fn video(codec: RoomCodec, name: &'static str, encoding: &'static str, media: Codec) -> Row {
+const fn video(codec: RoomCodec, name: &'static str, encoding: &'static str) -> Row {
     Row {
         codec,
         name,
         encoding,
         clock_rate: 90_000,
         kind: MediaKind::Video,
-        media,
     }
 }
 
 const ROWS: [Row; 14] = [
-    audio(RoomCodec::Opus, "opus", "opus", 48_000, Codec::Opus),
-    audio(RoomCodec::MultiOpus, "multiopus", "multiopus", 48_000, Codec::Other),
-    audio(RoomCodec::Isac32, "isac32", "ISAC", 32_000, Codec::Other),
-    audio(RoomCodec::Isac16, "isac16", "ISAC", 16_000, Codec::Other),
-    audio(RoomCodec::Pcmu, "pcmu", "PCMU", 8_000, Codec::Pcmu),
-    audio(RoomCodec::Pcma, "pcma", "PCMA", 8_000, Codec::Pcma),
-    audio(RoomCodec::G722, "g722", "G722", 8_000, Codec::G722),
-    audio(RoomCodec::L16At48, "l16-48", "L16", 48_000, Codec::Other),
-    audio(RoomCodec::L16, "l16", "L16", 16_000, Codec::Other),
-    video(RoomCodec::Vp8, "vp8", "VP8", Codec::Vp8),
-    video(RoomCodec::Vp9, "vp9", "VP9", Codec::Vp9),
-    video(RoomCodec::H264, "h264", "H264", Codec::H264),
-    video(RoomCodec::Av1, "av1", "AV1", Codec::Av1),
-    video(RoomCodec::H265, "h265", "H265", Codec::H265),
+    audio(RoomCodec::Opus, "opus", "opus", 48_000),
+    audio(RoomCodec::MultiOpus, "multiopus", "multiopus", 48_000),
+    audio(RoomCodec::Isac32, "isac32", "ISAC", 32_000),
+    audio(RoomCodec::Isac16, "isac16", "ISAC", 16_000),
+    audio(RoomCodec::Pcmu, "pcmu", "PCMU", 8_000),
+    audio(RoomCodec::Pcma, "pcma", "PCMA", 8_000),
+    audio(RoomCodec::G722, "g722", "G722", 8_000),
+    audio(RoomCodec::L16At48, "l16-48", "L16", 48_000),
+    audio(RoomCodec::L16, "l16", "L16", 16_000),
+    video(RoomCodec::Vp8, "vp8", "VP8"),
+    video(RoomCodec::Vp9, "vp9", "VP9"),
+    video(RoomCodec::H264, "h264", "H264"),
+    video(RoomCodec::Av1, "av1", "AV1"),
+    video(RoomCodec::H265, "h265", "H265"),
 ];
 
 /// Most codecs of one kind that a room lists.
@@ -101,11 +98,6 @@ impl RoomCodec {
     /// Gives the RTP clock rate in Hz.
     pub(crate) fn clock_rate(self) -> u32 {
         self.row().clock_rate
-    }
-
-    /// Gives the codec as the media path tells it apart.
-    pub(crate) fn media(self) -> Codec {
-        self.row().media
     }
 
     /// Reads a comma list of one kind, as in `audiocodec` and `videocodec`.

@@ -1,10 +1,22 @@
 //! `janus.plugin.videoroom`: each publisher is forwarded to any number of subscribers.
+//!
+//! A room lives on one media worker; so do the transports of its participants, since a subscription must be where its
+//! track is.
 
 mod codec;
 mod error;
+mod join;
 mod management;
+mod membership;
+mod moderation;
+mod negotiation;
+mod publish;
 mod publisher;
 mod room;
+mod subscribe;
+mod subscriber;
+
+use std::collections::HashMap;
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
@@ -17,7 +29,7 @@ pub use room::RoomConfig;
 use error::Error;
 use room::Room;
 
-use super::fields::Fields;
+use super::fields::{self, Fields, Type, required};
 use super::{Answer, MediaEvent, Message, Plugin};
 use crate::host::{HandleId, Host};
 
@@ -28,12 +40,63 @@ pub(crate) const ROOMS_MAX: usize = 65_536;
 pub(crate) struct VideoRoom {
     /// Rooms by id, in the order of creation.
     rooms: IndexMap<u64, Room>,
+    /// What each handle is; handles that never joined are not in it.
+    roles: HashMap<HandleId, Role>,
 }
+
+/// What a handle is in the plugin, for good: a handle joins once in its life.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Role {
+    /// A participant that may publish.
+    Publisher { room: u64, user: u64 },
+    /// A subscriber.
+    Subscriber { room: u64 },
+    /// It left, or its room is gone.
+    Left,
+    /// It was kicked.
+    Kicked,
+}
+
+/// Requests that are acked and answered by an event.
+const ASYNCHRONOUS: [&str; 12] = [
+    "join",
+    "joinandconfigure",
+    "configure",
+    "publish",
+    "unpublish",
+    "start",
+    "pause",
+    "switch",
+    "subscribe",
+    "unsubscribe",
+    "update",
+    "leave",
+];
+
+/// Requests of the API that this server does not serve; they are told from typing errors.
+const UNSUPPORTED: [&str; 13] = [
+    "rtp_forward",
+    "stop_rtp_forward",
+    "listforwarders",
+    "enable_recording",
+    "publish_remotely",
+    "unpublish_remotely",
+    "listremotes",
+    "list_remotes",
+    "add_remote_publisher",
+    "update_remote_publisher",
+    "remove_remote_publisher",
+    "switch",
+    "list_forwarders",
+];
 
 impl VideoRoom {
     /// Makes the plugin with the rooms of the configuration.
     pub(crate) fn new(host: &mut Host) -> Self {
-        let mut plugin = Self { rooms: IndexMap::new() };
+        let mut plugin = Self {
+            rooms: IndexMap::new(),
+            roles: HashMap::new(),
+        };
         for (id, config) in std::mem::take(&mut host.config.rooms) {
             plugin.add_room(host, id, config);
         }
@@ -50,12 +113,75 @@ impl VideoRoom {
         Some(match request {
             "create" => self.create(host, body),
             "edit" => self.edit(body),
+            "destroy" => self.destroy(host, body),
             "exists" => self.exists(body),
             "list" => Ok(self.list()),
             "listparticipants" => self.list_participants(body),
             "allowed" => self.allowed(body),
+            "kick" => self.kick(host, body),
+            "moderate" => self.moderate(host, body),
             _ => return None,
         })
+    }
+
+    /// Works on an acked request; what it answers has been pushed when it returns `Ok`.
+    fn asynchronous(&mut self, host: &mut Host, handle: HandleId, message: &Message) -> Result<(), Error> {
+        let request = message.body.text("request").unwrap_or_default();
+        match self.roles.get(&handle).copied() {
+            None => match request {
+                "join" | "joinandconfigure" => self.join(host, handle, message),
+                _ => Err(Error::new(
+                    Code::JoinFirst,
+                    "Invalid request on unconfigured participant",
+                )),
+            },
+            Some(Role::Left) => Err(Error::new(Code::AlreadyJoined, "Not in a room (create a new handle)")),
+            Some(Role::Kicked) => Err(Error::new(Code::Unauthorized, "Unauthorized, you have been kicked")),
+            Some(Role::Publisher { room, user }) => self.publisher_request(host, room, user, request, message),
+            Some(Role::Subscriber { room }) => self.subscriber_request(host, room, handle, request, message),
+        }
+    }
+
+    fn publisher_request(
+        &mut self,
+        host: &mut Host,
+        room: u64,
+        user: u64,
+        request: &str,
+        message: &Message,
+    ) -> Result<(), Error> {
+        match request {
+            "join" | "joinandconfigure" => Err(Error::new(
+                Code::AlreadyJoined,
+                "Already in as a publisher on this handle",
+            )),
+            "publish" | "configure" => self.publish(host, room, user, request, message),
+            "unpublish" => self.unpublish(host, room, user, &message.transaction),
+            "leave" => self.leave(host, room, user, &message.transaction),
+            other => Err(unknown(other)),
+        }
+    }
+
+    fn subscriber_request(
+        &mut self,
+        host: &mut Host,
+        room: u64,
+        handle: HandleId,
+        request: &str,
+        message: &Message,
+    ) -> Result<(), Error> {
+        match request {
+            "join" | "joinandconfigure" => Err(Error::new(
+                Code::AlreadyJoined,
+                "Already in as a subscriber on this handle",
+            )),
+            "start" => self.start(host, room, handle, message),
+            "pause" => self.pause(host, room, handle, message),
+            "configure" => self.configure_subscriber(host, room, handle, message),
+            "subscribe" | "unsubscribe" | "update" => self.update(host, room, handle, request, message),
+            "leave" => self.leave_subscriber(host, room, handle, message),
+            other => Err(unknown(other)),
+        }
     }
 
     /// Gives the worker with the fewest rooms.
@@ -70,20 +196,55 @@ impl Plugin for VideoRoom {
     fn handle_attach(&mut self, _host: &mut Host, _handle: HandleId) {}
 
     fn handle_message(&mut self, host: &mut Host, _handle: HandleId, message: Message) -> Answer {
-        let request = message.body.text("request").unwrap_or_default();
-        let result = match self.synchronous(host, request, &message.body) {
-            Some(result) => result,
-            None => Err(Error::new(Code::InvalidRequest, format!("Unknown request '{request}'"))),
-        };
-        Answer::Success(result.unwrap_or_else(|error| {
-            host.metrics.videoroom_errors.of(error.code).inc();
-            error.to_json()
-        }))
+        if let Err(error) = fields::check(&message.body, &[required("request", Type::String)]) {
+            return Answer::Success(refusal(host, &error.into()));
+        }
+        let request = message.body.text("request").unwrap_or_default().to_owned();
+        match self.synchronous(host, &request, &message.body) {
+            Some(Ok(answer)) => Answer::Success(answer),
+            Some(Err(error)) => Answer::Success(refusal(host, &error)),
+            None if ASYNCHRONOUS.contains(&request.as_str()) => Answer::Ack(message),
+            None => Answer::Success(refusal(host, &unknown(&request))),
+        }
     }
 
-    fn handle_acked(&mut self, _host: &mut Host, _handle: HandleId, _message: Message) {}
+    fn handle_acked(&mut self, host: &mut Host, handle: HandleId, message: Message) {
+        if let Err(error) = self.asynchronous(host, handle, &message) {
+            let body = refusal(host, &error);
+            host.push_event(handle, Some(&message.transaction), body, None);
+        }
+    }
 
-    fn handle_media(&mut self, _host: &mut Host, _handle: HandleId, _event: MediaEvent) {}
+    fn handle_media(&mut self, host: &mut Host, handle: HandleId, event: MediaEvent) {
+        match (event, self.roles.get(&handle).copied()) {
+            (MediaEvent::Up, Some(Role::Publisher { room, user })) => self.publisher_up(host, room, user),
+            (MediaEvent::Up, Some(Role::Subscriber { room })) => self.subscriber_up(host, room, handle),
+            (MediaEvent::Hangup(_), Some(Role::Publisher { room, user })) => self.publisher_down(host, room, user),
+            (MediaEvent::Hangup(_), Some(Role::Subscriber { room })) => self.subscriber_down(host, room, handle),
+            _ => {}
+        }
+    }
 
-    fn handle_detach(&mut self, _host: &mut Host, _handle: HandleId) {}
+    fn handle_detach(&mut self, host: &mut Host, handle: HandleId) {
+        match self.roles.remove(&handle) {
+            Some(Role::Publisher { room, user }) => self.remove_publisher(host, room, user),
+            Some(Role::Subscriber { room }) => self.remove_subscriber(host, room, handle),
+            _ => {}
+        }
+    }
+}
+
+/// Counts a refusal and gives its body.
+fn refusal(host: &Host, error: &Error) -> Value {
+    host.metrics.videoroom_errors.of(error.code).inc();
+    error.to_json()
+}
+
+fn unknown(request: &str) -> Error {
+    let text = if UNSUPPORTED.contains(&request) {
+        format!("Request '{request}' is not supported by this server")
+    } else {
+        format!("Unknown request '{request}'")
+    };
+    Error::new(Code::InvalidRequest, text)
 }

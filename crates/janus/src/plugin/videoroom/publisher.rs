@@ -1,28 +1,216 @@
-//! Participants that may publish.
+//! Participants that may publish, and what they publish.
 
 use serde_json::{Map, Value, json};
+use voex_base::TrackId;
+use voex_sdp::Payload;
+use voex_sfu::command::{Command, MediaKind};
 
+use super::codec::RoomCodec;
 use super::room::object;
-use crate::host::HandleId;
+use crate::host::{HandleId, Host};
 
 /// A participant of a room that joined as publisher, active or not.
 pub(crate) struct Publisher {
     pub(crate) id: u64,
     pub(crate) handle: HandleId,
+    /// Proves to subscriptions that they come from a participant.
+    pub(crate) private_id: u32,
     pub(crate) display: Option<String>,
     pub(crate) metadata: Option<Map<String, Value>>,
+    /// What the publisher may send, in bit/s; zero is no cap.
+    pub(crate) bitrate_bps: u32,
+    /// An offer was answered and its PeerConnection is not gone.
+    pub(crate) published: bool,
     /// The PeerConnection is up: others have been told of the streams.
     pub(crate) active: bool,
+    /// The media is encrypted end to end.
+    pub(crate) e2ee: bool,
+    /// One for each m-line of the last offer.
+    pub(crate) streams: Vec<PublishedStream>,
+}
+
+/// One m-line of a publisher.
+#[derive(Clone, Debug)]
+pub(crate) struct PublishedStream {
+    pub(crate) kind: StreamKind,
+    pub(crate) mindex: usize,
+    pub(crate) mid: String,
+    /// What arrives; `None` when the m-line was refused.
+    pub(crate) format: Option<Format>,
+    /// The medium on the worker; `None` when nothing is sent: the stream is disabled.
+    pub(crate) track: Option<TrackId>,
+    /// Text of the publisher for people.
+    pub(crate) description: Option<String>,
+    /// `a=msid` of the publisher.
+    pub(crate) msid: Option<String>,
+    /// Relayed as far as the publisher is concerned.
+    pub(crate) sending: bool,
+    /// Muted by a moderator.
+    pub(crate) moderated: bool,
+}
+
+/// A negotiated codec with its payload types, as subscribers see them too.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Format {
+    pub(crate) codec: RoomCodec,
+    pub(crate) payload: Payload,
+    pub(crate) rtx: Option<Payload>,
+}
+
+/// Kind of a stream.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum StreamKind {
+    Audio,
+    Video,
+    Data,
+}
+
+impl StreamKind {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Audio => "audio",
+            Self::Video => "video",
+            Self::Data => "data",
+        }
+    }
+
+    /// Gives the kind of RTP medium; `None` for data.
+    pub(crate) fn media(self) -> Option<MediaKind> {
+        match self {
+            Self::Audio => Some(MediaKind::Audio),
+            Self::Video => Some(MediaKind::Video),
+            Self::Data => None,
+        }
+    }
 }
 
 impl Publisher {
     /// Gives the participant's entry in `listparticipants`.
     pub(crate) fn list_entry(&self) -> Value {
+        let [id, display, metadata] = self.name_members();
+        object([id, display, metadata, ("publisher", Some(json!(self.active)))])
+    }
+
+    /// Gives the participant as `attendees` and `joining` show it.
+    pub(crate) fn attendee(&self) -> Value {
+        object(self.name_members())
+    }
+
+    /// Gives the publisher as `publishers` shows it.
+    pub(crate) fn announcement(&self) -> Value {
+        let [id, display, metadata] = self.name_members();
         object([
+            id,
+            display,
+            metadata,
+            ("audio_codec", self.codec_of(StreamKind::Audio)),
+            ("video_codec", self.codec_of(StreamKind::Video)),
+            ("streams", Some(self.stream_list())),
+        ])
+    }
+
+    /// Gives the name of the first codec of a kind that is published.
+    pub(crate) fn codec_of(&self, kind: StreamKind) -> Option<Value> {
+        let stream = self
+            .streams
+            .iter()
+            .find(|stream| stream.kind == kind && stream.track.is_some())?;
+        stream.format.as_ref().map(|format| json!(format.codec.name()))
+    }
+
+    /// Gives the stream objects.
+    pub(crate) fn stream_list(&self) -> Value {
+        self.streams.iter().map(PublishedStream::to_json).collect()
+    }
+
+    /// Gives the streams that are there to subscribe to.
+    pub(crate) fn enabled_streams(&self) -> impl Iterator<Item = &PublishedStream> {
+        self.streams
+            .iter()
+            .filter(|stream| stream.track.is_some() && stream.format.is_some())
+    }
+
+    /// Finds an enabled stream by its mid.
+    pub(crate) fn enabled_stream(&self, mid: &str) -> Option<&PublishedStream> {
+        self.enabled_streams().find(|stream| stream.mid == mid)
+    }
+
+    /// Tells the worker what the publisher may send: the cap is shared out evenly among its video tracks.
+    pub(crate) fn apply_bitrate(&self, host: &mut Host) {
+        let tracks: Vec<_> = self.video_tracks().collect();
+        let share = self.bitrate_bps / u32::try_from(tracks.len().max(1)).unwrap_or(u32::MAX);
+        for track in tracks {
+            let cap = (self.bitrate_bps != 0).then_some(share);
+            host.command_track(track, Command::SetTrackBitrate(track, cap));
+        }
+    }
+
+    /// Gives the tracks that have key frames.
+    pub(crate) fn video_tracks(&self) -> impl Iterator<Item = TrackId> {
+        let video = self.streams.iter().filter(|stream| stream.kind == StreamKind::Video);
+        video.filter_map(|stream| stream.track)
+    }
+
+    fn name_members(&self) -> [(&'static str, Option<Value>); 3] {
+        [
             ("id", Some(json!(self.id))),
             ("display", self.display.as_ref().map(|display| json!(display))),
             ("metadata", self.metadata.clone().map(Value::Object)),
-            ("publisher", Some(json!(self.active))),
+        ]
+    }
+}
+
+impl PublishedStream {
+    /// Gives the stream object.
+    pub(crate) fn to_json(&self) -> Value {
+        let place = [
+            ("type", Some(json!(self.kind.name()))),
+            ("mindex", Some(json!(self.mindex))),
+            ("mid", Some(json!(self.mid))),
+        ];
+        let [r#type, mindex, mid] = place;
+        let Some(format) = self.format.as_ref().filter(|_| self.track.is_some()) else {
+            return object([r#type, mindex, mid, ("disabled", Some(json!(true)))]);
+        };
+        let opus = |name: &str| {
+            let set = format.codec == RoomCodec::Opus && format.payload.parameter(name) == Some("1");
+            set.then(|| json!(true))
+        };
+        object([
+            r#type,
+            mindex,
+            mid,
+            ("codec", Some(json!(format.codec.name()))),
+            ("description", self.description.as_ref().map(|text| json!(text))),
+            ("stereo", opus("stereo")),
+            ("fec", opus("useinbandfec")),
+            ("dtx", opus("usedtx")),
+            ("h264_profile", format.h264_profile()),
+            ("vp9_profile", format.vp9_profile()),
+            ("moderated", self.moderated.then(|| json!(true))),
         ])
+    }
+
+    /// Tells the worker whether the track is relayed to anybody.
+    pub(crate) fn apply_relayed(&self, host: &mut Host) {
+        if let Some(track) = self.track {
+            let relayed = self.sending && !self.moderated;
+            host.command_track(track, Command::SetTrackRelayed(track, relayed));
+        }
+    }
+}
+
+impl Format {
+    pub(crate) fn h264_profile(&self) -> Option<Value> {
+        self.parameter_of(RoomCodec::H264, "profile-level-id")
+    }
+
+    pub(crate) fn vp9_profile(&self) -> Option<Value> {
+        self.parameter_of(RoomCodec::Vp9, "profile-id")
+    }
+
+    fn parameter_of(&self, codec: RoomCodec, name: &str) -> Option<Value> {
+        let parameter = self.payload.parameter(name).filter(|_| self.codec == codec)?;
+        Some(json!(parameter))
     }
 }

@@ -6,6 +6,8 @@ use voex_base::WorkerId;
 
 use super::codec::RoomCodec;
 use super::publisher::Publisher;
+use super::subscriber::Subscriber;
+use crate::host::HandleId;
 
 /// Settings of a room, as `create` gives them.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -105,6 +107,8 @@ pub(crate) struct Room {
     pub(crate) worker: WorkerId,
     /// Joined participants by user id, in the order of joining.
     pub(crate) publishers: IndexMap<u64, Publisher>,
+    /// Subscribers by handle.
+    pub(crate) subscribers: IndexMap<HandleId, Subscriber>,
 }
 
 impl Room {
@@ -114,6 +118,7 @@ impl Room {
             config,
             worker,
             publishers: IndexMap::new(),
+            subscribers: IndexMap::new(),
         }
     }
 

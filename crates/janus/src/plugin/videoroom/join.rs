@@ -1,0 +1,164 @@
+//! Entering a room as publisher or as subscriber.
+
+use serde_json::{Map, Value, json};
+
+use super::error::{Code, Error};
+use super::management::check_secret;
+use super::publisher::Publisher;
+use super::room::{Room, object};
+use super::{Role, VideoRoom};
+use crate::host::{HandleId, Host};
+use crate::jsep::JsepKind;
+use crate::plugin::Message;
+use crate::plugin::fields::{Field, Fields, Type, check, optional, required};
+
+const JOIN: [Field; 4] = [
+    required("ptype", Type::String),
+    optional("audio", Type::Boolean),
+    optional("video", Type::Boolean),
+    optional("data", Type::Boolean),
+];
+const ROOM: [Field; 3] = [
+    required("room", Type::Unsigned),
+    optional("pin", Type::String),
+    optional("token", Type::String),
+];
+const PUBLISHER: [Field; 3] = [
+    optional("id", Type::Unsigned),
+    optional("display", Type::String),
+    optional("metadata", Type::Object),
+];
+
+impl VideoRoom {
+    /// `join` and `joinandconfigure` on a handle that has no role yet.
+    pub(super) fn join(&mut self, host: &mut Host, handle: HandleId, message: &Message) -> Result<(), Error> {
+        let body = &message.body;
+        check(body, &JOIN)?;
+        let ptype = body.text("ptype").unwrap_or_default();
+        check(body, &ROOM)?;
+        let room = self.room(body)?;
+        check_secret(body, "pin", room.config.pin.as_deref())?;
+        let room = room.id;
+        match ptype.to_ascii_lowercase().as_str() {
+            "publisher" => self.join_publisher(host, handle, room, message),
+            "subscriber" | "listener" => self.join_subscriber(host, handle, room, message),
+            _ => Err(Error::invalid("Invalid element (ptype)")),
+        }
+    }
+
+    fn join_publisher(&mut self, host: &mut Host, handle: HandleId, room: u64, message: &Message) -> Result<(), Error> {
+        let body = &message.body;
+        check(body, &PUBLISHER)?;
+        let configures = body.text("request") == Some("joinandconfigure");
+        let offer = message
+            .jsep
+            .as_ref()
+            .filter(|jsep| configures && jsep.kind == JsepKind::Offer);
+        let user = self.admit(host, room, handle, body)?;
+        self.roles.insert(handle, Role::Publisher { room, user });
+        let jsep = match offer {
+            Some(offer) => match self.negotiate(host, room, user, body, offer) {
+                Ok(answer) => Some(answer),
+                Err(error) => {
+                    // The join failed as a whole, so that it can be tried again.
+                    self.roles.remove(&handle);
+                    self.rooms[&room].publishers.shift_remove(&user);
+                    return Err(error);
+                }
+            },
+            None => None,
+        };
+        let room = &self.rooms[&room];
+        let joined = joined(room, user);
+        host.push_event(handle, Some(&message.transaction), joined, jsep.as_ref());
+        if room.config.notify_joining
+            && let Some(publisher) = room.publishers.get(&user)
+        {
+            let joining = json!({"videoroom": "event", "room": room.id, "joining": publisher.attendee()});
+            room.notify_others(host, Some(user), &joining);
+        }
+        Ok(())
+    }
+
+    /// Checks whether a participant may enter and enters it; gives its id.
+    fn admit(&mut self, host: &mut Host, room: u64, handle: HandleId, body: &Map<String, Value>) -> Result<u64, Error> {
+        let room = self.rooms.get_mut(&room).ok_or_else(|| Error::no_such_room(room))?;
+        check_token(room, body)?;
+        let id = match body.number("id").filter(|id| *id != 0) {
+            Some(taken) if room.publishers.contains_key(&taken) => {
+                return Err(Error::new(Code::IdExists, format!("User ID {taken} already exists")));
+            }
+            Some(free) => free,
+            None => room.new_user_id(host),
+        };
+        let private_id = room.new_private_id(host);
+        let publisher = Publisher {
+            id,
+            handle,
+            private_id,
+            display: body.text("display").map(str::to_owned),
+            metadata: body.get("metadata").and_then(Value::as_object).cloned(),
+            bitrate_bps: room.config.bitrate_bps,
+            published: false,
+            active: false,
+            e2ee: false,
+            streams: Vec::new(),
+        };
+        room.publishers.insert(id, publisher);
+        Ok(id)
+    }
+}
+
+impl Room {
+    fn new_user_id(&self, host: &mut Host) -> u64 {
+        loop {
+            let id = host.new_api_id();
+            if !self.publishers.contains_key(&id) {
+                return id;
+            }
+        }
+    }
+
+    fn new_private_id(&self, host: &mut Host) -> u32 {
+        loop {
+            let id = host.rng.u32();
+            if id != 0 && !self.publishers.values().any(|publisher| publisher.private_id == id) {
+                return id;
+            }
+        }
+    }
+}
+
+fn check_token(room: &Room, body: &Map<String, Value>) -> Result<(), Error> {
+    let Some(allowed) = &room.config.allowed else {
+        return Ok(());
+    };
+    match body.text("token") {
+        Some(token) if allowed.iter().any(|known| known == token) => Ok(()),
+        _ => Err(Error::new(Code::Unauthorized, "Unauthorized (not in the allowed list)")),
+    }
+}
+
+fn joined(room: &Room, user: u64) -> Value {
+    let others = || room.publishers.values().filter(|publisher| publisher.id != user);
+    let publishers: Vec<_> = others()
+        .filter(|other| other.active)
+        .map(Publisher::announcement)
+        .collect();
+    let attendees = || -> Value {
+        others()
+            .filter(|other| !other.active)
+            .map(Publisher::attendee)
+            .collect()
+    };
+    let private_id = room.publishers.get(&user).map(|publisher| json!(publisher.private_id));
+    object([
+        ("videoroom", Some(json!("joined"))),
+        ("room", Some(json!(room.id))),
+        ("description", Some(json!(room.description()))),
+        ("id", Some(json!(user))),
+        ("private_id", private_id),
+        ("publishers", Some(json!(publishers))),
+        ("attendees", room.config.notify_joining.then(attendees)),
+    ])
+}

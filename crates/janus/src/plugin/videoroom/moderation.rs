@@ -1,0 +1,62 @@
+//! `kick` and `moderate`.
+
+use serde_json::{Map, Value, json};
+
+use super::error::{Code, Error};
+use super::publish::no_user;
+use super::{Role, VideoRoom};
+use crate::host::Host;
+use crate::plugin::fields::{Field, Fields, Type, required};
+
+const KICK: [Field; 1] = [required("id", Type::Unsigned)];
+const MODERATE: [Field; 3] = [
+    required("id", Type::Unsigned),
+    required("mid", Type::String),
+    required("mute", Type::Boolean),
+];
+
+impl VideoRoom {
+    pub(super) fn kick(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
+        let room = self.room_with_secret(body, &KICK)?.id;
+        let user = body.number("id").unwrap_or_default();
+        let kicked = self.publisher(room, user)?;
+        let handle = kicked.handle;
+        let event = kicked.farewell(room, "kicked");
+        let leaving = json!({"videoroom": "event", "room": room, "leaving": "ok", "reason": "kicked"});
+        host.push_event(handle, None, leaving, None);
+        self.close_publication(host, room, user);
+        self.roles.insert(handle, Role::Kicked);
+        if let Some(room) = self.rooms.get_mut(&room) {
+            room.publishers.shift_remove(&user);
+            room.notify_others(host, None, &event);
+        }
+        Ok(json!({"videoroom": "success"}))
+    }
+
+    pub(super) fn moderate(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
+        let room = self.room_with_secret(body, &MODERATE)?;
+        let (room_id, user) = (room.id, body.number("id").unwrap_or_default());
+        let (mid, mute) = (body.text("mid").unwrap_or_default(), body.flag("mute").unwrap_or(false));
+        let publisher = room.publishers.get_mut(&user).ok_or_else(|| no_user(room_id, user))?;
+        let stream = publisher
+            .streams
+            .iter_mut()
+            .find(|stream| stream.mid == mid)
+            .ok_or_else(|| {
+                Error::new(
+                    Code::NoSuchFeed,
+                    format!("No such mid '{mid}', user {user} in room {room_id}"),
+                )
+            })?;
+        if stream.moderated != mute {
+            stream.moderated = mute;
+            stream.apply_relayed(host);
+            let moderation = if mute { "muted" } else { "unmuted" };
+            let event = json!({
+                "videoroom": "event", "room": room_id, "id": user, "mid": mid, "moderation": moderation,
+            });
+            room.notify_others(host, None, &event);
+        }
+        Ok(json!({"videoroom": "success"}))
+    }
+}

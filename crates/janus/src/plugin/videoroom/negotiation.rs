@@ -1,0 +1,143 @@
+//! What a room takes of a publisher's m-line: one codec, its retransmissions, and the extensions that are forwarded.
+//!
+//! Transport-wide congestion control and absolute send time are not negotiated: publishers are steered by REMB.
+//! Simulcast is answered without `a=simulcast`, so that the publisher sends one encoding.
+
+use voex_bridge::media::uri;
+use voex_sdp::webrtc::Section;
+use voex_sdp::{Direction, Extmap, Kind, Media, Payload};
+
+use super::codec::RoomCodec;
+use super::publisher::{Format, StreamKind};
+use super::room::RoomConfig;
+
+/// What to answer on one m-line.
+pub(super) struct Chosen {
+    pub(super) format: Format,
+    pub(super) section: Section,
+}
+
+/// Codecs that the publisher wants out of those that the room allows.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Wishes {
+    pub(super) audio: Option<RoomCodec>,
+    pub(super) video: Option<RoomCodec>,
+}
+
+/// Feedback on video that the media plane understands.
+const VIDEO_FEEDBACK: [&str; 4] = ["ccm fir", "nack", "nack pli", "goog-remb"];
+
+/// Gives the kind of stream of an m-line; kinds that no API object can show count as data.
+pub(super) fn stream_kind(media: &Media) -> StreamKind {
+    match media.kind {
+        Kind::Audio => StreamKind::Audio,
+        Kind::Video => StreamKind::Video,
+        Kind::Application | Kind::Other(_) => StreamKind::Data,
+    }
+}
+
+/// Chooses what to receive on an m-line; `None` refuses it. `ssrc` is our own, for reports.
+pub(super) fn choose(config: &RoomConfig, wishes: Wishes, index: usize, media: &Media, ssrc: u32) -> Option<Chosen> {
+    if media.is_rejected() || !media.is_rtp() {
+        return None;
+    }
+    let (codecs, wish) = match stream_kind(media) {
+        StreamKind::Audio => (&config.audio_codecs, wishes.audio),
+        StreamKind::Video => (&config.video_codecs, wishes.video),
+        StreamKind::Data => return None,
+    };
+    let wish = wish.filter(|wish| codecs.contains(wish));
+    let format = wish
+        .iter()
+        .chain(codecs)
+        .find_map(|codec| format(config, *codec, media))?;
+    let section = Section {
+        direction: Direction::RecvOnly,
+        payloads: [format.payload.clone()].into_iter().chain(format.rtx.clone()).collect(),
+        extmaps: extmaps(config, media),
+        msid: Some(format!("janus janus{index}")),
+        ssrc: Some((ssrc, None)),
+        cname: "janus".to_owned(),
+        ..Section::default()
+    };
+    Some(Chosen { format, section })
+}
+
+fn format(config: &RoomConfig, codec: RoomCodec, media: &Media) -> Option<Format> {
+    let offered = offered_payload(codec, media)?;
+    let mut payload = Payload::new(
+        offered.payload_type,
+        &offered.name,
+        offered.clock_rate,
+        offered.channels,
+    );
+    payload.fmtp = match codec {
+        RoomCodec::Opus => opus_parameters(config, offered),
+        _ => offered.fmtp.clone(),
+    };
+    if media.kind == Kind::Video {
+        let both = VIDEO_FEEDBACK.iter().filter(|feedback| offered.has_feedback(feedback));
+        payload.rtcp_fb = both.map(|feedback| (*feedback).to_owned()).collect();
+    }
+    let rtx = media.rtx_of(offered.payload_type).map(|rtx| {
+        let apt = format!("apt={}", offered.payload_type);
+        Payload::new(rtx.payload_type, "rtx", rtx.clock_rate, 1).with_fmtp(&apt)
+    });
+    Some(Format { codec, payload, rtx })
+}
+
+/// Finds a codec among the payload types; of several H.264 or VP9 the one that most receivers decode.
+fn offered_payload(codec: RoomCodec, media: &Media) -> Option<&Payload> {
+    let is_codec = |payload: &&Payload| payload.is(codec.encoding()) && payload.clock_rate == codec.clock_rate();
+    let is_common = |payload: &&Payload| match codec {
+        RoomCodec::H264 => {
+            payload.parameter("packetization-mode") == Some("1")
+                && payload
+                    .parameter("profile-level-id")
+                    .is_some_and(|profile| profile.starts_with("42"))
+        }
+        RoomCodec::Vp9 => payload.parameter("profile-id").is_none_or(|profile| profile == "0"),
+        _ => true,
+    };
+    let mut offered = media.payloads.iter().filter(is_codec);
+    let first = offered.clone().next();
+    offered.find(is_common).or(first)
+}
+
+fn opus_parameters(config: &RoomConfig, offered: &Payload) -> Option<String> {
+    let stereo = offered.parameter("stereo") == Some("1");
+    let parameters: Vec<_> = [
+        (config.opus_fec, "useinbandfec=1"),
+        (config.opus_dtx, "usedtx=1"),
+        (stereo, "stereo=1"),
+    ]
+    .into_iter()
+    .filter_map(|(is_set, parameter)| is_set.then_some(parameter))
+    .collect();
+    (!parameters.is_empty()).then(|| parameters.join(";"))
+}
+
+/// Gives the extensions that are taken, with the ids of the offer.
+fn extmaps(config: &RoomConfig, media: &Media) -> Vec<Extmap> {
+    let video = media.kind == Kind::Video;
+    let wanted = [
+        (uri::AUDIO_LEVEL, !video && config.audiolevel_ext),
+        (uri::VIDEO_ORIENTATION, video && config.videoorient_ext),
+        (uri::PLAYOUT_DELAY, video && config.playoutdelay_ext),
+        (uri::MID, true),
+    ];
+    let taken = wanted.into_iter().filter(|(_, is_wanted)| *is_wanted);
+    taken
+        .filter_map(|(uri, _)| Some(extmap(media.extension(uri)?, uri)))
+        .collect()
+}
+
+/// Makes the line of one extension.
+pub(super) fn extmap(id: u16, uri: &str) -> Extmap {
+    Extmap {
+        id,
+        direction: None,
+        uri: uri.to_owned(),
+        attributes: String::new(),
+    }
+}

@@ -1,0 +1,440 @@
+//! `publish`, `configure` and `unpublish` of a publisher.
+
+use serde_json::{Map, Value, json};
+use voex_bridge::media;
+use voex_sdp::{Description, Media};
+use voex_sfu::command::{Command, MediaKind, TrackSpec};
+
+use super::VideoRoom;
+use super::codec::RoomCodec;
+use super::error::{Code, Error};
+use super::management::at_least_minimum;
+use super::negotiation::{Chosen, Wishes, choose, stream_kind};
+use super::publisher::{PublishedStream, Publisher, StreamKind};
+use super::room::{Room, object};
+use crate::host::Host;
+use crate::jsep::{Jsep, JsepKind, LocalJsep};
+use crate::plugin::Message;
+use crate::plugin::fields::{Field, Fields, Type, check, optional, required};
+
+const PUBLISH: [Field; 18] = [
+    optional("audio", Type::Boolean),
+    optional("video", Type::Boolean),
+    optional("data", Type::Boolean),
+    optional("audiocodec", Type::String),
+    optional("videocodec", Type::String),
+    optional("bitrate", Type::Unsigned),
+    optional("keyframe", Type::Boolean),
+    optional("record", Type::Boolean),
+    optional("filename", Type::String),
+    optional("display", Type::String),
+    optional("metadata", Type::Object),
+    optional("secret", Type::String),
+    optional("audio_level_average", Type::Unsigned),
+    optional("audio_active_packets", Type::Unsigned),
+    optional("streams", Type::Array),
+    optional("descriptions", Type::Array),
+    optional("update", Type::Boolean),
+    optional("restart", Type::Boolean),
+];
+const STREAM: [Field; 3] = [
+    required("mid", Type::String),
+    optional("keyframe", Type::Boolean),
+    optional("send", Type::Boolean),
+];
+const DESCRIPTION: [Field; 2] = [required("mid", Type::String), required("description", Type::String)];
+
+impl VideoRoom {
+    /// `publish` and `configure`, with or without an offer.
+    pub(super) fn publish(
+        &mut self,
+        host: &mut Host,
+        room_id: u64,
+        user: u64,
+        request: &str,
+        message: &Message,
+    ) -> Result<(), Error> {
+        let body = &message.body;
+        check_fields(body)?;
+        let publisher = self.publisher(room_id, user)?;
+        let (handle, was_active) = (publisher.handle, publisher.active);
+        if request == "publish" && was_active {
+            return Err(Error::new(Code::AlreadyPublished, "Can't publish, already published"));
+        }
+        let answer = match &message.jsep {
+            Some(offer) if offer.kind == JsepKind::Offer => Some(self.negotiate(host, room_id, user, body, offer)?),
+            Some(_) => return Err(Error::new(Code::InvalidSdpType, "Unknown SDP type 'answer'")),
+            None => None,
+        };
+        let configured = self.configured(room_id, user, answer.is_some())?;
+        host.push_event(handle, Some(&message.transaction), configured, answer.as_ref());
+        self.apply_settings(host, room_id, user, body)
+    }
+
+    pub(super) fn unpublish(
+        &mut self,
+        host: &mut Host,
+        room_id: u64,
+        user: u64,
+        transaction: &str,
+    ) -> Result<(), Error> {
+        let publisher = self.publisher(room_id, user)?;
+        if !publisher.published {
+            return Err(Error::new(Code::NotPublished, "Can't unpublish, not published"));
+        }
+        let handle = publisher.handle;
+        let unpublished = json!({"videoroom": "event", "room": room_id, "unpublished": "ok"});
+        host.push_event(handle, Some(transaction), unpublished, None);
+        self.close_publication(host, room_id, user);
+        Ok(())
+    }
+
+    /// Answers the offer of a publisher and brings its tracks in line with it.
+    pub(super) fn negotiate(
+        &mut self,
+        host: &mut Host,
+        room_id: u64,
+        user: u64,
+        body: &Map<String, Value>,
+        jsep: &Jsep,
+    ) -> Result<LocalJsep, Error> {
+        let wishes = wishes(body)?;
+        let room = self
+            .rooms
+            .get_mut(&room_id)
+            .ok_or_else(|| Error::no_such_room(room_id))?;
+        room.check_place(user)?;
+        if room.config.require_e2ee && !jsep.e2ee {
+            return Err(Error::new(
+                Code::Unauthorized,
+                "Room requires end-to-end encrypted media",
+            ));
+        }
+        let offer = &jsep.description;
+        let chosen = room.choose(host, wishes, offer)?;
+        let handle = room
+            .publishers
+            .get(&user)
+            .map(|publisher| publisher.handle)
+            .ok_or_else(|| no_user(room_id, user))?;
+        let name = format!("VideoRoom {room_id}");
+        let section = |index: usize| chosen.get(index)?.as_ref().map(|chosen| chosen.section.clone());
+        let mut answer = host
+            .answer(handle, room.worker, &name, offer, |index, _| section(index))
+            .map_err(|error| Error::new(Code::InvalidSdp, format!("Error parsing offer: {error}")))?;
+        answer.e2ee = jsep.e2ee;
+        if let Some(publisher) = room.publishers.get_mut(&user) {
+            publisher.e2ee = jsep.e2ee;
+        }
+        self.replace_streams(host, room_id, user, offer, chosen);
+        Ok(answer)
+    }
+
+    /// Makes the streams of a publisher what its new offer says; tracks that go on are kept.
+    fn replace_streams(
+        &mut self,
+        host: &mut Host,
+        room_id: u64,
+        user: u64,
+        offer: &Description,
+        chosen: Vec<Option<Chosen>>,
+    ) {
+        let Some(room) = self.rooms.get_mut(&room_id) else {
+            return;
+        };
+        let Some(publisher) = room.publishers.get_mut(&user) else {
+            return;
+        };
+        let Some(transport) = host.peer_connection(publisher.handle).map(|pc| pc.transport) else {
+            return;
+        };
+        let mut old: Vec<_> = std::mem::take(&mut publisher.streams).into_iter().map(Some).collect();
+        let mut gone = Vec::new();
+        let mut is_changed = false;
+        for (index, (media, chosen)) in offer.media.iter().zip(chosen).enumerate() {
+            let before = old.get_mut(index).and_then(Option::take);
+            let mut stream = new_stream(index, media, chosen.as_ref(), before.as_ref());
+            let sends = media.direction.sends();
+            let kept = before.as_ref().and_then(|before| before.track).filter(|track| {
+                let same = before.as_ref().is_some_and(|before| before.is_same_medium(&stream));
+                sends && same && host.has_track(*track)
+            });
+            if let Some(track) = before
+                .and_then(|before| before.track)
+                .filter(|track| Some(*track) != kept)
+            {
+                host.remove_track(track);
+                gone.push(track);
+            }
+            stream.track = kept;
+            if let Some(chosen) = chosen.filter(|_| sends && kept.is_none()) {
+                let track = host.new_track_id();
+                stream.track = Some(track);
+                is_changed = true;
+                host.add_track(TrackSpec {
+                    id: track,
+                    transport,
+                    ..track_spec(&stream, media, &chosen)
+                });
+                stream.apply_relayed(host);
+            }
+            publisher.streams.push(stream);
+        }
+        publisher.published = true;
+        publisher.apply_bitrate(host);
+        is_changed |= !gone.is_empty();
+        self.detach_tracks(host, room_id, &gone);
+        if is_changed {
+            self.announce(host, room_id, user);
+        }
+    }
+
+    /// Applies the fields of `publish` and `configure` that need no offer.
+    fn apply_settings(
+        &mut self,
+        host: &mut Host,
+        room_id: u64,
+        user: u64,
+        body: &Map<String, Value>,
+    ) -> Result<(), Error> {
+        let room = self
+            .rooms
+            .get_mut(&room_id)
+            .ok_or_else(|| Error::no_such_room(room_id))?;
+        let cap = room
+            .config
+            .bitrate_cap
+            .then_some(room.config.bitrate_bps)
+            .filter(|cap| *cap != 0);
+        let publisher = room.publishers.get_mut(&user).ok_or_else(|| no_user(room_id, user))?;
+        if let Some(asked) = body.number32("bitrate").map(at_least_minimum) {
+            publisher.bitrate_bps = match cap {
+                Some(cap) if asked == 0 || asked > cap => cap,
+                _ => asked,
+            };
+            publisher.apply_bitrate(host);
+        }
+        publisher.apply_flags(host, body);
+        publisher.apply_streams(host, body);
+        let is_described = publisher.apply_descriptions(body);
+        let news = publisher.rename(body);
+        if let Some(news) = news {
+            room.notify_others(host, Some(user), &news);
+        }
+        if is_described {
+            self.announce(host, room_id, user);
+        }
+        Ok(())
+    }
+
+    fn configured(&self, room_id: u64, user: u64, is_negotiated: bool) -> Result<Value, Error> {
+        let publisher = self.publisher(room_id, user)?;
+        let negotiated = |value: Option<Value>| value.filter(|_| is_negotiated);
+        Ok(object([
+            ("videoroom", Some(json!("event"))),
+            ("room", Some(json!(room_id))),
+            ("configured", Some(json!("ok"))),
+            ("audio_codec", negotiated(publisher.codec_of(StreamKind::Audio))),
+            ("video_codec", negotiated(publisher.codec_of(StreamKind::Video))),
+            ("streams", negotiated(Some(publisher.stream_list()))),
+        ]))
+    }
+
+    pub(super) fn publisher(&self, room_id: u64, user: u64) -> Result<&Publisher, Error> {
+        let room = self.rooms.get(&room_id).ok_or_else(|| Error::no_such_room(room_id))?;
+        room.publishers.get(&user).ok_or_else(|| no_user(room_id, user))
+    }
+}
+
+impl Room {
+    /// Refuses an offer when the room has its publishers already.
+    fn check_place(&self, user: u64) -> Result<(), Error> {
+        let others = self
+            .publishers
+            .values()
+            .filter(|other| other.published && other.id != user)
+            .count();
+        let max = self.config.publishers_max;
+        if others < max as usize {
+            return Ok(());
+        }
+        let text = format!("Maximum number of publishers ({max}) already reached");
+        Err(Error::new(Code::PublishersFull, text))
+    }
+
+    /// Chooses what to receive on each m-line.
+    fn choose(&self, host: &mut Host, wishes: Wishes, offer: &Description) -> Result<Vec<Option<Chosen>>, Error> {
+        let lines = offer.media.iter().enumerate();
+        let chosen: Vec<_> = lines
+            .map(|(index, media)| choose(&self.config, wishes, index, media, host.new_ssrc()))
+            .collect();
+        if chosen.iter().all(Option::is_none) {
+            return Err(Error::new(Code::InvalidSdp, "Can't offer an SDP with no stream"));
+        }
+        Ok(chosen)
+    }
+}
+
+impl Publisher {
+    /// Applies the old switches for all streams of a kind, and a key frame asked for all.
+    fn apply_flags(&mut self, host: &mut Host, body: &Map<String, Value>) {
+        for (name, kind) in [("audio", StreamKind::Audio), ("video", StreamKind::Video)] {
+            if let Some(sending) = body.flag(name) {
+                for stream in self.streams.iter_mut().filter(|stream| stream.kind == kind) {
+                    stream.set_sending(host, sending);
+                }
+            }
+        }
+        if body.flag("keyframe") == Some(true) {
+            for track in self.video_tracks() {
+                host.command_track(track, Command::RequestKeyFrame(track));
+            }
+        }
+    }
+
+    /// Applies `streams`: key frames and relaying, stream by stream. Unknown mids are ignored.
+    fn apply_streams(&mut self, host: &mut Host, body: &Map<String, Value>) {
+        for wish in objects(body, "streams") {
+            let mid = wish.text("mid").unwrap_or_default();
+            let Some(stream) = self.streams.iter_mut().find(|stream| stream.mid == mid) else {
+                continue;
+            };
+            if let Some(sending) = wish.flag("send") {
+                stream.set_sending(host, sending);
+            }
+            if let Some(track) = stream.track.filter(|_| wish.flag("keyframe") == Some(true)) {
+                host.command_track(track, Command::RequestKeyFrame(track));
+            }
+        }
+    }
+
+    /// Applies `descriptions`; true when one changed.
+    fn apply_descriptions(&mut self, body: &Map<String, Value>) -> bool {
+        let mut is_changed = false;
+        for description in objects(body, "descriptions") {
+            let (mid, text) = (
+                description.text("mid").unwrap_or_default(),
+                description.text("description"),
+            );
+            let Some(stream) = self.streams.iter_mut().find(|stream| stream.mid == mid) else {
+                continue;
+            };
+            let text = text.map(str::to_owned);
+            is_changed |= stream.description != text;
+            stream.description = text;
+        }
+        is_changed
+    }
+
+    /// Applies `display` and `metadata`; gives the event for the others when one changed.
+    fn rename(&mut self, body: &Map<String, Value>) -> Option<Value> {
+        let display = body
+            .text("display")
+            .filter(|display| self.display.as_deref() != Some(*display));
+        let metadata = body.get("metadata").and_then(Value::as_object);
+        let metadata = metadata.filter(|metadata| self.metadata.as_ref() != Some(*metadata));
+        if display.is_none() && metadata.is_none() {
+            return None;
+        }
+        let news = object([
+            ("videoroom", Some(json!("event"))),
+            ("id", Some(json!(self.id))),
+            ("display", display.map(|display| json!(display))),
+            ("metadata", metadata.map(|metadata| json!(metadata))),
+        ]);
+        self.display = display.map(str::to_owned).or(self.display.take());
+        self.metadata = metadata.cloned().or(self.metadata.take());
+        Some(news)
+    }
+}
+
+impl PublishedStream {
+    fn set_sending(&mut self, host: &mut Host, sending: bool) {
+        self.sending = sending;
+        self.apply_relayed(host);
+    }
+
+    /// Tells whether the track of `self` can go on as the track of `other`.
+    fn is_same_medium(&self, other: &Self) -> bool {
+        self.kind == other.kind && self.mid == other.mid && self.format == other.format
+    }
+}
+
+/// Makes the stream of an m-line; what the API said of the one before it stays true.
+fn new_stream(
+    index: usize,
+    media: &Media,
+    chosen: Option<&Chosen>,
+    before: Option<&PublishedStream>,
+) -> PublishedStream {
+    PublishedStream {
+        kind: stream_kind(media),
+        mindex: index,
+        mid: media.mid.clone().unwrap_or_else(|| index.to_string()),
+        format: chosen.map(|chosen| chosen.format.clone()),
+        track: None,
+        description: before.and_then(|before| before.description.clone()),
+        msid: media.msid.clone(),
+        sending: before.is_none_or(|before| before.sending),
+        moderated: before.is_some_and(|before| before.moderated),
+    }
+}
+
+/// Describes the medium of a stream to the worker; id and transport are the caller's.
+fn track_spec(stream: &PublishedStream, offered: &Media, chosen: &Chosen) -> TrackSpec {
+    TrackSpec {
+        id: voex_base::TrackId(0),
+        transport: voex_base::TransportId(0),
+        mid: stream.mid.clone(),
+        kind: stream.kind.media().unwrap_or(MediaKind::Audio),
+        payloads: media::payloads(&chosen.section.payloads),
+        ssrc: offered.first_ssrc(),
+        extensions: media::extensions(&chosen.section.extmaps),
+        feedback: media::feedback(&chosen.format.payload),
+    }
+}
+
+fn wishes(body: &Map<String, Value>) -> Result<Wishes, Error> {
+    let read = |name: &str, kind| match body.text(name) {
+        None => Ok(None),
+        Some(text) => match RoomCodec::parse(text, kind) {
+            Some(codec) => Ok(Some(codec)),
+            None => Err(Error::invalid(format!("Invalid element ({name})"))),
+        },
+    };
+    Ok(Wishes {
+        audio: read("audiocodec", MediaKind::Audio)?,
+        video: read("videocodec", MediaKind::Video)?,
+    })
+}
+
+fn check_fields(body: &Map<String, Value>) -> Result<(), Error> {
+    check(body, &PUBLISH)?;
+    check_objects(body, "streams", &STREAM)?;
+    check_objects(body, "descriptions", &DESCRIPTION)
+}
+
+/// Checks an array of objects, each by the same table.
+pub(super) fn check_objects(body: &Map<String, Value>, name: &str, table: &[Field]) -> Result<(), Error> {
+    for item in body.list(name).into_iter().flatten() {
+        match item.as_object() {
+            Some(item) => check(item, table)?,
+            None => {
+                return Err(Error::invalid(format!(
+                    "Invalid element in the {name} array (not an object)"
+                )));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Gives the objects of an array that `check_objects` has passed.
+pub(super) fn objects<'a>(body: &'a Map<String, Value>, name: &str) -> impl Iterator<Item = &'a Map<String, Value>> {
+    body.list(name).into_iter().flatten().filter_map(Value::as_object)
+}
+
+/// The error of a user that a room does not have.
+pub(super) fn no_user(room: u64, user: u64) -> Error {
+    Error::new(Code::NoSuchFeed, format!("No such user {user} in room {room}"))
+}

@@ -1,0 +1,380 @@
+//! Subscribers: their m-lines, what flows on each, and the offers that say so.
+
+use indexmap::IndexMap;
+use serde_json::{Value, json};
+use voex_base::{SubscriptionId, TrackId, WorkerId};
+use voex_bridge::media::{self, uri};
+use voex_sdp::webrtc::{Offered, Section};
+use voex_sdp::{Description, Direction, Extmap, Kind};
+use voex_sfu::command::{Command, SubscriptionSpec};
+
+use super::negotiation::extmap;
+use super::publisher::{Format, PublishedStream, Publisher, StreamKind};
+use super::room::object;
+use crate::host::{HandleId, Host};
+use crate::jsep::LocalJsep;
+
+/// Most m-lines of one subscriber; a subscription beyond is answered 499.
+pub(super) const LINES_MAX: usize = 240;
+
+/// Canonical name in RTCP and descriptions.
+const CNAME: &str = "janus";
+
+/// A handle that receives.
+pub(crate) struct Subscriber {
+    pub(crate) handle: HandleId,
+    pub(crate) lines: Vec<Line>,
+    /// Offer anew by itself when a publisher goes.
+    pub(crate) autoupdate: bool,
+    /// Offers carry the publishers' msid.
+    pub(crate) use_msid: bool,
+    pub(crate) is_paused: bool,
+    pub(crate) is_up: bool,
+    pub(crate) e2ee: bool,
+    /// The lines changed while an offer waits for its answer.
+    pub(crate) is_stale: bool,
+}
+
+/// One m-line of a subscriber; it never disappears, and may be used again for another stream of its kind.
+pub(crate) struct Line {
+    pub(crate) kind: StreamKind,
+    pub(crate) mid: String,
+    /// The subscriber wants packets.
+    pub(crate) send: bool,
+    pub(crate) crossrefid: Option<String>,
+    /// What the m-line says; that of the last stream when nothing flows.
+    format: Format,
+    /// The answer took the m-line, as far as it came.
+    is_accepted: bool,
+    /// What flows; `None` is an inactive line.
+    pub(crate) source: Option<Source>,
+}
+
+/// What flows on a line.
+pub(crate) struct Source {
+    pub(crate) feed: u64,
+    pub(crate) feed_mid: String,
+    pub(crate) track: TrackId,
+    /// Payload types on arrival: media and retransmission.
+    arriving: u8,
+    msid: Option<String>,
+    ssrc: u32,
+    rtx_ssrc: Option<u32>,
+    /// Set when the worker knows of it.
+    subscription: Option<SubscriptionId>,
+    /// The client can receive it: transport up and m-line answered.
+    is_ready: bool,
+}
+
+impl Subscriber {
+    /// Adds a stream on a free line of its kind, or on a new one. False when it is there already.
+    pub(super) fn add(
+        &mut self,
+        host: &mut Host,
+        feed: u64,
+        stream: &PublishedStream,
+        send: bool,
+        crossrefid: Option<String>,
+    ) -> bool {
+        let (Some(track), Some(format)) = (stream.track, stream.format.as_ref()) else {
+            return false;
+        };
+        if self
+            .lines
+            .iter()
+            .filter_map(|line| line.source.as_ref())
+            .any(|source| source.track == track)
+        {
+            return false;
+        }
+        let source = Source {
+            feed,
+            feed_mid: stream.mid.clone(),
+            track,
+            arriving: format.payload.payload_type,
+            msid: stream.msid.clone(),
+            ssrc: host.new_ssrc(),
+            rtx_ssrc: format.rtx.is_some().then(|| host.new_ssrc()),
+            subscription: None,
+            is_ready: false,
+        };
+        let free = self
+            .lines
+            .iter()
+            .position(|line| line.source.is_none() && line.kind == stream.kind);
+        let line = Line {
+            kind: stream.kind,
+            mid: free.unwrap_or(self.lines.len()).to_string(),
+            send,
+            crossrefid,
+            format: self.format_for(format, free),
+            is_accepted: true,
+            source: Some(source),
+        };
+        match free {
+            Some(free) => self.lines[free] = line,
+            None => self.lines.push(line),
+        }
+        true
+    }
+
+    /// Takes the streams away whose source is `gone`; true when there were any. The worker is told unless their track
+    /// is gone already.
+    pub(super) fn remove(&mut self, host: &mut Host, gone: impl Fn(&Line, &Source) -> bool) -> bool {
+        let worker = self.worker(host);
+        let mut is_changed = false;
+        for line in &mut self.lines {
+            let Some(source) = line.source.as_ref().filter(|source| gone(line, source)) else {
+                continue;
+            };
+            if let (Some(subscription), Some(worker)) = (source.subscription, worker)
+                && host.has_track(source.track)
+            {
+                host.media(worker, Command::RemoveSubscription(subscription));
+            }
+            line.source = None;
+            is_changed = true;
+        }
+        is_changed
+    }
+
+    /// Offers the lines as they are, and starts what is new on them.
+    pub(super) fn offer(&mut self, host: &mut Host, room: u64, worker: WorkerId) -> LocalJsep {
+        self.is_stale = false;
+        let lines = self.lines.iter().enumerate();
+        let media = lines.map(|(index, line)| line.offered(index, self.use_msid)).collect();
+        let mut jsep = host.offer(self.handle, worker, &format!("VideoRoom {room}"), media);
+        jsep.e2ee = self.e2ee;
+        let is_paused = self.is_paused;
+        if let Some(transport) = host.peer_connection(self.handle).map(|pc| pc.transport) {
+            for line in &mut self.lines {
+                if let Some(spec) = line.start(host, transport, is_paused) {
+                    host.add_subscription(spec);
+                }
+            }
+        }
+        jsep
+    }
+
+    /// Takes over what an answer says of each line.
+    pub(super) fn accept(&mut self, host: &mut Host, answer: &Description) {
+        for (line, media) in self.lines.iter_mut().zip(&answer.media) {
+            line.is_accepted = !media.is_rejected() && media.direction.receives();
+        }
+        self.apply_active(host);
+        if self.is_up {
+            self.become_ready(host);
+        }
+    }
+
+    /// Everything that was answered can flow: key frames are asked for on what is new.
+    pub(super) fn become_ready(&mut self, host: &mut Host) {
+        for line in &mut self.lines {
+            let video = line.kind == StreamKind::Video;
+            if let Some(source) = line.source.as_mut().filter(|source| !source.is_ready) {
+                source.is_ready = true;
+                if video {
+                    host.command_track(source.track, Command::RequestKeyFrame(source.track));
+                }
+            }
+        }
+    }
+
+    /// Tells the worker which subscriptions forward.
+    pub(super) fn apply_active(&self, host: &mut Host) {
+        let Some(worker) = self.worker(host) else { return };
+        for line in &self.lines {
+            if let Some(subscription) = line.source.as_ref().and_then(|source| source.subscription) {
+                let active = line.is_active(self.is_paused);
+                host.media(worker, Command::SetSubscriptionActive(subscription, active));
+            }
+        }
+    }
+
+    /// Gives the tracks that have key frames.
+    pub(super) fn video_tracks(&self) -> Vec<TrackId> {
+        let video = self.lines.iter().filter(|line| line.kind == StreamKind::Video);
+        video
+            .filter_map(|line| line.source.as_ref())
+            .map(|source| source.track)
+            .collect()
+    }
+
+    /// Forgets what flowed: the transport is gone.
+    pub(super) fn forget_sources(&mut self) {
+        self.is_up = false;
+        self.is_stale = false;
+        for line in &mut self.lines {
+            line.source = None;
+        }
+    }
+
+    /// Gives the stream objects.
+    pub(super) fn stream_list(&self, publishers: &IndexMap<u64, Publisher>) -> Value {
+        self.lines
+            .iter()
+            .enumerate()
+            .map(|(index, line)| line.to_json(index, publishers))
+            .collect()
+    }
+
+    fn worker(&self, host: &Host) -> Option<WorkerId> {
+        host.peer_connection(self.handle).map(|pc| pc.worker)
+    }
+
+    /// Gives a publisher's format with payload types that mean nothing else on the other lines, since one BUNDLE has
+    /// one table of payload types (RFC 9143 §10.1.1). They stay what they are wherever possible.
+    fn format_for(&self, format: &Format, replaced: Option<usize>) -> Format {
+        let others = self
+            .lines
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| Some(*index) != replaced);
+        let others: Vec<_> = others.map(|(_, line)| &line.format).collect();
+        if others.iter().all(|other| other.can_share_bundle(format)) {
+            return format.clone();
+        }
+        let mut format = format.clone();
+        let is_free = |number: &u8| !others.iter().any(|other| other.uses(*number));
+        let mut free = (96..=127).chain(35..=63).filter(is_free);
+        if let Some(number) = free.next() {
+            format.payload.payload_type = number;
+        }
+        if let (Some(rtx), Some(number)) = (&mut format.rtx, free.next()) {
+            rtx.payload_type = number;
+            rtx.fmtp = Some(format!("apt={}", format.payload.payload_type));
+        }
+        format
+    }
+}
+
+impl Format {
+    fn uses(&self, number: u8) -> bool {
+        self.payload.payload_type == number || self.rtx.as_ref().is_some_and(|rtx| rtx.payload_type == number)
+    }
+
+    /// Tells whether both may stand in one BUNDLE: equal, or without a payload type in common.
+    fn can_share_bundle(&self, other: &Self) -> bool {
+        let same = self.payload.same_format(&other.payload)
+            && self.payload.fmtp == other.payload.fmtp
+            && self.payload.payload_type == other.payload.payload_type
+            && self.rtx == other.rtx;
+        let rtx = other.rtx.as_ref().map(|rtx| rtx.payload_type);
+        same || !(self.uses(other.payload.payload_type) || rtx.is_some_and(|rtx| self.uses(rtx)))
+    }
+}
+
+impl Line {
+    fn is_active(&self, is_paused: bool) -> bool {
+        self.send && self.is_accepted && !is_paused
+    }
+
+    fn offered(&self, index: usize, use_msid: bool) -> Offered {
+        let kind = if self.kind == StreamKind::Video {
+            Kind::Video
+        } else {
+            Kind::Audio
+        };
+        let source = self.source.as_ref();
+        let own_msid = || format!("janus janus{index}");
+        let msid = source
+            .and_then(|source| source.msid.clone())
+            .filter(|_| use_msid)
+            .unwrap_or_else(own_msid);
+        let section = Section {
+            direction: if source.is_some() {
+                Direction::SendOnly
+            } else {
+                Direction::Inactive
+            },
+            payloads: [self.format.payload.clone()]
+                .into_iter()
+                .chain(self.format.rtx.clone())
+                .collect(),
+            extmaps: self.extmaps(),
+            msid: source.map(|_| msid),
+            ssrc: source.map(|source| (source.ssrc, source.rtx_ssrc)),
+            cname: CNAME.to_owned(),
+            ..Section::default()
+        };
+        Offered {
+            kind,
+            mid: self.mid.clone(),
+            section: Some(section),
+        }
+    }
+
+    /// Gives the extensions with the ids that subscribers have always seen.
+    fn extmaps(&self) -> Vec<Extmap> {
+        match self.kind {
+            StreamKind::Video => vec![
+                extmap(4, uri::MID),
+                extmap(12, uri::PLAYOUT_DELAY),
+                extmap(13, uri::VIDEO_ORIENTATION),
+            ],
+            _ => vec![extmap(1, uri::AUDIO_LEVEL), extmap(4, uri::MID)],
+        }
+    }
+
+    /// Describes the subscription of a source that the worker does not know yet.
+    fn start(
+        &mut self,
+        host: &mut Host,
+        transport: voex_base::TransportId,
+        is_paused: bool,
+    ) -> Option<SubscriptionSpec> {
+        let active = self.is_active(is_paused);
+        let extensions = media::extensions(&self.extmaps());
+        let source = self.source.as_mut().filter(|source| source.subscription.is_none())?;
+        let id = host.new_subscription_id();
+        source.subscription = Some(id);
+        let rtx = self.format.rtx.as_ref().map(|rtx| rtx.payload_type);
+        Some(SubscriptionSpec {
+            id,
+            track: source.track,
+            transport,
+            mid: self.mid.clone(),
+            ssrc: source.ssrc,
+            rtx_ssrc: source.rtx_ssrc,
+            payloads: vec![(source.arriving, self.format.payload.payload_type, rtx)],
+            extensions,
+            feedback: media::feedback(&self.format.payload),
+            cname: CNAME.to_owned(),
+            active,
+        })
+    }
+
+    fn to_json(&self, index: usize, publishers: &IndexMap<u64, Publisher>) -> Value {
+        let Some(source) = &self.source else {
+            return json!({
+                "type": self.kind.name(), "active": false, "mindex": index, "mid": self.mid, "ready": false, "send": true,
+            });
+        };
+        let feed = publishers.get(&source.feed);
+        let description = feed.and_then(|feed| feed.enabled_stream(&source.feed_mid)?.description.clone());
+        object([
+            ("type", Some(json!(self.kind.name()))),
+            ("active", Some(json!(true))),
+            ("mindex", Some(json!(index))),
+            ("mid", Some(json!(self.mid))),
+            ("crossrefid", self.crossrefid.as_ref().map(|id| json!(id))),
+            ("ready", Some(json!(source.is_ready))),
+            ("send", Some(json!(self.send))),
+            ("feed_id", Some(json!(source.feed))),
+            (
+                "feed_display",
+                feed.and_then(|feed| feed.display.as_ref())
+                    .map(|display| json!(display)),
+            ),
+            (
+                "feed_metadata",
+                feed.and_then(|feed| feed.metadata.clone()).map(Value::Object),
+            ),
+            ("feed_mid", Some(json!(source.feed_mid))),
+            ("feed_description", description.map(|text| json!(text))),
+            ("codec", Some(json!(self.format.codec.name()))),
+            ("h264-profile", self.format.h264_profile()),
+            ("vp9-profile", self.format.vp9_profile()),
+        ])
+    }
+}
