@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::ops::Range;
 
 use crate::attribute::padded;
 use crate::header::{MAGIC_COOKIE, split_type};
@@ -120,6 +121,16 @@ impl<'a> Message<'a> {
         self.attributes()
             .find(|attribute| attribute.kind == kind)
             .map(|attribute| attribute.value)
+    }
+
+    /// Gives where in the datagram a value stands that one of the getters gave.
+    ///
+    /// Returns `None` for bytes that are not part of this message.
+    #[inline]
+    pub fn range_of(&self, value: &[u8]) -> Option<Range<usize>> {
+        let start = value.as_ptr().addr().checked_sub(self.bytes.as_ptr().addr())?;
+        let end = start.checked_add(value.len())?;
+        (end <= self.bytes.len()).then_some(start..end)
     }
 
     /// Tells whether an attribute is there.

@@ -111,7 +111,12 @@ fn every_typed_attribute_comes_back() {
     assert!(message.use_candidate());
     assert_eq!(message.ice_controlling(), Ok(Some(u64::MAX)));
     assert_eq!(message.ice_controlled(), Ok(Some(1)));
-    assert_eq!(message.data(), Some(&b"abc"[..]));
+    let data = message.data().unwrap();
+    assert_eq!(
+        (data, &out[message.range_of(data).unwrap()]),
+        (&b"abc"[..], &b"abc"[..])
+    );
+    assert_eq!(message.range_of(b"elsewhere"), None);
     assert_eq!(message.xor_peer_address(), Ok(None));
 }
 

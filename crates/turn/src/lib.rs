@@ -1,2 +1,68 @@
 //! TURN server state: allocations, permissions, channel bindings, authentication, quotas.
+//!
+//! ```text
+//!            client datagram                                  peer datagram
+//!                  │                                                │
+//!     handle_client_datagram(now, wall, five-tuple)      handle_peer_datagram(now, relay, peer)
+//!          │                   │                                    │
+//!    ChannelData, Send     requests ─► authenticate                 │ permission of the peer's address?
+//!          │                   │        ─► Allocate ── BindRelay ─► owner of sockets ── handle_relay_bound ─► answer
+//!   channel or permission?     │        ─► Refresh, CreatePermission, ChannelBind ─► answer
+//!          ▼                   ▼                                    ▼
+//!   ToPeer{relay, peer, ..}  Outbox (answers)        Outbox (ChannelData or Data indication to the client)
+//! ```
+//!
+//! [`Server`] is the shard of one worker: no sockets, no clock, no threads. Data takes one look-up by five-tuple or by
+//! relay, and neither allocates nor formats. Answers to clients who have not proved who they are leave no state behind
+//! and are bounded by source ([`Config::unauthenticated_answers_per_s`]); a refused request changes nothing.
+//!
+//! Quotas and bounds count one shard. Deliberately absent: TCP relays (RFC 6062), mobility (RFC 8016), username
+//! anonymity and password algorithms (RFC 8489 §9.2; clients fall back to MD5 and HMAC-SHA1), and padding of ChannelData
+//! for streams, which whoever writes to the stream adds.
+//!
+//! | section | what | state | shown by |
+//! |---|---|---|---|
+//! | RFC 8489 §9.2 | long-term credentials, 400/401/438 | supported | `tests/trace/authentication.rs` |
+//! | RFC 8656 §7 | Allocate, 437/440/442/486/508 | supported | `tests/trace/allocate.rs` |
+//! | RFC 8656 §7.2 | EVEN-PORT, RESERVATION-TOKEN, REQUESTED-ADDRESS-FAMILY | supported | `tests/trace/allocate.rs` |
+//! | RFC 8656 §7.2 | ADDITIONAL-ADDRESS-FAMILY | ignored, as it may be | |
+//! | RFC 8656 §14 | DONT-FRAGMENT | when the socket owner can ([`Config::dont_fragment`]); else 420 | `tests/trace/allocate.rs` |
+//! | RFC 8656 §8 | Refresh, 441/443 | supported | `tests/trace/lifetime.rs` |
+//! | RFC 8656 §9, §10 | permissions, 403/443/508 | supported | `tests/trace/permission.rs` |
+//! | RFC 8656 §11 | Send and Data | supported | `tests/trace/relay.rs` |
+//! | RFC 8656 §12 | channels | supported | `tests/trace/channel.rs` |
+//! | RFC 8489 §12 | Binding for anybody | supported | `tests/trace/authentication.rs` |
 #![forbid(unsafe_code)]
+
+mod allocate;
+mod allocation;
+mod allocations;
+mod answer;
+mod answer_limiter;
+mod channel_binding;
+mod config;
+mod credentials;
+mod drop_reason;
+#[doc(hidden)]
+pub mod fuzz;
+mod keyed;
+mod label;
+mod metrics;
+mod nonce;
+mod peer_policy;
+mod permission;
+mod refresh;
+mod refusal;
+mod relay_port;
+mod request;
+mod reservation;
+mod server;
+mod timer;
+
+pub use allocation::RelayedAddress;
+pub use config::{Config, Lifetimes, PeerRules, RelayAddress, Secret, UserSecret};
+pub use drop_reason::DropReason;
+pub use metrics::Metrics;
+pub use refusal::Refusal;
+pub use relay_port::{PortShare, owner_of_port};
+pub use server::{BindError, BindRequest, ClientVerdict, Output, Server};

@@ -1,0 +1,212 @@
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use slab::Slab;
+use voex_base::{FiveTuple, Rng, SocketId};
+
+use crate::allocation::{Allocation, Relay};
+use crate::credentials::name_without_expiry;
+use crate::keyed::{KeyedMap, keyed_map};
+use crate::timer::{AllocationId, Timer, Timers};
+
+/// Most ports that are kept for reservation tokens at a time; EVEN-PORT with more is refused with 508.
+pub(crate) const RESERVATIONS_MAX: usize = 1_024;
+
+/// All allocations of a shard under every name by which they are looked up, and all that expires.
+pub(crate) struct Allocations {
+    slab: Slab<Allocation>,
+    by_five_tuple: KeyedMap<FiveTuple, AllocationId>,
+    by_relay: KeyedMap<SocketId, AllocationId>,
+    /// Local and public form of every relayed transport address.
+    by_address: KeyedMap<SocketAddr, AllocationId>,
+    by_bind_request: KeyedMap<u64, AllocationId>,
+    per_user: KeyedMap<Box<str>, u32>,
+    /// Local addresses kept for reservation tokens, and until when.
+    reserved: KeyedMap<SocketAddr, Instant>,
+    timers: Timers,
+}
+
+impl Allocations {
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        Self {
+            slab: Slab::new(),
+            by_five_tuple: keyed_map(rng),
+            by_relay: keyed_map(rng),
+            by_address: keyed_map(rng),
+            by_bind_request: keyed_map(rng),
+            per_user: keyed_map(rng),
+            reserved: keyed_map(rng),
+            timers: Timers::default(),
+        }
+    }
+
+    /// Finds the allocation that may carry data of a client now.
+    #[inline]
+    pub(crate) fn live_of_client(&self, five_tuple: &FiveTuple, now: Instant) -> Option<&Allocation> {
+        let allocation = &self.slab[self.by_five_tuple.get(five_tuple)?.0 as usize];
+        (now < allocation.expires).then_some(allocation)
+    }
+
+    /// Finds the allocation that may carry data of a peer now.
+    #[inline]
+    pub(crate) fn live_of_relay(&self, relay: SocketId, now: Instant) -> Option<&Allocation> {
+        let allocation = &self.slab[self.by_relay.get(&relay)?.0 as usize];
+        (now < allocation.expires).then_some(allocation)
+    }
+
+    pub(crate) fn id_of_client(&self, five_tuple: &FiveTuple) -> Option<AllocationId> {
+        self.by_five_tuple.get(five_tuple).copied()
+    }
+
+    pub(crate) fn of_address(&self, address: SocketAddr) -> Option<&Allocation> {
+        self.by_address.get(&address).map(|id| self.get(*id))
+    }
+
+    pub(crate) fn of_relay(&self, relay: SocketId) -> Option<&Allocation> {
+        self.by_relay.get(&relay).map(|id| self.get(*id))
+    }
+
+    pub(crate) fn get(&self, id: AllocationId) -> &Allocation {
+        &self.slab[id.0 as usize]
+    }
+
+    pub(crate) fn get_mut(&mut self, id: AllocationId) -> &mut Allocation {
+        &mut self.slab[id.0 as usize]
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slab.len()
+    }
+
+    /// Counts the allocations of a user, whatever the expiry in its name.
+    pub(crate) fn of_user(&self, user: &str) -> u32 {
+        self.per_user.get(name_without_expiry(user)).copied().unwrap_or(0)
+    }
+
+    /// Tells whether a local address has a relay or is kept for one.
+    pub(crate) fn is_taken(&self, local: SocketAddr) -> bool {
+        self.by_address.contains_key(&local) || self.reserved.contains_key(&local)
+    }
+
+    pub(crate) fn insert(&mut self, allocation: Allocation) -> AllocationId {
+        *self
+            .per_user
+            .entry(name_without_expiry(&allocation.user).into())
+            .or_default() += 1;
+        let five_tuple = allocation.five_tuple;
+        let id = AllocationId(self.slab.insert(allocation) as u32);
+        self.by_five_tuple.insert(five_tuple, id);
+        id
+    }
+
+    pub(crate) fn remove(&mut self, id: AllocationId) -> Allocation {
+        let allocation = self.slab.remove(id.0 as usize);
+        self.by_five_tuple.remove(&allocation.five_tuple);
+        self.by_address.remove(&allocation.relayed.local);
+        self.by_address.remove(&allocation.relayed.public);
+        match &allocation.relay {
+            Relay::Bound(socket) => self.by_relay.remove(socket),
+            Relay::Binding(binding) => self.by_bind_request.remove(&binding.request),
+        };
+        if let Some(at) = allocation.timer {
+            self.timers.stop(at, Timer::Allocation(id));
+        }
+        self.forget_user(&allocation.user);
+        allocation
+    }
+
+    /// Gives an allocation the relayed address that is about to be bound under `request`.
+    pub(crate) fn set_binding(&mut self, id: AllocationId, request: u64) {
+        let allocation = &mut self.slab[id.0 as usize];
+        if let Relay::Binding(binding) = &mut allocation.relay {
+            binding.request = request;
+        }
+        self.by_bind_request.insert(request, id);
+        self.by_address.insert(allocation.relayed.public, id);
+        self.by_address.insert(allocation.relayed.local, id);
+    }
+
+    /// Takes back what [`set_binding`](Self::set_binding) did, and gives whose it was.
+    pub(crate) fn take_binding(&mut self, request: u64) -> Option<AllocationId> {
+        let id = self.by_bind_request.remove(&request)?;
+        let relayed = self.get(id).relayed;
+        self.by_address.remove(&relayed.local);
+        self.by_address.remove(&relayed.public);
+        Some(id)
+    }
+
+    /// Gives an allocation its socket.
+    pub(crate) fn set_bound(&mut self, id: AllocationId, socket: SocketId) {
+        let allocation = &mut self.slab[id.0 as usize];
+        allocation.relay = Relay::Bound(socket);
+        self.by_relay.insert(socket, id);
+        self.by_address.insert(allocation.relayed.public, id);
+        self.by_address.insert(allocation.relayed.local, id);
+    }
+
+    /// Sets the timer of an allocation to what of it ends next.
+    pub(crate) fn reschedule(&mut self, id: AllocationId) {
+        let allocation = &mut self.slab[id.0 as usize];
+        let next = allocation.next_expiry();
+        if next == allocation.timer {
+            return;
+        }
+        if let Some(at) = allocation.timer {
+            self.timers.stop(at, Timer::Allocation(id));
+        }
+        allocation.timer = next;
+        if let Some(at) = next {
+            self.timers.start(at, Timer::Allocation(id));
+        }
+    }
+
+    pub(crate) fn has_room_to_reserve(&self) -> bool {
+        self.reserved.len() < RESERVATIONS_MAX
+    }
+
+    pub(crate) fn reserve(&mut self, local: SocketAddr, expires: Instant) {
+        self.release_reserved(local);
+        self.reserved.insert(local, expires);
+        self.timers.start(expires, Timer::Reservation(local));
+    }
+
+    pub(crate) fn release_reserved(&mut self, local: SocketAddr) {
+        if let Some(at) = self.reserved.remove(&local) {
+            self.timers.stop(at, Timer::Reservation(local));
+        }
+    }
+
+    pub(crate) fn next_timeout(&self) -> Option<Instant> {
+        self.timers.next()
+    }
+
+    /// Lets everything end whose time has come, and gives one allocation that has; `None` when none is left.
+    pub(crate) fn pop_ended(&mut self, now: Instant) -> Option<AllocationId> {
+        loop {
+            match self.timers.pop_due(now)? {
+                Timer::Reservation(local) => {
+                    self.reserved.remove(&local);
+                }
+                Timer::Allocation(id) => {
+                    let allocation = self.get_mut(id);
+                    allocation.timer = None;
+                    if allocation.expires <= now {
+                        return Some(id);
+                    }
+                    allocation.expire(now);
+                    self.reschedule(id);
+                }
+            }
+        }
+    }
+
+    fn forget_user(&mut self, user: &str) {
+        let name = name_without_expiry(user);
+        match self.per_user.get_mut(name) {
+            Some(count) if *count > 1 => *count -= 1,
+            _ => {
+                self.per_user.remove(name);
+            }
+        }
+    }
+}

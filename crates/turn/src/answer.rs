@@ -1,0 +1,88 @@
+use voex_base::{FiveTuple, Outbox};
+use voex_stun::{Class, IntegrityKey, MessageWriter, Method, TransactionId, UnknownAttributes};
+
+use crate::Refusal;
+use crate::nonce::NONCE_BYTES;
+
+/// What an answer needs to know of its request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ReplyTo {
+    pub(crate) five_tuple: FiveTuple,
+    pub(crate) method: Method,
+    pub(crate) id: TransactionId,
+    /// The request had FINGERPRINT, so the answer gets one: its client tells protocols apart by it.
+    pub(crate) fingerprint: bool,
+}
+
+/// Writes answers.
+pub(crate) struct Answers {
+    pub(crate) realm: String,
+    pub(crate) software: String,
+}
+
+/// A refusal with what it has to say beside its code.
+pub(crate) struct Refused<'a> {
+    pub(crate) refusal: Refusal,
+    pub(crate) unknown: &'a UnknownAttributes,
+    /// The nonce under which the client may try again.
+    pub(crate) nonce: Option<[u8; NONCE_BYTES]>,
+}
+
+/// Room for the longest answer: an Allocate success with IPv6 addresses, or a challenge, with a realm of 127
+/// characters of four bytes and as much SOFTWARE.
+const ANSWER_BYTES_MAX: usize = 1_400;
+
+impl Answers {
+    /// Sends a success response; `key` is absent only for Binding.
+    pub(crate) fn grant(
+        &self,
+        to: &ReplyTo,
+        key: Option<&IntegrityKey>,
+        out: &mut impl Outbox,
+        body: impl for<'b> FnOnce(MessageWriter<'b>) -> MessageWriter<'b>,
+    ) {
+        self.send(to, Class::Success, key, out, body);
+    }
+
+    /// Sends an error response; `key` is absent when the client has not proved who it is.
+    pub(crate) fn refuse(
+        &self,
+        to: &ReplyTo,
+        key: Option<&IntegrityKey>,
+        out: &mut impl Outbox,
+        refused: &Refused<'_>,
+    ) {
+        self.send(to, Class::Error, key, out, |mut writer| {
+            writer = writer.error_code(refused.refusal.stun_code());
+            if refused.refusal == Refusal::UnknownAttribute {
+                writer = writer.unknown_attributes(refused.unknown);
+            }
+            match &refused.nonce {
+                Some(nonce) => writer.realm(&self.realm).nonce(nonce),
+                None => writer,
+            }
+        });
+    }
+
+    fn send(
+        &self,
+        to: &ReplyTo,
+        class: Class,
+        key: Option<&IntegrityKey>,
+        out: &mut impl Outbox,
+        body: impl for<'b> FnOnce(MessageWriter<'b>) -> MessageWriter<'b>,
+    ) {
+        let room = out.reserve(ANSWER_BYTES_MAX);
+        let mut writer = body(MessageWriter::new(room, class, to.method, to.id));
+        if let Some(key) = key {
+            writer = writer.software(&self.software).message_integrity(key);
+        }
+        if to.fingerprint {
+            writer = writer.fingerprint();
+        }
+        // Only a realm longer than `Config::realm` allows does not fit; then there is nothing right to send.
+        if let Ok(len) = writer.finish() {
+            out.commit(to.five_tuple.socket, to.five_tuple.client, len);
+        }
+    }
+}

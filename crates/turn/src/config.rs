@@ -1,0 +1,144 @@
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ipnet::IpNet;
+
+use crate::PortShare;
+
+/// What one shard needs to know. Every shard of a process gets the same, but for [`ports`](Self::ports).
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Realm of the long-term credentials (RFC 8489 §14.9); at most 127 characters, or answers outgrow their buffer.
+    pub realm: String,
+    /// SOFTWARE attribute of authenticated answers; empty sends none.
+    pub software: String,
+    /// Users with a name and a password or key of their own.
+    pub users: Vec<(String, UserSecret)>,
+    /// Secrets shared with whoever hands out time-limited users `expiry:name` or `name:expiry`.
+    pub shared_secrets: Vec<Secret>,
+    /// Signs nonces and reservation tokens; random, the same in every shard of the process.
+    pub signing_key: [u8; 32],
+    /// Addresses of relays. The first of each family is used.
+    pub relays: Vec<RelayAddress>,
+    /// The ports this shard binds relays on.
+    pub ports: PortShare,
+    /// Lifetimes of everything that expires.
+    pub lifetimes: Lifetimes,
+    /// Most allocations of one user in this shard; `None` is no limit. More are refused with 486.
+    pub allocations_per_user_max: Option<u32>,
+    /// Most allocations in this shard. More are refused with 508.
+    pub allocations_max: usize,
+    /// Which peers relays may reach.
+    pub peers: PeerRules,
+    /// Unauthenticated answers a second and source address; up to twice as many in a burst. More are not answered.
+    pub unauthenticated_answers_per_s: u32,
+    /// Whether the socket owner can send with the DF bit. Without it DONT-FRAGMENT is refused with 420.
+    pub dont_fragment: bool,
+}
+
+/// An address of relays, seen from both sides of a one-to-one NAT.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RelayAddress {
+    /// What sockets are bound to.
+    pub local: IpAddr,
+    /// What clients are told; the same family as `local`, and equal to it without NAT.
+    pub public: IpAddr,
+}
+
+/// How a static user proves itself.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum UserSecret {
+    /// The password.
+    Password(Secret),
+    /// MD5 of `user:realm:password`, as user databases store it.
+    Key([u8; 16]),
+}
+
+/// Text that is never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+/// Lifetimes of everything that expires.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lifetimes {
+    /// Least lifetime of an allocation, and the default (RFC 8656 §7.2): 600 s.
+    pub allocation_default: Duration,
+    /// Longest lifetime a client gets at once: 3600 s.
+    pub allocation_max: Duration,
+    /// Permissions: 300 s (RFC 8656 §9).
+    pub permission: Duration,
+    /// Channel bindings: 600 s (RFC 8656 §12).
+    pub channel: Duration,
+    /// Nonces: 600 s (RFC 8656 §5 asks for at most an hour).
+    pub nonce: Duration,
+    /// Reserved ports: 30 s (RFC 8656 §7.2).
+    pub reservation: Duration,
+}
+
+/// Which peers relays may reach.
+///
+/// Loopback (unless allowed), unspecified, multicast, link-local with the metadata service, `0.0.0.0/8` and broadcast
+/// are refused whatever the lists say. Addresses are judged in canonical form (`voex_base::canonical_ip`).
+#[derive(Clone, Default, Debug)]
+pub struct PeerRules {
+    /// Exceptions to `deny`.
+    pub allow: Vec<IpNet>,
+    /// Networks that are refused unless `allow` has them; empty by default.
+    pub deny: Vec<IpNet>,
+    /// Lets relays reach 127.0.0.0/8 and ::1; for tests on one host.
+    pub allow_loopback: bool,
+    /// Own sockets that no relay may reach: management, signalling, databases.
+    pub own_sockets: Vec<SocketAddr>,
+}
+
+impl Config {
+    /// Makes a configuration with no users and every default.
+    pub fn new(realm: &str, signing_key: [u8; 32], relays: Vec<RelayAddress>, ports: PortShare) -> Self {
+        Self {
+            realm: realm.to_owned(),
+            software: String::new(),
+            users: Vec::new(),
+            shared_secrets: Vec::new(),
+            signing_key,
+            relays,
+            ports,
+            lifetimes: Lifetimes::default(),
+            allocations_per_user_max: None,
+            allocations_max: 16_384,
+            peers: PeerRules::default(),
+            unauthenticated_answers_per_s: 1_000,
+            dont_fragment: false,
+        }
+    }
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            allocation_default: Duration::from_secs(600),
+            allocation_max: Duration::from_secs(3_600),
+            permission: Duration::from_secs(300),
+            channel: Duration::from_secs(600),
+            nonce: Duration::from_secs(600),
+            reservation: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
+    pub(crate) fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}

@@ -1,0 +1,35 @@
+use crate::label::label_enum;
+
+label_enum! {
+    /// Why a datagram went no further. The same value is returned, counted and tested.
+    DropReason {
+        /// The first byte belongs to neither STUN nor ChannelData.
+        NotTurn = "not_turn",
+        /// Not a well-formed STUN or ChannelData message.
+        Malformed = "malformed",
+        /// FINGERPRINT is there and does not fit (RFC 8489 §14.7).
+        BadFingerprint = "bad_fingerprint",
+        /// A method this server does not know (RFC 8489 §6.3).
+        UnknownMethod = "unknown_method",
+        /// A response, or an indication that only a server sends.
+        UnexpectedClass = "unexpected_class",
+        /// No allocation for this five-tuple.
+        NoAllocation = "no_allocation",
+        /// No allocation has this relay.
+        NoRelay = "no_relay",
+        /// The channel is not bound.
+        NoChannel = "no_channel",
+        /// The peer's address has no permission.
+        NoPermission = "no_permission",
+        /// The peer is one this server never sends to.
+        ForbiddenPeer = "forbidden_peer",
+        /// A Send indication without peer or data, or with a comprehension-required attribute unknown here.
+        BadSend = "bad_send",
+        /// Send asks for DONT-FRAGMENT on an allocation that was made without it.
+        DontFragment = "dont_fragment",
+        /// More than one UDP datagram can carry to the client.
+        TooLong = "too_long",
+        /// This source got all the unauthenticated answers it is due.
+        AnswerRateLimited = "answer_rate_limited",
+    }
+}

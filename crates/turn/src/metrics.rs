@@ -1,0 +1,42 @@
+use voex_base::{Counter, CounterSet, Gauge};
+
+use crate::{DropReason, Refusal};
+
+/// Live counters of one shard. The shard writes, anybody reads.
+#[derive(Default, Debug)]
+pub struct Metrics {
+    /// Allocations that exist now.
+    pub allocations: Gauge,
+    /// Allocations ever made.
+    pub allocations_total: Counter,
+    /// Binding requests answered.
+    pub bindings_total: Counter,
+    /// Requests refused, by code.
+    pub refused: CounterSet<Refusal>,
+    /// Requests that carried credentials which did not hold.
+    pub authentication_failures: Counter,
+    /// Datagrams relayed from clients to peers.
+    pub to_peer_packets: Counter,
+    /// Application bytes relayed from clients to peers.
+    pub to_peer_bytes: Counter,
+    /// Datagrams relayed from peers to clients.
+    pub to_client_packets: Counter,
+    /// Application bytes relayed from peers to clients.
+    pub to_client_bytes: Counter,
+    /// Datagrams dropped, by reason.
+    pub dropped: CounterSet<DropReason>,
+}
+
+impl Metrics {
+    #[inline]
+    pub(crate) fn count_to_peer(&self, bytes: usize) {
+        self.to_peer_packets.inc();
+        self.to_peer_bytes.add(bytes as u64);
+    }
+
+    #[inline]
+    pub(crate) fn count_to_client(&self, bytes: usize) {
+        self.to_client_packets.inc();
+        self.to_client_bytes.add(bytes as u64);
+    }
+}

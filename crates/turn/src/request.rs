@@ -1,0 +1,243 @@
+use std::time::Instant;
+
+use voex_base::{FiveTuple, Outbox, WallTime};
+use voex_stun::{AttributeType, IntegrityKey, Message, Method, UnknownAttributes};
+
+use crate::answer::{Refused, ReplyTo};
+use crate::timer::AllocationId;
+use crate::{ClientVerdict, DropReason, Refusal, Server};
+
+/// A request and where and when it arrived.
+pub(crate) struct Request<'a> {
+    pub(crate) now: Instant,
+    pub(crate) wall: WallTime,
+    pub(crate) five_tuple: FiveTuple,
+    pub(crate) message: Message<'a>,
+}
+
+/// The name of a client that has proved who it is, and the key its requests fit.
+pub(crate) struct Identity<'a> {
+    pub(crate) user: &'a str,
+    pub(crate) key: IntegrityKey,
+}
+
+/// What a request that is granted gets told.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Granted {
+    /// The allocation exists.
+    Allocated(AllocationId),
+    /// The answer follows when the relay is bound.
+    Later,
+    /// The allocation lives this many seconds more.
+    Refreshed(u32),
+    /// A permission or a channel binding stands.
+    Done,
+}
+
+impl Request<'_> {
+    pub(crate) fn reply_to(&self) -> ReplyTo {
+        ReplyTo {
+            five_tuple: self.five_tuple,
+            method: self.message.method(),
+            id: self.message.transaction_id(),
+            fingerprint: self.message.fingerprint_fits().is_some(),
+        }
+    }
+}
+
+impl Server {
+    pub(crate) fn handle_request(
+        &mut self,
+        request: &Request<'_>,
+        out: &mut impl Outbox,
+    ) -> Result<ClientVerdict, DropReason> {
+        match request.message.method() {
+            Method::BINDING => self.handle_binding(request, out),
+            Method::ALLOCATE | Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND => {
+                self.handle_timeout(request.now);
+                self.handle_turn_request(request, out)
+            }
+            _ => Err(DropReason::UnknownMethod),
+        }
+    }
+
+    /// Tells anybody its server-reflexive address (RFC 8489 §12 asks for no credentials).
+    fn handle_binding(&mut self, request: &Request<'_>, out: &mut impl Outbox) -> Result<ClientVerdict, DropReason> {
+        let unknown = request.message.unknown_attributes(is_known_in_binding);
+        if !unknown.is_empty() {
+            return self.refuse_stranger(request, Refusal::UnknownAttribute, &unknown, out);
+        }
+        self.take_strangers_share(request)?;
+        let mut client = request.five_tuple.client;
+        client.set_ip(client.ip().to_canonical());
+        self.answers.grant(&request.reply_to(), None, out, |writer| {
+            writer.xor_mapped_address(client)
+        });
+        self.metrics.bindings_total.inc();
+        Ok(ClientVerdict::Handled)
+    }
+
+    fn handle_turn_request(
+        &mut self,
+        request: &Request<'_>,
+        out: &mut impl Outbox,
+    ) -> Result<ClientVerdict, DropReason> {
+        match self.authenticate(request) {
+            Ok(identity) => self.serve(request, &identity, out),
+            Err(refusal) => return self.refuse_stranger(request, refusal, &UnknownAttributes::default(), out),
+        }
+        Ok(ClientVerdict::Handled)
+    }
+
+    /// The long-term credential mechanism (RFC 8489 §9.2.4), in its order.
+    fn authenticate<'a>(&self, request: &Request<'a>) -> Result<Identity<'a>, Refusal> {
+        let message = &request.message;
+        if !message.has_integrity() {
+            return Err(Refusal::Unauthenticated);
+        }
+        let (Some(user), Some(_realm), Some(nonce)) = (message.username()?, message.realm()?, message.nonce()?) else {
+            return Err(Refusal::BadRequest);
+        };
+        if !self.nonces.holds(request.wall, request.five_tuple.client, nonce) {
+            return Err(Refusal::StaleNonce);
+        }
+        // Whoever made an allocation keeps it under the key that made it, even when a time-limited name runs out.
+        let own = self
+            .table
+            .id_of_client(&request.five_tuple)
+            .map(|id| self.table.get(id));
+        let key = match own.filter(|allocation| *allocation.user == *user) {
+            Some(own) => message.check_integrity(&own.key).is_ok().then(|| own.key.clone()),
+            None => self.credentials.authenticate(message, user, request.wall),
+        };
+        match key {
+            Some(key) => Ok(Identity { user, key }),
+            None => {
+                self.metrics.authentication_failures.inc();
+                Err(Refusal::Unauthenticated)
+            }
+        }
+    }
+
+    fn serve(&mut self, request: &Request<'_>, identity: &Identity<'_>, out: &mut impl Outbox) {
+        let dont_fragment = self.config.dont_fragment;
+        let unknown = request
+            .message
+            .unknown_attributes(|kind| is_known_in_turn(kind, dont_fragment));
+        let outcome = if !unknown.is_empty() {
+            Err(Refusal::UnknownAttribute)
+        } else {
+            match request.message.method() {
+                Method::ALLOCATE => self.allocate(request, identity),
+                Method::REFRESH => self.refresh(request, identity),
+                Method::CREATE_PERMISSION => self.create_permission(request, identity),
+                _ => self.bind_channel(request, identity),
+            }
+        };
+        match outcome {
+            Ok(granted) => self.answer_granted(request, identity, granted, out),
+            Err(refusal) => {
+                self.metrics.refused.of(refusal).inc();
+                let refused = Refused {
+                    refusal,
+                    unknown: &unknown,
+                    nonce: None,
+                };
+                self.answers
+                    .refuse(&request.reply_to(), Some(&identity.key), out, &refused);
+            }
+        }
+    }
+
+    fn answer_granted(&self, request: &Request<'_>, identity: &Identity<'_>, granted: Granted, out: &mut impl Outbox) {
+        let (to, key) = (&request.reply_to(), Some(&identity.key));
+        match granted {
+            Granted::Allocated(id) => self.answer_allocated(self.table.get(id), out),
+            Granted::Later => {}
+            Granted::Refreshed(seconds) => self.answers.grant(to, key, out, |writer| writer.lifetime_s(seconds)),
+            Granted::Done => self.answers.grant(to, key, out, |writer| writer),
+        }
+    }
+
+    /// Refuses somebody who has not proved who it is: bounded by source, and without state.
+    fn refuse_stranger(
+        &mut self,
+        request: &Request<'_>,
+        refusal: Refusal,
+        unknown: &UnknownAttributes,
+        out: &mut impl Outbox,
+    ) -> Result<ClientVerdict, DropReason> {
+        self.take_strangers_share(request)?;
+        let is_challenge = matches!(refusal, Refusal::Unauthenticated | Refusal::StaleNonce);
+        let nonce = is_challenge.then(|| self.nonces.issue(request.wall, request.five_tuple.client));
+        self.answers.refuse(
+            &request.reply_to(),
+            None,
+            out,
+            &Refused {
+                refusal,
+                unknown,
+                nonce,
+            },
+        );
+        self.metrics.refused.of(refusal).inc();
+        Ok(ClientVerdict::Handled)
+    }
+
+    fn take_strangers_share(&mut self, request: &Request<'_>) -> Result<(), DropReason> {
+        if self.limiter.allows(request.now, request.five_tuple.client.ip()) {
+            Ok(())
+        } else {
+            Err(DropReason::AnswerRateLimited)
+        }
+    }
+
+    /// Finds the allocation that a request is about (RFC 8656 §5): 437 when there is none, 441 when it is another
+    /// user's.
+    pub(crate) fn own_allocation(
+        &self,
+        request: &Request<'_>,
+        identity: &Identity<'_>,
+    ) -> Result<AllocationId, Refusal> {
+        let id = self
+            .table
+            .id_of_client(&request.five_tuple)
+            .ok_or(Refusal::AllocationMismatch)?;
+        let allocation = self.table.get(id);
+        if allocation.socket().is_none() {
+            return Err(Refusal::AllocationMismatch);
+        }
+        if *allocation.user != *identity.user {
+            return Err(Refusal::WrongCredentials);
+        }
+        Ok(id)
+    }
+}
+
+fn is_known_in_binding(kind: AttributeType) -> bool {
+    matches!(
+        kind,
+        AttributeType::USERNAME
+            | AttributeType::REALM
+            | AttributeType::NONCE
+            | AttributeType::PRIORITY
+            | AttributeType::USE_CANDIDATE
+    )
+}
+
+fn is_known_in_turn(kind: AttributeType, dont_fragment: bool) -> bool {
+    matches!(
+        kind,
+        AttributeType::USERNAME
+            | AttributeType::REALM
+            | AttributeType::NONCE
+            | AttributeType::CHANNEL_NUMBER
+            | AttributeType::LIFETIME
+            | AttributeType::XOR_PEER_ADDRESS
+            | AttributeType::DATA
+            | AttributeType::REQUESTED_ADDRESS_FAMILY
+            | AttributeType::EVEN_PORT
+            | AttributeType::REQUESTED_TRANSPORT
+            | AttributeType::RESERVATION_TOKEN
+    ) || (kind == AttributeType::DONT_FRAGMENT && dont_fragment)
+}

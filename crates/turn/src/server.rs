@@ -1,0 +1,364 @@
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Instant;
+
+use voex_base::{DATAGRAM_BYTES_MAX, FiveTuple, Outbox, Rng, SocketId, WallTime};
+use voex_stun::{
+    Attribute, AttributeType, ChannelData, Class, Message, MessageWriter, Method, PacketKind, TransactionId,
+};
+
+use crate::allocation::RelayedAddress;
+use crate::allocations::Allocations;
+use crate::answer::Answers;
+use crate::answer_limiter::AnswerLimiter;
+use crate::credentials::Credentials;
+use crate::nonce::NonceSource;
+use crate::peer_policy::PeerPolicy;
+use crate::request::Request;
+use crate::reservation::ReservationTokens;
+use crate::timer::AllocationId;
+use crate::{Config, DropReason, Metrics};
+
+/// One worker's shard of the TURN server.
+///
+/// After every `handle_*` call the owner drains [`poll_output`](Self::poll_output), answers each
+/// [`Output::BindRelay`] with [`handle_relay_bound`](Self::handle_relay_bound) (at once or later), and wakes it with
+/// [`handle_timeout`](Self::handle_timeout) at [`poll_timeout`](Self::poll_timeout). Packets to send go straight into
+/// the [`Outbox`].
+pub struct Server {
+    pub(crate) config: Config,
+    pub(crate) rng: Rng,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) answers: Answers,
+    pub(crate) credentials: Credentials,
+    pub(crate) nonces: NonceSource,
+    pub(crate) tokens: ReservationTokens,
+    pub(crate) policy: PeerPolicy,
+    pub(crate) limiter: AnswerLimiter,
+    pub(crate) table: Allocations,
+    pub(crate) outputs: VecDeque<Output>,
+    pub(crate) last_bind_request: u64,
+    pub(crate) draining: bool,
+}
+
+/// What became of a client's datagram.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ClientVerdict {
+    /// The part `payload` of the datagram goes to `peer`, from the relay's socket or by hand-over in the process.
+    ToPeer {
+        /// The relay to send from.
+        relay: SocketId,
+        /// The peer to send to.
+        peer: SocketAddr,
+        /// Where in the datagram the application data stands.
+        payload: Range<usize>,
+    },
+    /// Nothing is left to do; an answer may stand in the outbox.
+    Handled,
+    /// Dropped and counted.
+    Drop(DropReason),
+}
+
+/// What the server asks of the owner of sockets.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Output {
+    /// Bind a UDP socket; the answer is [`Server::handle_relay_bound`], exactly one for each request.
+    BindRelay {
+        /// Names the request in the answer.
+        request: BindRequest,
+        /// The address and port to bind.
+        address: SocketAddr,
+        /// Send with the DF bit.
+        dont_fragment: bool,
+    },
+    /// Close a relay's socket; its id means nothing to the server any more.
+    CloseRelay(SocketId),
+}
+
+/// Names a request to bind a relay.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct BindRequest(pub u64);
+
+/// Why a relay could not be bound.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum BindError {
+    /// Somebody has the port; another may be free.
+    AddressInUse,
+    /// No other port would do better: no descriptors, no such address.
+    Failed,
+}
+
+impl Server {
+    /// Makes a shard without allocations.
+    pub fn new(config: Config, mut rng: Rng, metrics: Arc<Metrics>) -> Self {
+        Self {
+            answers: Answers {
+                realm: config.realm.clone(),
+                software: config.software.clone(),
+            },
+            credentials: Credentials::new(&config, &mut rng),
+            nonces: NonceSource::new(&config.signing_key, config.lifetimes.nonce),
+            tokens: ReservationTokens::new(&config.signing_key, config.lifetimes.reservation),
+            policy: PeerPolicy::new(config.peers.clone()),
+            limiter: AnswerLimiter::new(config.unauthenticated_answers_per_s, &mut rng),
+            table: Allocations::new(&mut rng),
+            outputs: VecDeque::new(),
+            last_bind_request: 0,
+            draining: false,
+            config,
+            rng,
+            metrics,
+        }
+    }
+
+    /// Takes a datagram, or one message of a stream, from a client.
+    #[inline]
+    pub fn handle_client_datagram(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        five_tuple: FiveTuple,
+        data: &[u8],
+        out: &mut impl Outbox,
+    ) -> ClientVerdict {
+        let verdict = match PacketKind::of(data) {
+            PacketKind::ChannelData => self.handle_channel_data(now, &five_tuple, data),
+            PacketKind::Stun => self.handle_stun(now, wall, five_tuple, data, out),
+            _ => Err(DropReason::NotTurn),
+        };
+        verdict.unwrap_or_else(|reason| ClientVerdict::Drop(self.dropped(reason)))
+    }
+
+    /// Takes a datagram that a peer sent to a relay, and sends it on to the relay's client.
+    ///
+    /// `peer` is the source as the client knows it: for a hand-over in the process, the address that the sender's relay
+    /// would have had on the wire.
+    ///
+    /// # Errors
+    /// Why the datagram was dropped; it is counted.
+    #[inline]
+    pub fn handle_peer_datagram(
+        &mut self,
+        now: Instant,
+        relay: SocketId,
+        peer: SocketAddr,
+        data: &[u8],
+        out: &mut impl Outbox,
+    ) -> Result<(), DropReason> {
+        self.relay_to_client(now, relay, peer, data, out)
+            .map_err(|reason| self.dropped(reason))
+    }
+
+    /// Takes the next thing to be done with sockets.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Gives when [`handle_timeout`](Self::handle_timeout) wants to be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.table.next_timeout()
+    }
+
+    /// Lets everything end whose time has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(id) = self.table.pop_ended(now) {
+            self.end(id);
+        }
+    }
+
+    /// Ends the allocation of a client whose stream is gone.
+    pub fn close_client(&mut self, five_tuple: FiveTuple) {
+        if let Some(id) = self.table.id_of_client(&five_tuple) {
+            self.end(id);
+        }
+    }
+
+    /// Refuses new allocations with 508 from now on; those that exist go on (drain).
+    pub fn refuse_new_allocations(&mut self) {
+        self.draining = true;
+    }
+
+    /// Counts the allocations that exist or are being made.
+    pub fn allocations(&self) -> usize {
+        self.table.len()
+    }
+
+    /// Finds the relay behind a transport address, in its local or its public form.
+    #[inline]
+    pub fn relay_by_address(&self, address: SocketAddr) -> Option<SocketId> {
+        self.table.of_address(address)?.socket()
+    }
+
+    /// Gives both forms of a relay's transport address.
+    pub fn relayed_address(&self, relay: SocketId) -> Option<RelayedAddress> {
+        self.table.of_relay(relay).map(|allocation| allocation.relayed)
+    }
+
+    /// Removes an allocation, and has its relay closed.
+    pub(crate) fn end(&mut self, id: AllocationId) {
+        if let Some(socket) = self.table.remove(id).socket() {
+            self.outputs.push_back(Output::CloseRelay(socket));
+            self.metrics.allocations.add(-1);
+        }
+    }
+
+    #[inline]
+    fn handle_channel_data(
+        &self,
+        now: Instant,
+        five_tuple: &FiveTuple,
+        data: &[u8],
+    ) -> Result<ClientVerdict, DropReason> {
+        let message = ChannelData::parse(data).map_err(|_| DropReason::Malformed)?;
+        let allocation = self
+            .table
+            .live_of_client(five_tuple, now)
+            .ok_or(DropReason::NoAllocation)?;
+        let peer = allocation
+            .channels
+            .peer_of(message.channel, now)
+            .ok_or(DropReason::NoChannel)?;
+        let relay = allocation.socket().ok_or(DropReason::NoAllocation)?;
+        let end = voex_stun::CHANNEL_DATA_HEADER_BYTES + message.payload.len();
+        self.metrics.count_to_peer(message.payload.len());
+        Ok(ClientVerdict::ToPeer {
+            relay,
+            peer,
+            payload: voex_stun::CHANNEL_DATA_HEADER_BYTES..end,
+        })
+    }
+
+    fn handle_stun(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        five_tuple: FiveTuple,
+        data: &[u8],
+        out: &mut impl Outbox,
+    ) -> Result<ClientVerdict, DropReason> {
+        let message = Message::parse(data).map_err(|_| DropReason::Malformed)?;
+        if message.fingerprint_fits() == Some(false) {
+            return Err(DropReason::BadFingerprint);
+        }
+        match (message.class(), message.method()) {
+            (Class::Indication, Method::SEND) => self.handle_send(now, &five_tuple, &message),
+            // A keep-alive (RFC 8489 §3).
+            (Class::Indication, Method::BINDING) => Ok(ClientVerdict::Handled),
+            (Class::Request, _) => self.handle_request(
+                &Request {
+                    now,
+                    wall,
+                    five_tuple,
+                    message,
+                },
+                out,
+            ),
+            _ => Err(DropReason::UnexpectedClass),
+        }
+    }
+
+    /// Receiving a Send indication (RFC 8656 §11.2).
+    #[inline]
+    fn handle_send(
+        &self,
+        now: Instant,
+        five_tuple: &FiveTuple,
+        message: &Message<'_>,
+    ) -> Result<ClientVerdict, DropReason> {
+        let allocation = self
+            .table
+            .live_of_client(five_tuple, now)
+            .ok_or(DropReason::NoAllocation)?;
+        let relay = allocation.socket().ok_or(DropReason::NoAllocation)?;
+        check_send(message, allocation.dont_fragment)?;
+        let peer = message.xor_peer_address().ok().flatten().ok_or(DropReason::BadSend)?;
+        let payload = message
+            .data()
+            .and_then(|data| message.range_of(data))
+            .ok_or(DropReason::BadSend)?;
+        if !allocation.permissions.permits(peer.ip(), now) {
+            return Err(DropReason::NoPermission);
+        }
+        if !self.policy.permits_port(peer) {
+            return Err(DropReason::ForbiddenPeer);
+        }
+        self.metrics.count_to_peer(payload.len());
+        Ok(ClientVerdict::ToPeer { relay, peer, payload })
+    }
+
+    /// Receiving a datagram on a relayed transport address (RFC 8656 §11.3, §12.7).
+    #[inline]
+    fn relay_to_client(
+        &mut self,
+        now: Instant,
+        relay: SocketId,
+        peer: SocketAddr,
+        data: &[u8],
+        out: &mut impl Outbox,
+    ) -> Result<(), DropReason> {
+        let allocation = self.table.live_of_relay(relay, now).ok_or(DropReason::NoRelay)?;
+        if !allocation.permissions.permits(peer.ip(), now) {
+            return Err(DropReason::NoPermission);
+        }
+        if data.len() + DATA_OVERHEAD_BYTES_MAX > DATAGRAM_BYTES_MAX {
+            return Err(DropReason::TooLong);
+        }
+        let FiveTuple { socket, client } = allocation.five_tuple;
+        match allocation.channels.number_of(peer, now) {
+            Some(channel) => {
+                let head = ChannelData::header(channel, data.len()).map_err(|_| DropReason::TooLong)?;
+                out.send(socket, client, &head, data);
+            }
+            None => send_data_indication(&mut self.rng, out, socket, client, peer, data)?,
+        }
+        self.metrics.count_to_client(data.len());
+        Ok(())
+    }
+
+    #[cold]
+    fn dropped(&self, reason: DropReason) -> DropReason {
+        self.metrics.dropped.of(reason).inc();
+        reason
+    }
+}
+
+/// Bytes that a Data indication adds at most: header, an IPv6 XOR-PEER-ADDRESS, the head of DATA and its padding.
+const DATA_OVERHEAD_BYTES_MAX: usize = 20 + 24 + 4 + 3;
+
+fn send_data_indication(
+    rng: &mut Rng,
+    out: &mut impl Outbox,
+    socket: SocketId,
+    client: SocketAddr,
+    peer: SocketAddr,
+    data: &[u8],
+) -> Result<(), DropReason> {
+    let mut id = TransactionId([0; 12]);
+    rng.fill(&mut id.0);
+    let room = out.reserve(data.len() + DATA_OVERHEAD_BYTES_MAX);
+    let len = MessageWriter::new(room, Class::Indication, Method::DATA, id)
+        .xor_peer_address(peer)
+        .data(data)
+        .finish()
+        .map_err(|_| DropReason::TooLong)?;
+    out.commit(socket, client, len);
+    Ok(())
+}
+
+/// Checks the attributes of a Send indication (RFC 8656 §11.2): unknown ones that ask to be understood end it.
+fn check_send(message: &Message<'_>, dont_fragment: bool) -> Result<(), DropReason> {
+    for Attribute { kind, .. } in message.attributes() {
+        match kind {
+            AttributeType::XOR_PEER_ADDRESS | AttributeType::DATA => {}
+            AttributeType::DONT_FRAGMENT if dont_fragment => {}
+            AttributeType::DONT_FRAGMENT => return Err(DropReason::DontFragment),
+            // Clients that sign everything send these; an indication is not authenticated (RFC 8656 §5).
+            AttributeType::USERNAME | AttributeType::REALM | AttributeType::NONCE => {}
+            other if other.is_comprehension_required() => return Err(DropReason::BadSend),
+            _ => {}
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! Protocol traces on a virtual clock: what a client or a peer sends, and what exactly comes of it.
+#![allow(
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a test may fail, and starts at some instant"
+)]
+
+mod allocate;
+mod authentication;
+mod channel;
+mod garbage;
+mod lifetime;
+mod permission;
+mod relay;
+mod world;
