@@ -206,6 +206,14 @@ impl HeaderFields {
         }
     }
 
+    /// Puts fields right behind the first one of their name, or at the end.
+    pub fn insert_after_first(&mut self, header: Header, values: impl IntoIterator<Item = String>) {
+        let first = self.0.iter().position(|(name, _)| *name == Name::Known(header));
+        let at = first.map_or(self.0.len(), |first| first + 1);
+        self.0
+            .splice(at..at, values.into_iter().map(|value| (Name::Known(header), value)));
+    }
+
     /// Takes all fields of a name away.
     pub fn remove(&mut self, header: Header) {
         self.0.retain(|(name, _)| *name != Name::Known(header));

@@ -105,8 +105,11 @@ pub fn quote(text: &str) -> String {
 pub struct Params(Vec<(String, Option<String>)>);
 
 impl Params {
-    /// Parses header parameters: `text` is empty or begins with `;`.
-    pub(crate) fn parse_header(text: &str) -> Result<Self, Error> {
+    /// Parses the parameters of a header field: `text` is empty or begins with `;`.
+    ///
+    /// # Errors
+    /// `BadParameter`, `BadQuotedString`.
+    pub fn parse_header(text: &str) -> Result<Self, Error> {
         Self::parse(text, |name, value| {
             is_token(name) && value.is_none_or(is_header_param_value)
         })

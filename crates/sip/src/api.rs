@@ -52,7 +52,8 @@ pub struct QueryId(pub u64);
 
 /// Header fields in order: name and value.
 ///
-/// In events: every field of the message, long names (`v` is `Via`), values unfolded, the case of names as received.
+/// In events: every field of the message but Content-Length, values unfolded. Names that the standards know are
+/// spelled as there (`v` and `VIA` are `Via`), others as received.
 /// In commands: fields to add. Names that are no token, values with line breaks, and fields that the endpoint itself
 /// writes (Via, From, To, Call-ID, CSeq, Contact, Content-Length, ...) are left out and counted.
 pub type Headers = Vec<(String, String)>;
