@@ -1,0 +1,384 @@
+//! Replays conversations with the API out of text files and compares every byte that comes back.
+//!
+//! One file is one conversation on a fresh gateway. Lines:
+//!
+//! ```text
+//! config KEY VALUE              before anything else: api_secret, session_timeout_s, reclaim_timeout_s, workers
+//! alice open | alice close      a connection
+//! alice -> TEXT                 a message from alice; $name is replaced by what it was bound to
+//! alice <- TEXT                 the next message to alice; $name binds or must be the same, $* is anything
+//! media <- TEXT                 the next command to a worker, in the words of `describe`
+//! media <- *                    every command so far
+//! media -> up $T | down $T REASON | receiving $K | silent $K SECONDS
+//! wait SECONDS                  time passes
+//! ```
+//!
+//! `"@file"` in a message is the JSON string of tests/sdp/file. Whatever was not expected fails the test.
+#![expect(clippy::disallowed_methods, reason = "the origin of virtual time")]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use voex_base::{Rng, SocketId, TrackId, TransportId, WallTime, WorkerId};
+use voex_janus::{
+    Candidate, Config, ConnectionId, Gateway, Metrics, Output, PortsExhausted, RtpPair, RtpPorts, WorkerMedia,
+};
+use voex_sfu::command::{Command, DownReason, Event, TransportKind};
+
+macro_rules! transcripts {
+    ($($name:ident)*) => {
+        $(
+            #[test]
+            fn $name() {
+                Replay::run(stringify!($name));
+            }
+        )*
+
+        #[test]
+        fn every_transcript_is_replayed() {
+            let mut files: Vec<_> = std::fs::read_dir(folder("transcripts"))
+                .expect("the folder is there")
+                .map(|entry| entry.expect("readable").file_name().into_string().expect("UTF-8"))
+                .collect();
+            files.sort();
+            let mut named: Vec<_> = [$(stringify!($name)),*].iter().map(|name| format!("{name}.txt")).collect();
+            named.sort();
+            assert_eq!(files, named);
+        }
+    };
+}
+
+transcripts! {
+    core_errors
+    core_sessions
+    core_handles
+    core_secret
+    core_reclaim
+    core_jsep
+    core_trickle
+    core_timeout
+    room_management
+    room_errors
+    join_and_leave
+    publish_and_subscribe
+    publisher_dies
+    renegotiation
+    subscriber_updates
+    moderation
+}
+
+fn folder(name: &str) -> std::path::PathBuf {
+    std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("tests")
+        .join(name)
+}
+
+struct Replay {
+    gateway: Option<Gateway>,
+    config: Option<Config>,
+    now: Instant,
+    /// Connection names in the order of their ids.
+    names: Vec<String>,
+    sent: BTreeMap<String, VecDeque<String>>,
+    commands: VecDeque<(WorkerId, String)>,
+    bound: BTreeMap<String, String>,
+}
+
+impl Replay {
+    fn run(name: &str) {
+        let path = folder("transcripts").join(format!("{name}.txt"));
+        let text = std::fs::read_to_string(&path).expect("the transcript is there");
+        let mut replay = Self {
+            gateway: None,
+            config: Some(config()),
+            now: Instant::now(),
+            names: Vec::new(),
+            sent: BTreeMap::new(),
+            commands: VecDeque::new(),
+            bound: BTreeMap::new(),
+        };
+        for (number, line) in text.lines().enumerate() {
+            let line = line.trim();
+            if line.is_empty() || line.starts_with('#') {
+                continue;
+            }
+            if let Err(problem) = replay.line(line) {
+                panic!("{name}.txt:{}: {line}\n{problem}", number + 1);
+            }
+        }
+        replay.assert_nothing_left(name);
+    }
+
+    fn line(&mut self, line: &str) -> Result<(), String> {
+        let (who, rest) = line.split_once(' ').ok_or("a line has two words at least")?;
+        match (who, rest.split_once(' ').unwrap_or((rest, ""))) {
+            ("config", (key, value)) => self.configure(key, value),
+            ("wait", (seconds, _)) => {
+                self.now += Duration::from_secs_f64(seconds.parse().map_err(|_| "seconds")?);
+                let now = self.now;
+                self.gateway().handle_timeout(now);
+            }
+            ("media", ("<-", "*")) => self.commands.clear(),
+            ("media", ("<-", expected)) => self.expect_command(expected)?,
+            ("media", ("->", event)) => self.media_event(event)?,
+            (name, ("open", _)) => self.open(name),
+            (name, ("close", _)) => {
+                let (now, id) = (self.now, self.id(name));
+                self.gateway().handle_close(now, id);
+            }
+            (name, ("->", message)) => {
+                let message = with_files(&self.fill_in(message)?);
+                let (now, id) = (self.now, self.id(name));
+                self.gateway().handle_message(now, wall(), id, &message);
+            }
+            (name, ("<-", expected)) => self.expect_message(name, expected)?,
+            _ => return Err("no such line".to_owned()),
+        }
+        self.collect();
+        Ok(())
+    }
+
+    fn gateway(&mut self) -> &mut Gateway {
+        let config = &mut self.config;
+        self.gateway.get_or_insert_with(|| {
+            let config = config.take().expect("made once");
+            Gateway::new(config, Rng::from_number(7), Arc::new(Metrics::default()))
+        })
+    }
+
+    fn configure(&mut self, key: &str, value: &str) {
+        let config = self.config.as_mut().expect("configured before the first message");
+        let seconds = || Duration::from_secs(value.parse().expect("seconds"));
+        match key {
+            "api_secret" => config.api_secret = Some(value.to_owned()),
+            "session_timeout_s" => config.session_timeout = seconds(),
+            "reclaim_timeout_s" => config.reclaim_timeout = seconds(),
+            "workers" => config.workers = (0..value.parse().expect("a number")).map(worker).collect(),
+            other => panic!("no setting {other}"),
+        }
+    }
+
+    fn open(&mut self, name: &str) {
+        self.names.push(name.to_owned());
+        self.sent.insert(name.to_owned(), VecDeque::new());
+        let (now, id) = (self.now, self.id(name));
+        self.gateway().handle_open(now, id, IpAddr::from([127, 0, 0, 1]));
+    }
+
+    fn id(&self, name: &str) -> ConnectionId {
+        let index = self
+            .names
+            .iter()
+            .position(|known| known == name)
+            .expect("the connection is open");
+        ConnectionId(index as u64)
+    }
+
+    fn media_event(&mut self, event: &str) -> Result<(), String> {
+        let filled = self.fill_in(event)?;
+        let words: Vec<_> = filled.split(' ').collect();
+        let id = words.get(1).and_then(|id| id.parse().ok()).ok_or("an id")?;
+        let event = match words.as_slice() {
+            ["up", _] => Event::TransportUp(TransportId(id)),
+            ["down", _, "dtls-alert"] => Event::TransportDown(TransportId(id), DownReason::DtlsAlert),
+            ["down", _, "ice-failed"] => Event::TransportDown(TransportId(id), DownReason::IceFailed),
+            ["receiving", _] => Event::TrackReceiving(TrackId(id)),
+            ["silent", _, seconds] => Event::TrackSilent(
+                TrackId(id),
+                Duration::from_secs(seconds.parse().map_err(|_| "seconds")?),
+            ),
+            _ => return Err("no such event".to_owned()),
+        };
+        let now = self.now;
+        self.gateway().handle_media_event(now, WorkerId(0), event);
+        Ok(())
+    }
+
+    fn collect(&mut self) {
+        let Some(gateway) = &mut self.gateway else { return };
+        while let Some(output) = gateway.poll_output() {
+            match output {
+                Output::Send { connection, text } => {
+                    let name = &self.names[connection.0 as usize];
+                    self.sent.get_mut(name).expect("opened").push_back(text);
+                }
+                Output::Close { connection } => panic!("closes {connection:?}"),
+                Output::Media { worker, command } => self.commands.push_back((worker, describe(&command))),
+                Output::Sip(command) => panic!("{command:?}"),
+            }
+        }
+    }
+
+    fn expect_message(&mut self, name: &str, expected: &str) -> Result<(), String> {
+        let queue = self.sent.get_mut(name).ok_or("the connection is open")?;
+        let got = queue.pop_front().ok_or("nothing was sent")?;
+        if matches(expected, &got, &mut self.bound) {
+            return Ok(());
+        }
+        Err(format!("got\n{got}\nwith {:?}", self.bound))
+    }
+
+    fn expect_command(&mut self, expected: &str) -> Result<(), String> {
+        let (_, got) = self.commands.pop_front().ok_or("no command was sent")?;
+        if matches(expected, &got, &mut self.bound) {
+            return Ok(());
+        }
+        Err(format!("got\n{got}\nwith {:?}", self.bound))
+    }
+
+    fn fill_in(&self, text: &str) -> Result<String, String> {
+        let mut filled = String::new();
+        let mut parts = text.split('$');
+        filled.push_str(parts.next().unwrap_or_default());
+        for part in parts {
+            let (name, rest) = split_name(part);
+            filled.push_str(self.bound.get(name).ok_or_else(|| format!("${name} is not bound"))?);
+            filled.push_str(rest);
+        }
+        Ok(filled)
+    }
+
+    fn assert_nothing_left(&self, transcript: &str) {
+        for (name, queue) in &self.sent {
+            assert!(queue.is_empty(), "{transcript}: unexpected for {name}: {queue:#?}");
+        }
+        assert!(
+            self.commands.is_empty(),
+            "{transcript}: unexpected: {:#?}",
+            self.commands
+        );
+    }
+}
+
+/// Matches a pattern with `$name` and `$*` against a text, binding names.
+fn matches(pattern: &str, text: &str, bound: &mut BTreeMap<String, String>) -> bool {
+    let Some((literal, rest)) = pattern.split_once('$') else {
+        return pattern == text;
+    };
+    let Some(text) = text.strip_prefix(literal) else {
+        return false;
+    };
+    if let Some(rest) = rest.strip_prefix('*') {
+        let ends = (0..=text.len()).filter(|end| text.is_char_boundary(*end));
+        return ends.into_iter().any(|end| {
+            let mut attempt = bound.clone();
+            let is_match = matches(rest, &text[end..], &mut attempt);
+            if is_match {
+                *bound = attempt;
+            }
+            is_match
+        });
+    }
+    let (name, rest) = split_name(rest);
+    let end = text.find(|c: char| !c.is_ascii_alphanumeric()).unwrap_or(text.len());
+    let (value, after) = text.split_at(end);
+    let known = bound.entry(name.to_owned()).or_insert_with(|| value.to_owned());
+    !value.is_empty() && known == value && matches(rest, after, bound)
+}
+
+fn split_name(text: &str) -> (&str, &str) {
+    let end = text
+        .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+        .unwrap_or(text.len());
+    text.split_at(end)
+}
+
+/// Puts the content of files where `"@file"` stands.
+fn with_files(text: &str) -> String {
+    let mut filled = String::new();
+    let mut parts = text.split("\"@");
+    filled.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let (file, rest) = part.split_once('"').expect("the name of a file ends");
+        let sdp = std::fs::read_to_string(folder("sdp").join(file)).expect("the description is there");
+        let sdp = sdp.replace('\n', "\r\n");
+        filled.push_str(&serde_json::to_string(&sdp).expect("a string"));
+        filled.push_str(rest);
+    }
+    filled
+}
+
+/// Writes a command in one line, with what a reader of a transcript wants to know.
+fn describe(command: &Command) -> String {
+    match command {
+        Command::OpenTransport(spec) => match &spec.kind {
+            TransportKind::WebRtc { .. } => format!("open {}", spec.id),
+            TransportKind::Plain { .. } => format!("open plain {}", spec.id),
+        },
+        Command::SetRemote(id, remote) => {
+            format!("remote {id} {}/{} {:?}", remote.ufrag, remote.pwd, remote.dtls_role)
+        }
+        Command::CloseTransport(id) => format!("close {id}"),
+        Command::AddTrack(track) => {
+            let types: Vec<_> = track
+                .payloads
+                .iter()
+                .map(|p| format!("{:?}:{}/{:?}", p.codec, p.payload_type, p.rtx))
+                .collect();
+            format!(
+                "track {} of {} mid {} {}",
+                track.id,
+                track.transport,
+                track.mid,
+                types.join(",")
+            )
+        }
+        Command::RemoveTrack(id) => format!("no track {id}"),
+        Command::SetTrackRelayed(id, relayed) => format!("relayed {id} {relayed}"),
+        Command::SetTrackBitrate(id, cap) => format!("bitrate {id} {}", cap.unwrap_or(0)),
+        Command::RequestKeyFrame(id) => format!("key frame {id}"),
+        Command::AddSubscription(s) => {
+            format!(
+                "subscription {} to {} on {} mid {} {:?} {}",
+                s.id, s.track, s.transport, s.mid, s.payloads, s.active
+            )
+        }
+        Command::SetSubscriptionActive(id, active) => format!("active {id} {active}"),
+        Command::RemoveSubscription(id) => format!("no subscription {id}"),
+        other => format!("{other:?}"),
+    }
+}
+
+fn config() -> Config {
+    Config {
+        server_name: "test".to_owned(),
+        version: "0.1.0".to_owned(),
+        workers: vec![worker(0)],
+        fingerprint_sha256: [0x60; 32],
+        public_ip: IpAddr::from([203, 0, 113, 10]),
+        session_timeout: Duration::from_secs(60),
+        reclaim_timeout: Duration::ZERO,
+        api_secret: None,
+        rooms: Vec::new(),
+        rtp_ports: Box::new(NoPorts),
+    }
+}
+
+fn worker(index: u16) -> WorkerMedia {
+    let address = |ip: [u8; 4]| Candidate {
+        address: (ip, 26_412 + index).into(),
+    };
+    WorkerMedia {
+        worker: WorkerId(index),
+        candidates: vec![address([203, 0, 113, 10]), address([10, 77, 0, 1])],
+    }
+}
+
+fn wall() -> WallTime {
+    WallTime::from_unix(Duration::from_secs(1_790_000_000))
+}
+
+/// Conferences need no plain RTP.
+struct NoPorts;
+
+impl RtpPorts for NoPorts {
+    fn open(&mut self, _worker: WorkerId, _toward: Option<IpAddr>) -> Result<RtpPair, PortsExhausted> {
+        Err(PortsExhausted)
+    }
+
+    fn close(&mut self, _worker: WorkerId, pair: RtpPair) {
+        assert_ne!(pair.rtp, SocketId(u32::MAX), "never opened");
+    }
+}
