@@ -10,21 +10,29 @@ use crate::{ParseError, WriteError};
 /// ```
 pub const CHANNEL_DATA_HEADER_BYTES: usize = 4;
 
-/// A channel number: 0x4000-0x4FFF (RFC 8656 §12).
+/// A channel number: 0x4000-0x7FFF.
+///
+/// RFC 8656 §12 narrowed the range of RFC 5766 §11 to 0x4000-0x4FFF, so that ChannelData can share a port with RTP.
+/// Clients of the older standard draw from the whole range, and nothing else a TURN port hears starts with 0x50-0x7F.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub struct ChannelNumber(u16);
 
 impl ChannelNumber {
     /// Makes a channel number.
     ///
-    /// Returns `None` outside 0x4000-0x4FFF.
+    /// Returns `None` outside 0x4000-0x7FFF.
     #[inline]
     pub const fn new(number: u16) -> Option<Self> {
-        if number >= 0x4000 && number <= 0x4fff {
+        if number >= 0x4000 && number <= 0x7fff {
             Some(Self(number))
         } else {
             None
         }
+    }
+
+    /// Tells whether the number is in the range of RFC 8656: 0x4000-0x4FFF.
+    pub const fn is_rfc8656(self) -> bool {
+        self.0 <= 0x4fff
     }
 
     /// Gives the number.

@@ -17,7 +17,7 @@ pub enum ParseError {
     BadIntegrityLength,
     /// FINGERPRINT is not the last attribute.
     FingerprintNotLast,
-    /// A channel number outside 0x4000-0x4FFF.
+    /// A channel number outside 0x4000-0x7FFF.
     BadChannelNumber,
 }
 
@@ -57,7 +57,7 @@ impl fmt::Display for ParseError {
             Self::AttributeOverrun => "an attribute reaches over the end of the message",
             Self::BadIntegrityLength => "an integrity attribute has an impossible length",
             Self::FingerprintNotLast => "an attribute follows FINGERPRINT",
-            Self::BadChannelNumber => "a channel number outside 0x4000-0x4FFF",
+            Self::BadChannelNumber => "a channel number outside 0x4000-0x7FFF",
         })
     }
 }

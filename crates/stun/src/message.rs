@@ -306,7 +306,7 @@ impl<'a> Message<'a> {
     /// CHANNEL-NUMBER (RFC 8656 §18.1).
     ///
     /// # Errors
-    /// [`AttributeError::Length`]; [`AttributeError::Value`] outside 0x4000-0x4FFF.
+    /// [`AttributeError::Length`]; [`AttributeError::Value`] outside 0x4000-0x7FFF.
     pub fn channel_number(&self) -> Result<Option<ChannelNumber>, AttributeError> {
         self.typed(AttributeType::CHANNEL_NUMBER, |value| {
             let [a, b, ..] = fixed::<4>(value)?;

@@ -5,7 +5,7 @@ pub enum PacketKind {
     Stun,
     /// DTLS: 20-63.
     Dtls,
-    /// TURN ChannelData: 64-79.
+    /// TURN ChannelData: 64-79, and 80-127 of clients that know RFC 5766 only.
     ChannelData,
     /// RTP, RTCP and their secured forms: 128-191.
     Rtp,
@@ -20,7 +20,7 @@ impl PacketKind {
         match datagram.first() {
             Some(0..=3) => Self::Stun,
             Some(20..=63) => Self::Dtls,
-            Some(64..=79) => Self::ChannelData,
+            Some(64..=127) => Self::ChannelData,
             Some(128..=191) => Self::Rtp,
             _ => Self::Unknown,
         }
@@ -40,9 +40,7 @@ mod tests {
             (20, PacketKind::Dtls),
             (63, PacketKind::Dtls),
             (64, PacketKind::ChannelData),
-            (79, PacketKind::ChannelData),
-            (80, PacketKind::Unknown),
-            (127, PacketKind::Unknown),
+            (127, PacketKind::ChannelData),
             (128, PacketKind::Rtp),
             (191, PacketKind::Rtp),
             (192, PacketKind::Unknown),

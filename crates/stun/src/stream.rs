@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn a_stream_of_something_else_is_refused_at_its_first_byte() {
-        assert_eq!(frame_len(b"P"), Err(ParseError::NotThisKind));
+        assert_eq!(frame_len(b"\x16"), Err(ParseError::NotThisKind));
         assert_eq!(frame_len(b"\x16\x03\x01\x00"), Err(ParseError::NotThisKind));
         assert_eq!(frame_len(&[0, 1, 0]), Ok(None));
         assert_eq!(frame_len(&[]), Ok(None));

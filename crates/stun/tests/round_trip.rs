@@ -50,7 +50,7 @@ proptest! {
 
     #[test]
     fn channel_data_survives_with_and_without_padding(
-        number in 0x4000_u16..=0x4fff,
+        number in 0x4000_u16..=0x7fff,
         payload in vec(any::<u8>(), 0..1500),
         padding in 0_usize..4,
     ) {
@@ -239,12 +239,12 @@ fn malformed_messages_are_refused_by_kind() {
 
 #[test]
 fn channel_numbers_outside_their_range_are_refused() {
-    assert_eq!(ChannelData::parse(&[0x50, 0, 0, 0]), Err(ParseError::BadChannelNumber));
+    assert_eq!(ChannelData::parse(&[0x80, 0, 0, 0]), Err(ParseError::BadChannelNumber));
     assert_eq!(
         ChannelData::parse(&[0x3f, 0xff, 0, 0]),
         Err(ParseError::BadChannelNumber)
     );
-    assert!(ChannelData::parse(&[0x4f, 0xff, 0, 0]).is_ok());
+    assert!(ChannelData::parse(&[0x7f, 0xff, 0, 0]).is_ok());
     assert_eq!(ChannelData::parse(&[0x40, 0, 0]), Err(ParseError::Truncated));
     assert_eq!(ChannelData::parse(&[0x40, 0, 0, 1]), Err(ParseError::LengthMismatch));
 }

@@ -1,21 +1,17 @@
-//! Allocate (RFC 8656 §7.2): from the request over the bound socket to the answer.
+//! Allocate (RFC 8656 §7.2): from the request to the wish for a socket, and the answer.
 
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use voex_base::{Outbox, SocketId, WallTime};
-use voex_stun::{AddressFamily, AttributeType, EvenPort, Message, RequestedTransport, UnknownAttributes};
+use voex_base::Outbox;
+use voex_stun::{AddressFamily, AttributeType, EvenPort, Message, RequestedTransport};
 
 use crate::allocation::{Allocation, Binding, PortPlan, Relay, RelayedAddress};
-use crate::answer::Refused;
+use crate::relay::BIND_TRIES_MAX;
 use crate::relay_port::PortWish;
 use crate::request::{Granted, Identity, Request};
-use crate::reservation::ReservedPort;
 use crate::timer::AllocationId;
-use crate::{BindError, BindRequest, Output, Refusal, Server};
-
-/// Ports tried for one allocation before it is refused with 508.
-const BIND_TRIES_MAX: u8 = 16;
+use crate::{Refusal, Server};
 
 /// What an Allocate request asks for, as far as it can be judged by itself.
 struct Wanted {
@@ -55,34 +51,17 @@ impl Server {
                 relay_index,
                 port,
                 tries_left: BIND_TRIES_MAX,
+                probing_next: false,
             })),
             expires: request.now,
             permissions: Default::default(),
             channels: Default::default(),
             timer: None,
         });
-        self.bind(id).inspect_err(|_| {
+        self.bind_relay(id).inspect_err(|_| {
             self.table.remove(id);
         })?;
         Ok(Granted::Later)
-    }
-
-    /// Takes the answer to [`Output::BindRelay`]. A socket nobody waits for any more is closed.
-    pub fn handle_relay_bound(
-        &mut self,
-        now: Instant,
-        wall: WallTime,
-        request: BindRequest,
-        bound: Result<SocketId, BindError>,
-        out: &mut impl Outbox,
-    ) {
-        match (self.table.take_binding(request.0), bound) {
-            (Some(id), Ok(socket)) => self.start(now, wall, id, socket, out),
-            (Some(id), Err(BindError::AddressInUse)) if self.bind(id).is_ok() => {}
-            (Some(id), Err(_)) => self.give_up(id, out),
-            (None, Ok(socket)) => self.outputs.push_back(Output::CloseRelay(socket)),
-            (None, Err(_)) => {}
-        }
     }
 
     /// Clamps a lifetime that is not zero (RFC 8656 §7.2): at least the default, at most the maximum.
@@ -161,94 +140,6 @@ impl Server {
             return Err(Refusal::InsufficientCapacity);
         }
         Ok(())
-    }
-
-    /// Chooses a port for an allocation's relay and asks for its socket.
-    fn bind(&mut self, id: AllocationId) -> Result<(), Refusal> {
-        let allocation = self.table.get(id);
-        let Relay::Binding(binding) = &allocation.relay else {
-            return Err(Refusal::InsufficientCapacity);
-        };
-        let (plan, tries_left, ip) = (binding.port, binding.tries_left, allocation.relayed.local.ip());
-        if tries_left == 0 {
-            return Err(Refusal::InsufficientCapacity);
-        }
-        let port = self
-            .choose_port(plan, |port| SocketAddr::new(ip, port))
-            .ok_or(Refusal::InsufficientCapacity)?;
-        let allocation = self.table.get_mut(id);
-        if let Relay::Binding(binding) = &mut allocation.relay {
-            // A reserved port is the only one that will do.
-            binding.tries_left = if matches!(plan, PortPlan::Reserved(_)) {
-                0
-            } else {
-                tries_left - 1
-            };
-        }
-        allocation.relayed.local.set_port(port);
-        allocation.relayed.public.set_port(port);
-        let (address, dont_fragment) = (allocation.relayed.local, allocation.dont_fragment);
-        self.last_bind_request += 1;
-        self.table.set_binding(id, self.last_bind_request);
-        let request = BindRequest(self.last_bind_request);
-        self.outputs.push_back(Output::BindRelay {
-            request,
-            address,
-            dont_fragment,
-        });
-        Ok(())
-    }
-
-    fn choose_port(&mut self, plan: PortPlan, local: impl Fn(u16) -> SocketAddr) -> Option<u16> {
-        match plan {
-            PortPlan::Draw(wish) => {
-                let table = &self.table;
-                self.config
-                    .ports
-                    .draw(&mut self.rng, wish, |port| !table.is_taken(local(port)))
-            }
-            PortPlan::Reserved(ReservedPort { port, .. }) => {
-                self.table.release_reserved(local(port));
-                (!self.table.is_taken(local(port))).then_some(port)
-            }
-        }
-    }
-
-    /// The relay is bound: the allocation begins to live and its client is told.
-    fn start(&mut self, now: Instant, wall: WallTime, id: AllocationId, socket: SocketId, out: &mut impl Outbox) {
-        let allocation = self.table.get_mut(id);
-        allocation.expires = now + Duration::from_secs(allocation.lifetime_s.into());
-        if let Relay::Binding(binding) = &allocation.relay
-            && binding.port == PortPlan::Draw(PortWish::EvenAndNext)
-        {
-            let relay_index = binding.relay_index;
-            let mut next = allocation.relayed.local;
-            next.set_port(next.port() + 1);
-            let reserved = ReservedPort {
-                relay_index,
-                port: next.port(),
-            };
-            allocation.reservation = Some(self.tokens.issue(wall, &allocation.user, reserved));
-            self.table.reserve(next, now + self.config.lifetimes.reservation);
-        }
-        self.table.set_bound(id, socket);
-        self.table.reschedule(id);
-        self.metrics.allocations.add(1);
-        self.metrics.allocations_total.inc();
-        self.answer_allocated(self.table.get(id), out);
-    }
-
-    fn give_up(&mut self, id: AllocationId, out: &mut impl Outbox) {
-        let allocation = self.table.remove(id);
-        let refusal = Refusal::InsufficientCapacity;
-        self.metrics.refused.of(refusal).inc();
-        let refused = Refused {
-            refusal,
-            unknown: &UnknownAttributes::default(),
-            nonce: None,
-        };
-        self.answers
-            .refuse(&allocation.made_by, Some(&allocation.key), out, &refused);
     }
 }
 

@@ -54,6 +54,8 @@ pub(crate) struct Binding {
     pub(crate) relay_index: u8,
     pub(crate) port: PortPlan,
     pub(crate) tries_left: u8,
+    /// The odd port that will be reserved is tried first.
+    pub(crate) probing_next: bool,
 }
 
 /// Where a relay's port comes from.

@@ -33,6 +33,9 @@ pub struct Config {
     pub peers: PeerRules,
     /// Unauthenticated answers a second and source address; up to twice as many in a burst. More are not answered.
     pub unauthenticated_answers_per_s: u32,
+    /// Accepts channel numbers up to 0x7FFF, as RFC 5766 §11 had them; else only those of RFC 8656, up to 0x4FFF. On by
+    /// default: clients of the older standard draw from the whole range and cannot be told otherwise.
+    pub rfc5766_channel_numbers: bool,
     /// Whether the socket owner can send with the DF bit. Without it DONT-FRAGMENT is refused with 420.
     pub dont_fragment: bool,
 }
@@ -108,6 +111,7 @@ impl Config {
             allocations_max: 16_384,
             peers: PeerRules::default(),
             unauthenticated_answers_per_s: 1_000,
+            rfc5766_channel_numbers: true,
             dont_fragment: false,
         }
     }

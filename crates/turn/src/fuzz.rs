@@ -172,7 +172,7 @@ impl World {
         );
         assert_eq!(self.metrics.allocations.value(), self.open.len() as i64);
         for (_, _, datagram) in self.out.sent.drain(..) {
-            let is_channel_data = matches!(datagram.first(), Some(0x40..=0x4f));
+            let is_channel_data = matches!(datagram.first(), Some(0x40..=0x7f));
             assert!(
                 is_channel_data || Message::parse(&datagram).is_ok(),
                 "what we send can be read"

@@ -53,6 +53,7 @@ mod peer_policy;
 mod permission;
 mod refresh;
 mod refusal;
+mod relay;
 mod relay_port;
 mod request;
 mod reservation;

@@ -63,6 +63,9 @@ impl Server {
         else {
             return Err(Refusal::BadRequest);
         };
+        if !number.is_rfc8656() && !self.config.rfc5766_channel_numbers {
+            return Err(Refusal::BadRequest);
+        }
         self.check_peer(peer, self.table.get(id).family())?;
         if !self.policy.permits_port(peer) {
             return Err(Refusal::Forbidden);

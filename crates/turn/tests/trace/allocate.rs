@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use voex_base::SocketId;
 use voex_stun::{AddressFamily, AttributeType, IntegrityKey, Method, ReservationToken};
 use voex_turn::{BindError, BindRequest, ClientVerdict, Output, PortShare, Refusal, RelayAddress};
 
@@ -204,6 +205,41 @@ fn even_port_gives_an_even_port_and_keeps_the_next_one_for_the_token() {
         508,
         "a token works once"
     );
+}
+
+#[test]
+fn a_port_is_promised_only_after_it_has_been_tried() {
+    let mut world = World::new();
+    world.binds_by_hand = true;
+    let mut alice = Client::alice();
+    alice.learns_nonce(&mut world);
+    let request = alice.signed(Method::ALLOCATE, |w| {
+        w.requested_transport_udp().attribute(AttributeType::EVEN_PORT, &[0x80])
+    });
+    world.deliver(alice.five_tuple, &request);
+    let next_bind = |world: &mut World| match world.server.poll_output() {
+        Some(Output::BindRelay { request, address, .. }) => (request, address),
+        other => panic!("a bind request and not {other:?}"),
+    };
+    let answer = |world: &mut World, request, bound| {
+        let (now, wall) = (world.now(), world.wall());
+        world
+            .server
+            .handle_relay_bound(now, wall, request, bound, &mut world.out);
+    };
+    let (first, taken) = next_bind(&mut world);
+    assert_eq!(taken.port() % 2, 1);
+    answer(&mut world, first, Err(BindError::AddressInUse));
+    let (second, odd) = next_bind(&mut world);
+    assert_eq!(odd.port() % 2, 1);
+    answer(&mut world, second, Ok(SocketId(901)));
+    assert_eq!(world.server.poll_output(), Some(Output::CloseRelay(SocketId(901))));
+    let (third, even) = next_bind(&mut world);
+    assert_eq!(even.port(), odd.port() - 1);
+    answer(&mut world, third, Ok(SocketId(902)));
+    let answer = world.only_sent(alice.five_tuple).granted();
+    assert_eq!(answer.relayed().port(), even.port());
+    assert!(answer.token().is_some());
 }
 
 #[test]

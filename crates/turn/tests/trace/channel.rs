@@ -5,7 +5,7 @@ use std::time::Duration;
 use voex_stun::{AttributeType, ChannelData, ChannelNumber, Method};
 use voex_turn::DropReason;
 
-use crate::world::{Client, World, address};
+use crate::world::{Client, World, address, config};
 
 const PEER: &str = "192.0.2.1:7000";
 
@@ -103,7 +103,7 @@ fn numbers_outside_the_range_and_missing_attributes_are_bad_requests() {
     let mut world = World::new();
     let mut alice = Client::alice();
     alice.allocates(&mut world);
-    for number in [0x3fff_u16, 0x5000, 0x7fff, 0xffff, 0] {
+    for number in [0x3fff_u16, 0x8000, 0xffff, 0] {
         let [high, low] = number.to_be_bytes();
         let answer = alice.asks(&mut world, Method::CHANNEL_BIND, |writer| {
             writer
@@ -119,6 +119,23 @@ fn numbers_outside_the_range_and_missing_attributes_are_bad_requests() {
         writer.xor_peer_address(address(PEER))
     });
     assert_eq!(answer.code(), 400);
+}
+
+#[test]
+fn numbers_of_the_older_standard_work_unless_switched_off() {
+    let mut world = World::new();
+    let mut alice = Client::alice();
+    alice.allocates(&mut world);
+    alice.binds(&mut world, 0x7fff, PEER).granted();
+    assert!(alice.sends_channel(&mut world, 0x7fff, b"x").is_ok());
+
+    let mut strict = config();
+    strict.rfc5766_channel_numbers = false;
+    let mut world = World::with(strict);
+    let mut alice = Client::alice();
+    alice.allocates(&mut world);
+    assert_eq!(alice.binds(&mut world, 0x5000, PEER).code(), 400);
+    alice.binds(&mut world, 0x4fff, PEER).granted();
 }
 
 #[test]
