@@ -3,6 +3,8 @@
 
 mod config;
 mod error;
+#[doc(hidden)]
+pub mod fuzz;
 mod gateway;
 mod host;
 mod info;
