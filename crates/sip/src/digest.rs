@@ -121,7 +121,7 @@ mod tests {
         assert!(state.take_challenge(&request, &challenge("n1", false), &credentials(), false));
         state.authorize(&mut request, &credentials(), &mut rng);
         let credentials = credentials();
-        let mut accepts = |nonce, stale, retried| {
+        let accepts = |nonce, stale, retried| {
             state
                 .clone()
                 .take_challenge(&request, &challenge(nonce, stale), &credentials, retried)
