@@ -1,6 +1,7 @@
 //! One call: its state, what both sides said, what the media worker is told.
 
 use std::fmt;
+use std::net::IpAddr;
 
 use voex_base::{SubscriptionId, TrackId, TransportId};
 use voex_sdp::{Description, Direction, Kind, Media, Payload, plain, webrtc};
@@ -126,6 +127,8 @@ pub struct Call {
     formats: Vec<Format>,
     /// What we want on the plain leg: `SendRecv` unless held.
     wanted: Direction,
+    /// `wanted` before the re-INVITE that is under way.
+    wanted_before: Direction,
     /// What both sides agreed on the plain leg, seen from us.
     flow: Direction,
     joined: Option<Joined>,
@@ -170,6 +173,7 @@ impl Call {
             offer: None,
             formats: Vec::new(),
             wanted: Direction::SendRecv,
+            wanted_before: Direction::SendRecv,
             flow: Direction::SendRecv,
             joined: None,
         }
@@ -224,6 +228,16 @@ impl Call {
     /// Tells whether both sides have agreed on formats.
     pub fn is_negotiated(&self) -> bool {
         !self.formats.is_empty()
+    }
+
+    /// Gives the text of our last plain description: what a 200 repeats after a 183.
+    pub fn said(&self) -> Option<String> {
+        self.said.as_ref().map(Description::to_string)
+    }
+
+    /// Gives the address in the remote's last description.
+    pub fn remote_ip(&self) -> Option<IpAddr> {
+        self.remote.as_ref()?.connection.as_ref()?.ip()
     }
 
     /// Notes that the call is being ended.
@@ -317,7 +331,7 @@ impl Call {
     /// # Errors
     /// When the browser takes nothing that was offered, or nothing was.
     pub fn accept(&mut self, jsep_answer: &Description, local: plain::Local) -> Result<String, CallError> {
-        let offer = self.offer.take().ok_or(CallError::NotOffered)?;
+        let offer = self.offer.clone().ok_or(CallError::NotOffered)?;
         let (_, audio) = jsep_answer.first(&Kind::Audio).ok_or(CallError::NoAudio)?;
         let remote = self.remote.as_ref().ok_or(CallError::NotOffered)?;
         let pairs = format::matched(&remote.payloads, &audio.payloads);
@@ -336,6 +350,7 @@ impl Call {
         if !formats.iter().any(|format| format::is_sound(&format.payload)) {
             return Err(CallError::NoCommonFormat);
         }
+        self.offer = None;
         self.browser = Some(Browser::new(audio));
         self.formats = formats;
         self.local = Some(local);
@@ -403,17 +418,20 @@ impl Call {
     /// Holds (or, with `SendRecv`, resumes) from our side; gives the offer for the re-INVITE. `None` when nothing has
     /// been agreed yet.
     pub fn hold(&mut self, direction: Direction) -> Option<String> {
-        let before = std::mem::replace(&mut self.wanted, direction);
-        let Some(offer) = self.offer_again() else {
-            self.wanted = before;
+        if !self.is_negotiated() {
             return None;
-        };
+        }
+        self.wanted_before = std::mem::replace(&mut self.wanted, direction);
+        let offer = self.offer_again()?;
         self.state = State::InCallReinviting;
         Some(offer)
     }
 
     /// Notes that the remote refused our re-INVITE: things stay as they are.
     pub fn handle_refused_reinvite(&mut self) {
+        if self.state == State::InCallReinviting {
+            self.wanted = self.wanted_before;
+        }
         self.reinvite_is_over();
     }
 

@@ -91,22 +91,22 @@ failures! {
 impl Failure {
     /// Gives the label of a status code.
     pub fn of(code: u16) -> Self {
-        match code {
-            400 => Self::BadRequest,
-            401 | 407 => Self::Unauthorized,
-            403 => Self::Forbidden,
-            404 => Self::NotFound,
-            408 => Self::Timeout,
-            480 => Self::Unavailable,
-            486 => Self::Busy,
-            487 => Self::Cancelled,
-            488 => Self::NotAcceptable,
-            503 => Self::Overloaded,
-            603 => Self::Declined,
-            300..=399 => Self::Redirected,
-            400..=499 => Self::Client,
-            500..=599 => Self::Server,
-            600..=699 => Self::Global,
+        match (code, code / 100) {
+            (400, _) => Self::BadRequest,
+            (401 | 407, _) => Self::Unauthorized,
+            (403, _) => Self::Forbidden,
+            (404, _) => Self::NotFound,
+            (408, _) => Self::Timeout,
+            (480, _) => Self::Unavailable,
+            (486, _) => Self::Busy,
+            (487, _) => Self::Cancelled,
+            (488, _) => Self::NotAcceptable,
+            (503, _) => Self::Overloaded,
+            (603, _) => Self::Declined,
+            (_, 3) => Self::Redirected,
+            (_, 4) => Self::Client,
+            (_, 5) => Self::Server,
+            (_, 6) => Self::Global,
             _ => Self::Other,
         }
     }

@@ -107,8 +107,11 @@ fn types(description: &Description) -> Vec<u8> {
     audio.payloads.iter().map(|p| p.payload_type).collect()
 }
 
-/// Payload map and activity of each subscription that is added, by destination.
-fn subscriptions(commands: &[Command]) -> Vec<(TransportId, Vec<(u8, u8)>, bool)> {
+/// Destination, payload map and activity of a subscription.
+type Relay = (TransportId, Vec<(u8, u8)>, bool);
+
+/// Gives each subscription that is added.
+fn subscriptions(commands: &[Command]) -> Vec<Relay> {
     let added = commands.iter().filter_map(|command| match command {
         Command::AddSubscription(spec) => Some(spec),
         _ => None,
@@ -504,4 +507,15 @@ fn a_reinvite_without_offer_gets_ours_and_its_answer_counts() {
     assert_eq!(call.state(), State::InCall);
     let commands = call.update(TRANSPORTS, &mut ids);
     assert!(matches!(commands.as_slice(), [Command::SetPlainRemote(_, remote)] if remote.rtp.port() == 6_000));
+}
+
+#[test]
+fn a_refused_hold_leaves_the_call_as_it_was() {
+    let (mut call, mut ids) = in_call();
+    call.hold(Direction::Inactive).expect("a call is there to hold");
+    call.handle_refused_reinvite();
+    assert_eq!(call.state(), State::InCall);
+    assert!(call.update(TRANSPORTS, &mut ids).is_empty());
+    let answer = call.handle_reinvite(&exchange("8", &[])).expect("a common format");
+    assert_eq!(answered_direction(&answer), Direction::SendRecv);
 }

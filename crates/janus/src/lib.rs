@@ -21,4 +21,5 @@ pub use config::{Candidate, Config, PortsExhausted, RtpPair, RtpPorts, WorkerMed
 pub use error::Code;
 pub use gateway::{ConnectionId, Gateway, HANDLES_MAX, HANDLES_PER_SESSION_MAX, Output, SESSIONS_MAX};
 pub use metrics::Metrics;
+pub use plugin::sip::Code as SipCode;
 pub use plugin::videoroom::{Code as VideoRoomCode, RoomCodec, RoomConfig};

@@ -3,7 +3,7 @@
 use voex_base::{Counter, CounterSet, Gauge};
 
 use crate::error::Code;
-use crate::plugin::videoroom;
+use crate::plugin::{sip, videoroom};
 
 /// Live figures of one gateway.
 #[derive(Default, Debug)]
@@ -34,4 +34,8 @@ pub struct Metrics {
     pub errors: CounterSet<Code>,
     /// Errors of the videoroom by code.
     pub videoroom_errors: CounterSet<videoroom::Code>,
+    /// Errors of the SIP plugin by code.
+    pub sip_errors: CounterSet<sip::Code>,
+    /// Calls between browsers and SIP.
+    pub calls: voex_bridge::Metrics,
 }

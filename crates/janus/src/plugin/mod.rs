@@ -23,6 +23,7 @@
 //! Order: what a plugin pushes leaves in that order, after the ack of the request being handled.
 
 pub(crate) mod fields;
+pub(crate) mod sip;
 pub(crate) mod videoroom;
 
 use std::time::{Duration, Instant};
@@ -102,6 +103,8 @@ pub(crate) enum MediaEvent {
 pub(crate) enum Kind {
     /// `janus.plugin.videoroom`
     VideoRoom,
+    /// `janus.plugin.sip`
+    Sip,
 }
 
 /// What `info` tells of a plugin.
@@ -112,7 +115,7 @@ pub(crate) struct About {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 1] = [Self::VideoRoom];
+    pub(crate) const ALL: [Self; 2] = [Self::VideoRoom, Self::Sip];
 
     pub(crate) fn about(self) -> About {
         match self {
@@ -120,6 +123,11 @@ impl Kind {
                 package: "janus.plugin.videoroom",
                 name: "JANUS VideoRoom plugin",
                 description: "Conferences: each publisher is forwarded to any number of subscribers.",
+            },
+            Self::Sip => About {
+                package: "janus.plugin.sip",
+                name: "JANUS SIP plugin",
+                description: "Calls between browsers and SIP.",
             },
         }
     }
@@ -132,22 +140,29 @@ impl Kind {
 /// The plugins' state.
 pub(crate) struct Plugins {
     videoroom: videoroom::VideoRoom,
+    sip: sip::Sip,
 }
 
 impl Plugins {
     pub(crate) fn new(videoroom: videoroom::VideoRoom) -> Self {
-        Self { videoroom }
+        Self {
+            videoroom,
+            sip: sip::Sip::default(),
+        }
     }
 
     pub(crate) fn of(&mut self, kind: Kind) -> &mut dyn Plugin {
         match kind {
             Kind::VideoRoom => &mut self.videoroom,
+            Kind::Sip => &mut self.sip,
         }
     }
 
-    /// The SIP endpoint reports; no plugin of this build listens.
-    pub(crate) fn handle_sip_event(&mut self, host: &mut Host, _event: voex_sip::Event) {
-        host.metrics.sip_events_ignored.inc();
+    /// The SIP endpoint reports.
+    pub(crate) fn handle_sip_event(&mut self, host: &mut Host, event: voex_sip::Event) {
+        if !self.sip.handle_event(host, event) {
+            host.metrics.sip_events_ignored.inc();
+        }
     }
 
     pub(crate) fn handle_timeout(&mut self, host: &mut Host) {
