@@ -24,6 +24,13 @@
 //! What is refused costs nothing: a request outside dialogs other than a good INVITE from somebody admitted is answered
 //! from its own header fields and forgotten. Answers go to the address and port a request came from, always.
 #![forbid(unsafe_code)]
+#![cfg_attr(
+    test,
+    allow(
+        clippy::disallowed_methods,
+        reason = "tests begin at the real time and go on virtually"
+    )
+)]
 
 mod api;
 mod config;

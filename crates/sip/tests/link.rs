@@ -1,4 +1,8 @@
 //! Two endpoints over a link that loses, doubles and delays; and garbage in every state.
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test begins at the real time and goes on virtually"
+)]
 
 mod common;
 

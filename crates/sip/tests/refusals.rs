@@ -11,7 +11,7 @@ use voex_sip::{Command, DropReason, Output, Strangers};
 use voex_sip_wire::{Header, Message};
 
 fn stranger() -> std::net::SocketAddr {
-    "192.0.2.66:5060".parse().unwrap()
+    "192.0.2.66:5060".parse().expect("an address")
 }
 
 fn request(method: &str, fields: &str) -> String {

@@ -29,7 +29,7 @@ fn registering() -> (Host, Request) {
 
 fn granted(register: &Request, seconds: u32) -> Response {
     let mut response = respond(register, 200);
-    let contact = register.headers.get(Header::Contact).unwrap();
+    let contact = register.headers.get(Header::Contact).expect("REGISTER has a Contact");
     response.headers.set(
         Header::Contact,
         format!("<sip:other@10.0.0.9>;expires=5, {contact};expires={seconds}"),

@@ -252,7 +252,7 @@ pub(super) fn check_invite_body(request: &Request) -> Result<(), Answer> {
         let range = range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         ["application/sdp", "application/*", "*/*"].contains(&range.as_str())
     };
-    if !accepts.is_empty() && !accepts.iter().any(|range| ours(range)) {
+    if !accepts.is_empty() && !accepts.iter().any(ours) {
         return Err(Answer {
             code: 406,
             fields,

@@ -1,6 +1,10 @@
 //! An endpoint on a virtual clock, and the other side as a script.
 #![allow(dead_code, reason = "no test file uses all of it")]
 #![allow(clippy::unwrap_used, reason = "a test that unwraps nothing has failed")]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test begins at the real time and goes on virtually"
+)]
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
