@@ -71,7 +71,7 @@ fn read_rtcp(data: &[u8]) {
                 let Ok(arrivals) = feedback.arrivals() else { continue };
                 let _ = writer.transport_feedback(feedback.header, arrivals.map(|(_, delta)| delta));
             }
-            Rtcp::Bye(sources) => sources.for_each(|ssrc| drop(writer.bye(ssrc))),
+            Rtcp::Bye(sources) => sources.for_each(|ssrc| writer.bye(ssrc).unwrap_or(())),
             Rtcp::FullIntra(requests) => requests.for_each(drop),
             Rtcp::PictureLoss { .. } | Rtcp::SourceDescription | Rtcp::Other { .. } => {}
         }

@@ -1,6 +1,52 @@
 //! Tracks and subscriptions: forwarding, rewriting, retransmission, feedback.
+//!
+//! ```text
+//!  Command ──────────────────────────────► ┌──────────────────────── Shard ─────────────────────────┐
+//!                                          │ Connection: voex_transport::Transport or Plain         │──► Event
+//!  datagram ─► remotes / ufrag / socket ──►│   SSRC, mid, payload type                              │
+//!                                          │     └► Track: place, ring, missing, key frames, digits │
+//!                                          │          └► Subscription: rewrite ─► protect           │──► Outbox
+//!  time ─► one deadline a connection ─────►│ SR RR SDES REMB │ NACK │ TWCC │ PLI │ silence          │──► Outbox
+//!                                          └────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! A packet is parsed once and decided on once for its track; a subscription then costs one header, one copy and one
+//! SRTP seal, in the outbox's memory. Nothing is allocated, locked or formatted for a packet. Every bound stands in
+//! [`limits`] with what happens when it is reached.
+//!
+//! Deliberately absent: simulcast and layers, bandwidth estimation (REMB and transport-wide feedback of receivers are
+//! read and not acted on), FEC, SDES-SRTP on plain legs, decoding.
+//!
+//! | section | what | state |
+//! |---|---|---|
+//! | RFC 3550 §6.4 | SR with the sender's clock, RR with loss, jitter, LSR, DLSR | supported |
+//! | RFC 4585 §6.2.1, RFC 4588 | NACK both ways, RTX both ways | supported |
+//! | RFC 4585 §6.3.1, RFC 5104 §4.3.1 | PLI, FIR, throttled | supported |
+//! | RFC 4733 §2 | telephone events: relayed, and told as digits | supported |
+//! | RFC 8285 | header extensions under each receiver's ids | supported |
+//! | draft-alvestrand-rmcat-remb | cap towards senders | supported |
+//! | draft-holmer-rmcat-transport-wide-cc-extensions | feedback towards senders | supported |
 #![forbid(unsafe_code)]
 
+mod arrivals;
 pub mod command;
+mod connection;
+mod digits;
+mod key_frames;
+pub mod limits;
+mod metrics;
+mod missing;
+mod packet;
+mod plain;
+mod reception;
+mod resends;
+mod rewriter;
+mod ring;
+mod shard;
+mod subscription;
+mod timer_queue;
+mod track;
 
 pub use command::{Command, Event};
+pub use metrics::{DropReason, Metrics};
+pub use shard::{Config, Shard};

@@ -1,0 +1,72 @@
+//! Every bound of this crate, and every interval that is not a setting. What is over a bound is refused and counted:
+//! a command as `ignored_commands`, a packet by its [`DropReason`](crate::DropReason).
+
+use std::time::Duration;
+
+/// Transports on one shard.
+pub const TRANSPORTS_MAX: usize = 20_000;
+/// Tracks of one transport.
+pub const TRACKS_PER_TRANSPORT_MAX: usize = 64;
+/// Subscriptions of one transport; half of the SSRCs that SRTP keeps, since each may have one more for RTX.
+pub const SUBSCRIPTIONS_PER_TRANSPORT_MAX: usize = 512;
+/// Subscriptions to one track.
+pub const SUBSCRIPTIONS_PER_TRACK_MAX: usize = 10_000;
+/// Payload types of one track, retransmission types not counted.
+pub const PAYLOADS_PER_TRACK_MAX: usize = 32;
+/// Ended subscriptions of one transport whose sequence numbers are remembered in case their SSRC comes back.
+pub const RETIRED_STREAMS_MAX: usize = 128;
+/// Events that wait to be polled; the worker polls after each call, so only a stuck caller reaches it.
+pub const EVENTS_MAX: usize = 65_536;
+
+/// Bytes that a track keeps for retransmission: 2 s of 2 Mbit/s.
+pub const RING_BYTES: usize = 512 * 1024;
+/// Packets that a track keeps for retransmission.
+pub const RING_PACKETS: usize = 1_024;
+/// Packets behind the newest for which duplicates are told from late ones. Older packets are dropped.
+pub const REORDER_PACKETS_MAX: u64 = 512;
+/// A jump of sequence numbers this far is a restarted source (RFC 3550 A.1), once two packets in a row agree on it.
+pub const SEQUENCE_JUMP_MAX: u64 = 3_000;
+/// Shortest time between two changes of the source of a track.
+pub const SOURCE_CHANGE_INTERVAL: Duration = Duration::from_millis(200);
+
+/// Packets of a track that are missing and asked for; more at once and a key frame is asked for instead.
+pub const MISSING_MAX: usize = 256;
+/// How long a gap may be a reordering: bounds of what is learned from late packets.
+pub const REORDER_DELAY_MIN: Duration = Duration::from_millis(10);
+/// Upper bound of it.
+pub const REORDER_DELAY_MAX: Duration = Duration::from_millis(50);
+/// How often a missing packet is asked for before it is given up.
+pub const NACK_TRIES_MAX: u8 = 8;
+/// Time between two requests for a packet while the round-trip time is unknown; bounds when it is known.
+pub const NACK_INTERVAL_DEFAULT: Duration = Duration::from_millis(100);
+/// Lower bound of it.
+pub const NACK_INTERVAL_MIN: Duration = Duration::from_millis(20);
+/// Upper bound of it.
+pub const NACK_INTERVAL_MAX: Duration = Duration::from_millis(500);
+
+/// Packets that a subscription may have retransmitted at once.
+pub const RESEND_BURST_PACKETS: u32 = 128;
+/// Packets that a subscription may have retransmitted in a second.
+pub const RESEND_PACKETS_PER_S: u32 = 512;
+/// Retransmissions of a subscription that are remembered, so that a second NACK within a round trip is not answered.
+pub const RESENDS_REMEMBERED: usize = 64;
+/// How long a second NACK is not answered while the round-trip time is unknown.
+pub const RESEND_INTERVAL_DEFAULT: Duration = Duration::from_millis(40);
+
+/// Shortest time between two key frame requests to a sender.
+pub const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(500);
+/// How long a subscription waits for a key frame until it is asked for again.
+pub const KEY_FRAME_RETRY: Duration = Duration::from_secs(1);
+
+/// Time between two SR, RR and REMB.
+pub const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// Time between two transport-wide feedback messages.
+pub const TWCC_INTERVAL: Duration = Duration::from_millis(100);
+/// Packets that transport-wide feedback can look back on.
+pub const TWCC_PACKETS_MAX: usize = 1_024;
+/// Longest RTCP compound packet that is sent, before protection.
+pub const RTCP_BYTES_MAX: usize = 1_200;
+/// Report blocks in one SR or RR (RFC 3550 §6.4.1).
+pub const REPORT_BLOCKS_MAX: usize = 31;
+/// What a lifted bit rate cap is told as, in bit/s: REMB has no word for "none".
+pub const BITRATE_UNLIMITED: u64 = 1_000_000_000;

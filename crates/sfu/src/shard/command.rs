@@ -1,0 +1,221 @@
+//! Obeying commands. Each function gives `None` when the command is to be ignored.
+
+use std::time::{Duration, Instant};
+
+use voex_base::Outbox;
+use voex_transport::Transport;
+
+use super::{Position, Shard};
+use crate::arrivals::Arrivals;
+use crate::command::{Command, DtlsRole, RemoteParameters, SubscriptionSpec, TrackSpec, TransportKind, TransportSpec};
+use crate::connection::{Connection, Link, Source, Stream, Timer};
+use crate::limits::{
+    PAYLOADS_PER_TRACK_MAX, SUBSCRIPTIONS_PER_TRACK_MAX, SUBSCRIPTIONS_PER_TRANSPORT_MAX, TRACKS_PER_TRANSPORT_MAX,
+    TRANSPORTS_MAX,
+};
+use crate::plain::Plain;
+use crate::rewriter::Rewriter;
+use crate::subscription::Subscription;
+use crate::track::Track;
+
+/// Length of the canonical name of a transport that has none of its own.
+const CNAME_CHARACTERS: usize = 16;
+
+impl Shard {
+    pub(super) fn obey(&mut self, now: Instant, command: Command, out: &mut impl Outbox) -> Option<()> {
+        match command {
+            Command::OpenTransport(spec) => self.open_transport(now, *spec),
+            Command::SetRemote(id, remote) => {
+                let key = *self.index.transports.get(&id)?;
+                self.set_remote(now, key, *remote, out)
+            }
+            Command::SetPlainRemote(id, remote) => {
+                let key = *self.index.transports.get(&id)?;
+                let Link::Plain(plain) = &mut self.connections[key].link else {
+                    return None;
+                };
+                plain.set_remote(remote);
+                self.refresh_streams(now, key, out);
+                Some(())
+            }
+            Command::CloseTransport(id) => {
+                let key = *self.index.transports.get(&id)?;
+                self.close(key, out);
+                Some(())
+            }
+            Command::AddTrack(spec) => self.add_track(now, *spec),
+            Command::RemoveTrack(id) => {
+                let key = *self.index.tracks.get(&id)?;
+                self.remove_track(key);
+                Some(())
+            }
+            Command::SetTrackRelayed(id, is_relayed) => {
+                let track = *self.index.tracks.get(&id)?;
+                self.tracks[track].is_relayed = is_relayed;
+                for at in 0..self.tracks[track].subscriptions.len() {
+                    self.refresh(now, Position { track, at }, out);
+                }
+                Some(())
+            }
+            Command::SetTrackBitrate(id, cap) => {
+                let key = *self.index.tracks.get(&id)?;
+                self.tracks[key].bitrate_cap = cap;
+                self.send_bitrate_cap(self.tracks[key].connection, out);
+                Some(())
+            }
+            Command::RequestKeyFrame(id) => {
+                let key = *self.index.tracks.get(&id)?;
+                self.want_key_frame(now, key, out);
+                Some(())
+            }
+            Command::AddSubscription(spec) => self.add_subscription(now, &spec, out),
+            Command::SetSubscriptionActive(id, is_active) => {
+                let position = *self.index.subscriptions.get(&id)?;
+                self.tracks[position.track].subscriptions[position.at].cold.is_active = is_active;
+                self.refresh(now, position, out);
+                Some(())
+            }
+            Command::RemoveSubscription(id) => self.remove_subscription(id),
+        }
+    }
+
+    fn open_transport(&mut self, now: Instant, spec: TransportSpec) -> Option<()> {
+        if self.connections.len() >= TRANSPORTS_MAX || self.index.transports.contains_key(&spec.id) {
+            return None;
+        }
+        let key = self.connections.vacant_key();
+        let (link, ufrag, cname) = match spec.kind {
+            TransportKind::WebRtc { local_ufrag, local_pwd } => {
+                if self.index.ufrags.contains_key(local_ufrag.as_str()) {
+                    return None;
+                }
+                let ufrag: Box<str> = local_ufrag.as_str().into();
+                self.index.ufrags.insert(ufrag.clone(), key);
+                let transport = Transport::new(self.transport_config(local_ufrag, local_pwd), now);
+                let cname = self.rng.token(CNAME_CHARACTERS);
+                (Link::WebRtc(transport), Some(ufrag), cname)
+            }
+            TransportKind::Plain { rtp, rtcp, cname } => {
+                let is_taken = |socket| self.index.plain_sockets.contains_key(&socket);
+                if is_taken(rtp) || rtcp.is_some_and(is_taken) {
+                    return None;
+                }
+                self.index.plain_sockets.insert(rtp, key);
+                rtcp.map(|rtcp| self.index.plain_sockets.insert(rtcp, key));
+                (Link::Plain(Plain::new(rtp, rtcp)), None, cname)
+            }
+        };
+        let mut connection = Connection::new(spec.id, link, self.rng.u32(), cname.into());
+        connection.local_ufrag = ufrag;
+        if let Link::WebRtc(transport) = &connection.link {
+            connection.timers.set(Timer::Transport, transport.poll_timeout());
+        }
+        // Reports of many transports opened at once do not fall together.
+        let first_report = Duration::from_millis(500 + self.rng.below(500));
+        connection.timers.arm(Timer::Report, now + first_report);
+        self.connections.insert(connection);
+        self.index.transports.insert(spec.id, key);
+        self.timers.add_key(key);
+        self.reschedule(key);
+        self.metrics.transports.add(1);
+        Some(())
+    }
+
+    fn transport_config(&self, local_ufrag: String, local_pwd: String) -> voex_transport::Config {
+        voex_transport::Config {
+            local_ufrag,
+            local_pwd,
+            certificate: self.config.certificate.clone(),
+            timeouts: self.config.timeouts,
+            metrics: self.metrics.transport.clone(),
+        }
+    }
+
+    fn set_remote(&mut self, now: Instant, key: usize, remote: RemoteParameters, out: &mut impl Outbox) -> Option<()> {
+        let Link::WebRtc(transport) = &mut self.connections[key].link else {
+            return None;
+        };
+        let remote = voex_transport::RemoteParameters {
+            ufrag: remote.ufrag,
+            pwd: remote.pwd,
+            fingerprint_hash: remote.fingerprint_hash,
+            fingerprint: remote.fingerprint,
+            dtls_role: match remote.dtls_role {
+                DtlsRole::Client => voex_transport::DtlsRole::Client,
+                DtlsRole::Server => voex_transport::DtlsRole::Server,
+            },
+        };
+        transport.set_remote(now, remote, out);
+        self.after_transport(now, key, out);
+        Some(())
+    }
+
+    fn add_track(&mut self, now: Instant, spec: TrackSpec) -> Option<()> {
+        let key = *self.index.transports.get(&spec.transport)?;
+        let connection = &mut self.connections[key];
+        let is_full = connection.tracks.len() >= TRACKS_PER_TRANSPORT_MAX;
+        let fits = !spec.payloads.is_empty() && spec.payloads.len() <= PAYLOADS_PER_TRACK_MAX;
+        if is_full || !fits || self.index.tracks.contains_key(&spec.id) {
+            return None;
+        }
+        let (id, ssrcs) = (spec.id, spec.ssrc);
+        connection.mid_extension = connection.mid_extension.or(spec.extensions.mid);
+        if let Some(extension) = spec.extensions.transport_cc.filter(|_| spec.feedback.transport_cc) {
+            connection.transport_cc_extension = Some(extension);
+            connection.arrivals.get_or_insert_with(|| Arrivals::new(now));
+        }
+        let track = self.tracks.insert(Track::new(now, spec, key));
+        connection.tracks.push(track);
+        if let Some((ssrc, rtx)) = ssrcs {
+            let declared = |ssrc, is_rtx| Source {
+                ssrc,
+                track,
+                is_rtx,
+                is_declared: true,
+            };
+            connection.sources.push(declared(ssrc, false));
+            connection.sources.extend(rtx.map(|rtx| declared(rtx, true)));
+            self.tracks[track].ssrc = Some(ssrc);
+        }
+        self.index.tracks.insert(id, track);
+        self.metrics.tracks.add(1);
+        Some(())
+    }
+
+    /// Adds a subscription. With an id or an SSRC that the transport had before, it goes on behind those numbers.
+    fn add_subscription(&mut self, now: Instant, spec: &SubscriptionSpec, out: &mut impl Outbox) -> Option<()> {
+        let track = *self.index.tracks.get(&spec.track)?;
+        let key = *self.index.transports.get(&spec.transport)?;
+        if self.index.subscriptions.contains_key(&spec.id) {
+            self.remove_subscription(spec.id);
+        }
+        let connection = &mut self.connections[key];
+        let at = self.tracks[track].subscriptions.len();
+        let is_taken = connection.streams.iter().any(|stream| stream.ssrc == spec.ssrc);
+        if is_taken || at >= SUBSCRIPTIONS_PER_TRACK_MAX || connection.streams.len() >= SUBSCRIPTIONS_PER_TRANSPORT_MAX
+        {
+            return None;
+        }
+        let (rewriter, rtx_sequence) = match connection.take_retired(spec.ssrc) {
+            Some(retired) => (retired.rewriter, retired.rtx_sequence),
+            // In the lower half, so that the receiver's rollover count cannot miss the first wrap (RFC 3711 §3.3.1).
+            None => (
+                Rewriter::new(self.rng.below(1 << 15) as u16, self.rng.u32()),
+                self.rng.below(1 << 15) as u16,
+            ),
+        };
+        connection.streams.push(Stream {
+            ssrc: spec.ssrc,
+            id: spec.id,
+        });
+        let track_state = &mut self.tracks[track];
+        let payload_types = track_state.payloads.iter().map(|payload| payload.payload_type);
+        let subscription = Subscription::new(spec, payload_types, key, rewriter, rtx_sequence);
+        track_state.subscriptions.push(subscription);
+        let position = Position { track, at };
+        self.index.subscriptions.insert(spec.id, position);
+        self.metrics.subscriptions.add(1);
+        self.refresh(now, position, out);
+        Some(())
+    }
+}

@@ -1,0 +1,380 @@
+//! From a datagram to a packet of a track.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use voex_base::{MTU_BYTES, Outbox, SocketId, WallTime};
+use voex_rtp::payload::event::TelephoneEvent;
+use voex_rtp::rtcp::Compound;
+use voex_rtp::{Packet, is_rtcp, rtx};
+use voex_transport::{Received, binding_request_ufrag};
+
+use super::Shard;
+use crate::DropReason;
+use crate::command::{Codec, DownReason, Event};
+use crate::connection::{Link, Source, Timer};
+use crate::limits::TWCC_INTERVAL;
+use crate::missing::Outlook;
+use crate::packet::{MediaPacket, element};
+use crate::reception::Place;
+use crate::track::PayloadType;
+
+/// Our socket and the remote's address.
+type Pair = (SocketId, SocketAddr);
+
+impl Shard {
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        pair: Pair,
+        data: &mut [u8],
+        out: &mut impl Outbox,
+    ) -> Result<(), DropReason> {
+        if let Some(key) = self.index.plain_sockets.get(&pair.0).copied() {
+            return self.receive_plain(now, wall, key, pair, data, out);
+        }
+        let key = self.owner(pair, data).ok_or(DropReason::UnknownSource)?;
+        self.receive_webrtc(now, wall, key, pair, data, out)
+    }
+
+    /// Finds the transport of a datagram on a shared socket. An ICE check names its transport, whatever its address
+    /// was before: a browser behind one relay may start another call from the same port.
+    fn owner(&self, pair: Pair, data: &[u8]) -> Option<usize> {
+        if data.first().is_some_and(|first| *first < 4) {
+            let named = binding_request_ufrag(data).and_then(|ufrag| self.index.ufrags.get(ufrag));
+            if let Some(key) = named {
+                return Some(*key);
+            }
+        }
+        self.index.remotes.get(&pair).copied()
+    }
+
+    fn receive_webrtc(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        key: usize,
+        pair: Pair,
+        data: &mut [u8],
+        out: &mut impl Outbox,
+    ) -> Result<(), DropReason> {
+        let Link::WebRtc(transport) = &mut self.connections[key].link else {
+            return Err(DropReason::UnknownSource);
+        };
+        match transport.handle_datagram(now, pair.0, pair.1, data, out) {
+            Received::Rtp(length) => {
+                let packet = Packet::parse(&data[..length]).map_err(|_| DropReason::MalformedRtp)?;
+                self.receive_rtp(now, wall, key, &packet, length, out)
+            }
+            Received::Rtcp(length) => self.receive_rtcp(now, wall, key, &data[..length], out),
+            Received::Nothing => {
+                self.after_transport(now, key, out);
+                Ok(())
+            }
+            Received::Drop(_) => {
+                self.after_transport(now, key, out);
+                Err(DropReason::Transport)
+            }
+        }
+    }
+
+    fn receive_plain(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        key: usize,
+        (socket, from): Pair,
+        data: &[u8],
+        out: &mut impl Outbox,
+    ) -> Result<(), DropReason> {
+        let connection = &mut self.connections[key];
+        let Link::Plain(plain) = &mut connection.link else {
+            return Err(DropReason::UnknownSource);
+        };
+        if is_rtcp(data) {
+            Compound::parse(data).map_err(|_| DropReason::MalformedRtcp)?;
+            plain.accept_rtcp(from)?;
+            return self.receive_rtcp(now, wall, key, data, out);
+        }
+        if plain.rtcp == Some(socket) {
+            return Err(DropReason::UnexpectedProtocol);
+        }
+        let packet = Packet::parse(data).map_err(|_| DropReason::MalformedRtp)?;
+        let tracks = &self.tracks;
+        let is_negotiated = |track: &usize| tracks[*track].payload_type(packet.payload_type()) != PayloadType::Unknown;
+        if !connection.tracks.iter().any(is_negotiated) {
+            return Err(DropReason::UnknownPayloadType);
+        }
+        plain.accept_rtp(from)?;
+        self.receive_rtp(now, wall, key, &packet, data.len(), out)
+    }
+
+    /// Follows what a transport says after it was given something.
+    pub(super) fn after_transport(&mut self, now: Instant, key: usize, out: &mut impl Outbox) {
+        loop {
+            let Link::WebRtc(transport) = &mut self.connections[key].link else {
+                return;
+            };
+            match transport.poll_event() {
+                Some(voex_transport::Event::Up) => {
+                    let id = self.connections[key].id;
+                    self.tell(Event::TransportUp(id));
+                    self.refresh_streams(now, key, out);
+                    self.send_bitrate_cap(key, out);
+                }
+                Some(voex_transport::Event::Down(reason)) => {
+                    return self.go_down(key, down_reason(reason), out);
+                }
+                Some(voex_transport::Event::RemoteAdded(socket, address)) => {
+                    self.index.remotes.insert((socket, address), key);
+                }
+                Some(voex_transport::Event::RemoteRemoved(socket, address)) => {
+                    if self.index.remotes.get(&(socket, address)) == Some(&key) {
+                        self.index.remotes.remove(&(socket, address));
+                    }
+                }
+                None => {
+                    let next = transport.poll_timeout();
+                    self.connections[key].timers.set(Timer::Transport, next);
+                    return self.reschedule(key);
+                }
+            }
+        }
+    }
+
+    fn receive_rtp(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        key: usize,
+        packet: &Packet<'_>,
+        length: usize,
+        out: &mut impl Outbox,
+    ) -> Result<(), DropReason> {
+        self.metrics.received_packets.inc();
+        self.metrics.received_bytes.add(length as u64);
+        if length > MTU_BYTES {
+            return Err(DropReason::TooLong);
+        }
+        self.note_arrival(now, key, packet);
+        let track = self.track_of(now, key, packet)?;
+        let payload_type = self.tracks[track].payload_type(packet.payload_type());
+        let received = match payload_type {
+            PayloadType::Unknown => Err(DropReason::UnknownPayloadType),
+            PayloadType::Media(index) => self.receive_media(now, wall, track, packet, index, out),
+            PayloadType::Rtx(index) => self.receive_repair(now, wall, track, packet, index, out),
+        };
+        self.reschedule(key);
+        received
+    }
+
+    /// Notes a packet for transport-wide feedback.
+    fn note_arrival(&mut self, now: Instant, key: usize, packet: &Packet<'_>) {
+        let connection = &mut self.connections[key];
+        let Some(arrivals) = &mut connection.arrivals else {
+            return;
+        };
+        let content = element(packet, connection.transport_cc_extension);
+        if let Some(sequence) = content.and_then(|content| content.first_chunk()) {
+            arrivals.note(now, u16::from_be_bytes(*sequence));
+            if !connection.timers.is_armed(Timer::Feedback) {
+                connection.timers.arm(Timer::Feedback, now + TWCC_INTERVAL);
+                self.reschedule(key);
+            }
+        }
+    }
+
+    /// Finds the track of a packet: by an SSRC seen before, else as [`learn`](Self::learn) says.
+    #[inline]
+    fn track_of(&mut self, now: Instant, key: usize, packet: &Packet<'_>) -> Result<usize, DropReason> {
+        let ssrc = packet.ssrc();
+        let known = self.connections[key].sources.iter().find(|source| source.ssrc == ssrc);
+        match known {
+            Some(source) => Ok(source.track),
+            None => self.learn(now, key, packet).ok_or(DropReason::UnknownSsrc),
+        }
+    }
+
+    /// Places a new SSRC by mid, else by a payload type that only one track has, and remembers it in place of the one
+    /// learned for that track before.
+    fn learn(&mut self, now: Instant, key: usize, packet: &Packet<'_>) -> Option<usize> {
+        let connection = &mut self.connections[key];
+        let tracks = &self.tracks;
+        let payload_type = packet.payload_type();
+        let track = match element(packet, connection.mid_extension) {
+            Some(mid) => {
+                let has_mid = |track: &&usize| tracks[**track].mid.as_bytes() == mid;
+                *connection.tracks.iter().find(has_mid)?
+            }
+            None => {
+                let has_type = |track: &&usize| tracks[**track].payload_type(payload_type) != PayloadType::Unknown;
+                let mut with_type = connection.tracks.iter().filter(has_type);
+                let track = *with_type.next()?;
+                with_type.next().is_none().then_some(track)?
+            }
+        };
+        let is_rtx = match tracks[track].payload_type(payload_type) {
+            PayloadType::Unknown => return None,
+            PayloadType::Media(_) => false,
+            PayloadType::Rtx(_) => true,
+        };
+        if !is_rtx && !tracks[track].may_change_source(now) {
+            return None;
+        }
+        let is_replaced = |source: &Source| source.track == track && source.is_rtx == is_rtx && !source.is_declared;
+        connection.sources.retain(|source| !is_replaced(source));
+        connection.sources.push(Source {
+            ssrc: packet.ssrc(),
+            track,
+            is_rtx,
+            is_declared: false,
+        });
+        Some(track)
+    }
+
+    fn receive_media(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        key: usize,
+        packet: &Packet<'_>,
+        index: u8,
+        out: &mut impl Outbox,
+    ) -> Result<(), DropReason> {
+        let track = &mut self.tracks[key];
+        if track.ssrc != Some(packet.ssrc()) {
+            track.change_source(now, packet.ssrc())?;
+        }
+        let place = track.place(packet.sequence_number(), false)?;
+        let payload = track.payload(index);
+        let is_newest = matches!(place, Place::Newest { .. });
+        track.count(now, packet.timestamp(), payload, is_newest);
+        let outlook = self.note_gaps(now, key, place);
+        if outlook == Outlook::Lost {
+            self.want_key_frame(now, key, out);
+        }
+        self.note_activity(now, key);
+        self.note_digits(key, packet, index);
+        self.pass_on(now, wall, key, packet, packet.payload(), index, place, out)
+    }
+
+    /// Takes a retransmission: the packet it repeats, late.
+    fn receive_repair(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        key: usize,
+        packet: &Packet<'_>,
+        index: u8,
+        out: &mut impl Outbox,
+    ) -> Result<(), DropReason> {
+        let (original, payload) = rtx::unwrap(packet.payload()).ok_or(DropReason::Empty)?;
+        let track = &mut self.tracks[key];
+        if track.newest.is_none() {
+            return Err(DropReason::NothingToRepair);
+        }
+        let place = track.place(original, true)?;
+        let _ = self.note_gaps(now, key, place);
+        self.metrics.recovered_packets.inc();
+        self.pass_on(now, wall, key, packet, payload, index, place, out)
+    }
+
+    #[allow(clippy::too_many_arguments)] // one packet and where it stands
+    fn pass_on(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        key: usize,
+        packet: &Packet<'_>,
+        payload: &[u8],
+        index: u8,
+        place: Place,
+        out: &mut impl Outbox,
+    ) -> Result<(), DropReason> {
+        let track = &mut self.tracks[key];
+        let Some(media) = track.media_packet(packet, payload, index, place) else {
+            return Err(DropReason::TooLate);
+        };
+        if payload.is_empty() {
+            track.subscriptions.iter_mut().for_each(|sub| sub.skip(media.sequence));
+            return Err(DropReason::Empty);
+        }
+        self.keep(key, &media);
+        self.forward(now, wall, key, &media, out);
+        Ok(())
+    }
+
+    fn keep(&mut self, key: usize, media: &MediaPacket<'_>) {
+        let track = &mut self.tracks[key];
+        if let Some(ring) = &mut track.ring {
+            ring.insert(media);
+        }
+        if media.is_key_frame {
+            track.key_frames.arrived();
+        }
+    }
+
+    /// Keeps the list of missing packets.
+    fn note_gaps(&mut self, now: Instant, key: usize, place: Place) -> Outlook {
+        let track = &mut self.tracks[key];
+        let Some(missing) = &mut track.missing else {
+            return Outlook::Hopeful;
+        };
+        let outlook = match place {
+            Place::Newest { missing: 0, .. } => return Outlook::Hopeful,
+            Place::Newest {
+                sequence,
+                missing: count,
+            } => missing.add(now, sequence, count),
+            Place::Late { sequence } => {
+                missing.remove(now, sequence);
+                return Outlook::Hopeful;
+            }
+            _ => return Outlook::Hopeful,
+        };
+        if let Some(next) = missing.next_at() {
+            self.connections[track.connection].timers.arm(Timer::Nack, next);
+        }
+        outlook
+    }
+
+    /// Tells when a track begins to receive, and watches for its silence.
+    fn note_activity(&mut self, now: Instant, key: usize) {
+        let track = &mut self.tracks[key];
+        if track.is_receiving {
+            return;
+        }
+        track.is_receiving = true;
+        let (id, connection) = (track.id, track.connection);
+        let silent_at = now + self.config.no_media_timer;
+        self.connections[connection].timers.arm(Timer::Silence, silent_at);
+        self.tell(Event::TrackReceiving(id));
+    }
+
+    fn note_digits(&mut self, key: usize, packet: &Packet<'_>, index: u8) {
+        let track = &mut self.tracks[key];
+        let payload = track.payload(index);
+        let ended = if payload.codec == Codec::TelephoneEvent {
+            let Ok(event) = TelephoneEvent::parse(packet.payload()) else {
+                return;
+            };
+            track.digits.handle(packet.timestamp(), event, payload.clock_rate)
+        } else {
+            track.digits.handle_other(packet.timestamp())
+        };
+        if let Some((digit, duration)) = ended {
+            let id = track.id;
+            self.tell(Event::Digit(id, digit, duration));
+        }
+    }
+}
+
+fn down_reason(reason: voex_transport::DownReason) -> DownReason {
+    match reason {
+        voex_transport::DownReason::DtlsAlert => DownReason::DtlsAlert,
+        voex_transport::DownReason::DtlsError => DownReason::DtlsError,
+        voex_transport::DownReason::DtlsTimeout => DownReason::DtlsTimeout,
+        voex_transport::DownReason::IceFailed => DownReason::IceFailed,
+    }
+}
