@@ -116,7 +116,6 @@ impl Gateway {
             Ok(request) => self.handle_request(connection, &request),
             Err(Refused { session, error }) => self.refuse(connection, session, None, &error),
         }
-        self.detach_ended();
     }
 
     /// A connection is gone: its sessions end, now or when nobody claims them in time.
@@ -134,7 +133,6 @@ impl Gateway {
                 self.host.sessions.orphan(now, limits, session);
             }
         }
-        self.detach_ended();
     }
 
     /// A media worker reports.
@@ -149,14 +147,12 @@ impl Gateway {
                 self.track_event(track, MediaEvent::Digit(track, digit, duration));
             }
         }
-        self.detach_ended();
     }
 
     /// The SIP endpoint reports.
     pub fn handle_sip_event(&mut self, now: Instant, event: voex_sip::Event) {
         self.host.set_time(now);
         self.plugins.handle_sip_event(&mut self.host, event);
-        self.detach_ended();
     }
 
     /// Time has passed: ends sessions without a sign of life and runs the plugins' timers.
@@ -169,7 +165,6 @@ impl Gateway {
             self.end_session(session);
         }
         self.plugins.handle_timeout(&mut self.host);
-        self.detach_ended();
     }
 
     /// Gives the time at which [`handle_timeout`](Self::handle_timeout) has something to do.
@@ -358,13 +353,8 @@ impl Gateway {
     }
 
     fn detach(&mut self, origin: &Origin, session: SessionId, handle: HandleId) {
-        self.end_handle(handle);
-        if let Some(session) = self.host.sessions.get_mut(session) {
-            session.handles.retain(|other| *other != handle);
-        }
         self.reply(origin, "success", Some(session));
-        self.host
-            .send_to_session(session, reply::core_event("detached", session, handle, Value::Null));
+        self.detach_handle(handle);
     }
 
     fn message(
@@ -478,19 +468,23 @@ impl Gateway {
         }
     }
 
-    /// Detaches the handles that plugins ended while they were called.
-    fn detach_ended(&mut self) {
-        while let Some(handle) = self.host.ended.pop() {
-            let Some(session) = self.host.handles.get(&handle).map(|handle| handle.session) else {
-                continue;
-            };
-            self.end_handle(handle);
-            if let Some(session) = self.host.sessions.get_mut(session) {
-                session.handles.retain(|other| *other != handle);
-            }
-            self.host
-                .send_to_session(session, reply::core_event("detached", session, handle, Value::Null));
+    /// Ends a handle while its session goes on, and tells the client.
+    fn detach_handle(&mut self, handle: HandleId) {
+        let Some(session) = self.host.handles.get(&handle).map(|handle| handle.session) else {
+            return;
+        };
+        if let Some(session) = self.host.sessions.get_mut(session) {
+            session.handles.retain(|other| *other != handle);
         }
+        let had_peer_connection = self.host.peer_connection(handle).is_some();
+        self.end_handle(handle);
+        if had_peer_connection {
+            let reason = json!({ "reason": HangupReason::Detach.text() });
+            let hangup = reply::core_event("hangup", session, handle, reason);
+            self.host.send_to_session(session, hangup);
+        }
+        let detached = reply::core_event("detached", session, handle, Value::Null);
+        self.host.send_to_session(session, detached);
     }
 
     /// Ends a PeerConnection for a reason that is not the plugin's.

@@ -29,6 +29,8 @@ pub(crate) enum HangupReason {
     ClosePc,
     /// The `hangup` verb.
     JanusApi,
+    /// The handle was detached.
+    Detach,
     /// The media worker gave it up.
     Down(DownReason),
 }
@@ -38,6 +40,7 @@ impl HangupReason {
         match self {
             Self::ClosePc => "Close PC",
             Self::JanusApi => "Janus API",
+            Self::Detach => "Detach",
             Self::Down(DownReason::DtlsAlert) => "DTLS alert",
             Self::Down(DownReason::DtlsError) => "DTLS error",
             Self::Down(DownReason::DtlsTimeout) => "DTLS timeout",
@@ -102,8 +105,6 @@ pub(crate) struct Host {
     pub(crate) transports: HashMap<TransportId, TransportOwner>,
     pub(crate) tracks: HashMap<TrackId, TrackOwner>,
     pub(crate) outputs: VecDeque<Output>,
-    /// Handles that plugins ended during this call; the gateway detaches them at its end.
-    pub(crate) ended: Vec<HandleId>,
     last_media_id: u64,
 }
 
@@ -120,7 +121,6 @@ impl Host {
             transports: HashMap::new(),
             tracks: HashMap::new(),
             outputs: VecDeque::new(),
-            ended: Vec::new(),
             last_media_id: 0,
         }
     }
@@ -145,11 +145,6 @@ impl Host {
         let Some(owner) = self.handles.get(&handle) else { return };
         let event = reply::plugin_event(owner.session, transaction, handle, owner.plugin, data, jsep);
         self.send_to_session(owner.session, event);
-    }
-
-    /// Ends a handle from the plugin's side: it is detached once the current call is over.
-    pub(crate) fn end_handle(&mut self, handle: HandleId) {
-        self.ended.push(handle);
     }
 
     /// Sends a command to a worker.

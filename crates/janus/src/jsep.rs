@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use voex_sdp::Description;
 
 use crate::error::{Code, Error};
+use crate::plugin::fields::{Field, FieldError, Fields, Type, check, optional, required};
 
 /// A description that came with a message.
 #[derive(Debug)]
@@ -51,12 +52,14 @@ impl LocalJsep {
     }
 }
 
-/// Members of `jsep` with a type that is checked even when nothing uses their value.
-const OPTIONAL_MEMBERS: [(&str, fn(&Value) -> bool, &str); 4] = [
-    ("trickle", Value::is_boolean, "a boolean"),
-    ("rid_order", Value::is_string, "a string"),
-    ("force_relay", Value::is_boolean, "a boolean"),
-    ("e2ee", Value::is_boolean, "a boolean"),
+/// Members of `jsep`; some are checked without being used.
+const MEMBERS: [Field; 6] = [
+    required("type", Type::String),
+    required("sdp", Type::String),
+    optional("trickle", Type::Boolean),
+    optional("rid_order", Type::String),
+    optional("force_relay", Type::Boolean),
+    optional("e2ee", Type::Boolean),
 ];
 
 /// Checks and parses the `jsep` member. `offered` tells whether an answer is awaited on the handle.
@@ -64,13 +67,9 @@ pub(crate) fn parse(value: &Value, offered: bool) -> Result<Jsep, Error> {
     let Value::Object(jsep) = value else {
         return Err(Error::new(Code::InvalidJsonObject, "Invalid jsep object"));
     };
-    let kind = string(jsep, "type")?;
-    let sdp = string(jsep, "sdp")?;
-    for (name, is_right, should_be) in OPTIONAL_MEMBERS {
-        if jsep.get(name).is_some_and(|value| !is_right(value)) {
-            return Err(wrong_type(name, should_be));
-        }
-    }
+    check(jsep, &MEMBERS).map_err(refused)?;
+    let kind = jsep.text("type").unwrap_or_default();
+    let sdp = jsep.text("sdp").unwrap_or_default();
     let kind = match kind {
         offer if offer.eq_ignore_ascii_case("offer") => JsepKind::Offer,
         answer if answer.eq_ignore_ascii_case("answer") => JsepKind::Answer,
@@ -86,7 +85,7 @@ pub(crate) fn parse(value: &Value, offered: bool) -> Result<Jsep, Error> {
         return Err(Error::new(Code::InvalidSdp, "Invalid SDP (doesn't start with v=)"));
     }
     let description = Description::parse(sdp).map_err(|_| Error::new(Code::InvalidSdp, "JSEP error: invalid SDP"))?;
-    let e2ee = jsep.get("e2ee").and_then(Value::as_bool).unwrap_or(false);
+    let e2ee = jsep.flag("e2ee").unwrap_or(false);
     Ok(Jsep {
         kind,
         description,
@@ -94,20 +93,12 @@ pub(crate) fn parse(value: &Value, offered: bool) -> Result<Jsep, Error> {
     })
 }
 
-fn string<'a>(jsep: &'a Map<String, Value>, name: &str) -> Result<&'a str, Error> {
-    match jsep.get(name) {
-        None => Err(Error::new(
-            Code::MissingElement,
-            format!("JSEP error: missing mandatory element ({name})"),
-        )),
-        Some(Value::String(text)) => Ok(text),
-        Some(_) => Err(wrong_type(name, "a string")),
-    }
-}
-
-fn wrong_type(name: &str, should_be: &str) -> Error {
-    Error::new(
-        Code::InvalidElementType,
-        format!("JSEP error: invalid element type ({name} should be {should_be})"),
-    )
+fn refused(error: FieldError) -> Error {
+    let code = match error {
+        FieldError::Missing(_) => Code::MissingElement,
+        FieldError::WrongType(..) => Code::InvalidElementType,
+    };
+    let text = error.to_string();
+    let (first, rest) = text.split_at(1);
+    Error::new(code, format!("JSEP error: {}{rest}", first.to_ascii_lowercase()))
 }

@@ -1,4 +1,56 @@
 //! The Janus API: sessions, handles, transactions, plugins; JSON in, commands out, events to JSON.
+//!
+//! ```text
+//!  WebSocket text ──► request ──► Gateway ──► plugin ──► Host ──┬──► Output::Send    replies and events
+//!  worker event ───────────────►    │  sessions, handles        ├──► Output::Media   commands to media workers
+//!  SIP event ──────────────────►    │  PeerConnections          └──► Output::Sip     commands to the SIP endpoint
+//!  time ───────────────────────►    ▼  timers
+//! ```
+//!
+//! [`Gateway`] is a state machine without sockets, clock or threads. Media never comes here: a publisher's m-line becomes
+//! a track and a subscriber's a subscription on the media worker that is the home of the room, by the commands of
+//! `voex_sfu`; ICE credentials, SSRCs and ids are drawn here, so a description never waits for a worker.
+//!
+//! Order: an `ack` leaves before the events of its request; the events of one handle leave in the order in which their
+//! causes arrived; a publisher is announced after its `webrtcup`; `unpublished` comes before `leaving`.
+//!
+//! # Limits
+//! | what | bound | answer beyond |
+//! |---|---|---|
+//! | message | 1 MiB, 128 levels of nesting | 450, 454 |
+//! | sessions | [`SESSIONS_MAX`] | 472 |
+//! | handles | [`HANDLES_PER_SESSION_MAX`], [`HANDLES_MAX`] | 461 |
+//! | rooms | 65 536 | videoroom 499 |
+//! | m-lines of a subscriber | 240 | videoroom 499 |
+//! | texts and metadata in videoroom requests | 4 KiB, 64 KiB | videoroom 430 |
+//!
+//! # The core: what is served
+//! Tests named here are transcripts in `tests/transcripts`.
+//!
+//! | verb, event | state | test |
+//! |---|---|---|
+//! | `info`, `ping`, `create`, `keepalive`, `destroy` | served | `core_sessions`, `core_errors` |
+//! | `attach`, `detach`, `hangup`, `message` | served; `loop_index` and `opaque_id` are checked only | `core_handles`, `core_jsep` |
+//! | `trickle` | acked; an ICE lite agent needs no candidates | `core_trickle` |
+//! | `claim`, session time-out, reclaim time | served | `core_reclaim`, `core_timeout` |
+//! | `apisecret` | served | `core_secret` |
+//! | tokens, admin API, event handlers, batches | planned; `token` is ignored | |
+//! | `webrtcup`, `media`, `hangup`, `detached`, `timeout` | sent | `publish_and_subscribe`, `publisher_dies` |
+//! | `slowlink`, `ice-failed`, `trickle` events | not sent: off by default, or of no use to ICE lite | |
+//!
+//! # `janus.plugin.videoroom`: what is served
+//! | request | state | test |
+//! |---|---|---|
+//! | `create`, `edit`, `destroy`, `exists`, `list`, `allowed` | served; `permanent` is always answered `false`, signed tokens and dummy publishers are not built | `room_management`, `room_errors` |
+//! | `listparticipants`, `join` (publisher), `joinandconfigure`, `leave` | served | `join_and_leave` |
+//! | `publish`, `configure`, `unpublish` | served; recording fields are ignored, data channels and simulcast are refused in the answer, no transport-wide congestion control | `publish_and_subscribe`, `renegotiation`, `publisher_dies` |
+//! | `join` (subscriber, `streams` or `feed`), `start`, `pause` | served | `publish_and_subscribe`, `subscriber_updates` |
+//! | `configure` of a subscriber | `send` and the old switches; layers are checked only, `restart` is refused (423) | `publish_and_subscribe` |
+//! | `subscribe`, `unsubscribe`, `update`, `autoupdate` | served | `subscriber_updates` |
+//! | `kick`, `moderate`, `fir_freq` | served | `moderation`, `key_frame_timer` |
+//! | `switch` | refused (423): a worker cannot yet change the source of a subscription | `subscriber_updates` |
+//! | `rtp_forward` and its kin, `enable_recording`, remote publishers | refused (423) | `room_errors` |
+//! | talking events | not sent | |
 #![forbid(unsafe_code)]
 
 mod config;

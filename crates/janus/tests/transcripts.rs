@@ -67,6 +67,7 @@ transcripts! {
     renegotiation
     subscriber_updates
     moderation
+    key_frame_timer
 }
 
 fn folder(name: &str) -> std::path::PathBuf {

@@ -18,7 +18,6 @@
 //!   plugin back.
 //! - [`Host::open_plain`] opens a plain RTP transport; [`Host::add_track`], [`Host::add_subscription`] and
 //!   [`Host::media`] steer media on either. Tracks are known to the host, so that worker events reach their handle.
-//! - [`Host::end_handle`] detaches a handle from the plugin's side.
 //!
 //! Order: what a plugin pushes leaves in that order, after the ack of the request being handled.
 
@@ -74,6 +73,10 @@ pub(crate) struct Message {
 
 /// What a plugin makes of a message at once.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "one lives at a time, on the stack, and is moved once"
+)]
 pub(crate) enum Answer {
     /// `success` with this as `plugindata.data`; also for the plugin's own errors.
     Success(Value),

@@ -16,7 +16,8 @@ mod room;
 mod subscribe;
 mod subscriber;
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
+use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
 use serde_json::{Map, Value};
@@ -27,6 +28,7 @@ pub use error::Code;
 pub use room::RoomConfig;
 
 use error::Error;
+use publisher::Publisher;
 use room::Room;
 
 use super::fields::{self, Fields, Type, required};
@@ -42,7 +44,15 @@ pub(crate) struct VideoRoom {
     rooms: IndexMap<u64, Room>,
     /// What each handle is; handles that never joined are not in it.
     roles: HashMap<HandleId, Role>,
+    /// When rooms ask their publishers for key frames (`fir_freq`).
+    key_frames_due: BTreeSet<(Instant, u64)>,
 }
+
+/// Longest text in a request, in bytes; names and descriptions are repeated to everybody.
+const TEXT_BYTES_MAX: usize = 4_096;
+
+/// Largest `metadata`, in bytes of its JSON.
+const METADATA_BYTES_MAX: usize = 65_536;
 
 /// What a handle is in the plugin, for good: a handle joins once in its life.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,6 +106,7 @@ impl VideoRoom {
         let mut plugin = Self {
             rooms: IndexMap::new(),
             roles: HashMap::new(),
+            key_frames_due: BTreeSet::new(),
         };
         for (id, config) in std::mem::take(&mut host.config.rooms) {
             plugin.add_room(host, id, config);
@@ -184,6 +195,17 @@ impl VideoRoom {
         }
     }
 
+    /// Starts the clock of a room that asks for key frames regularly; once is enough.
+    fn schedule_key_frames(&mut self, host: &Host, room_id: u64) {
+        let Some(room) = self.rooms.get_mut(&room_id).filter(|room| room.config.fir_freq_s != 0) else {
+            return;
+        };
+        if !std::mem::replace(&mut room.is_key_frame_scheduled, true) {
+            let period = Duration::from_secs(u64::from(room.config.fir_freq_s));
+            self.key_frames_due.insert((host.now() + period, room_id));
+        }
+    }
+
     /// Gives the worker with the fewest rooms.
     fn home_worker(&self, host: &Host) -> WorkerId {
         let rooms_on = |worker: WorkerId| self.rooms.values().filter(|room| room.worker == worker).count();
@@ -198,6 +220,9 @@ impl Plugin for VideoRoom {
     fn handle_message(&mut self, host: &mut Host, _handle: HandleId, message: Message) -> Answer {
         if let Err(error) = fields::check(&message.body, &[required("request", Type::String)]) {
             return Answer::Success(refusal(host, &error.into()));
+        }
+        if let Err(error) = check_sizes(&message.body) {
+            return Answer::Success(refusal(host, &error));
         }
         let request = message.body.text("request").unwrap_or_default().to_owned();
         match self.synchronous(host, &request, &message.body) {
@@ -225,6 +250,23 @@ impl Plugin for VideoRoom {
         }
     }
 
+    fn handle_timeout(&mut self, host: &mut Host) {
+        while let Some((at, id)) = self.key_frames_due.first().copied().filter(|(at, _)| *at <= host.now()) {
+            self.key_frames_due.remove(&(at, id));
+            let Some(room) = self.rooms.get_mut(&id) else { continue };
+            room.is_key_frame_scheduled = false;
+            let tracks: Vec<_> = room.publishers.values().flat_map(Publisher::video_tracks).collect();
+            if !tracks.is_empty() {
+                Self::request_key_frames(host, tracks);
+                self.schedule_key_frames(host, id);
+            }
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.key_frames_due.first().map(|(at, _)| *at)
+    }
+
     fn handle_detach(&mut self, host: &mut Host, handle: HandleId) {
         match self.roles.remove(&handle) {
             Some(Role::Publisher { room, user }) => self.remove_publisher(host, room, user),
@@ -232,6 +274,26 @@ impl Plugin for VideoRoom {
             _ => {}
         }
     }
+}
+
+/// Refuses texts and metadata that are too long to be kept and repeated.
+fn check_sizes(body: &Map<String, Value>) -> Result<(), Error> {
+    let too_long = |name: &str| Error::invalid(format!("Invalid element ({name} is too long)"));
+    for (name, value) in body {
+        match value {
+            Value::Object(_) if value.to_string().len() > METADATA_BYTES_MAX => return Err(too_long(name)),
+            Value::String(text) if text.len() > TEXT_BYTES_MAX => return Err(too_long(name)),
+            Value::Array(items) if items.iter().any(has_long_text) => return Err(too_long(name)),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// Tells whether an item of a list, or a member of it, is a text that is too long.
+fn has_long_text(item: &Value) -> bool {
+    let is_long = |value: &Value| value.as_str().is_some_and(|text| text.len() > TEXT_BYTES_MAX);
+    is_long(item) || item.as_object().is_some_and(|members| members.values().any(is_long))
 }
 
 /// Counts a refusal and gives its body.

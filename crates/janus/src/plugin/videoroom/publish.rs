@@ -184,6 +184,7 @@ impl VideoRoom {
         publisher.apply_bitrate(host);
         is_changed |= !gone.is_empty();
         self.detach_tracks(host, room_id, &gone);
+        self.schedule_key_frames(host, room_id);
         if is_changed {
             self.announce(host, room_id, user);
         }

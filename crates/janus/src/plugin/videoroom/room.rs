@@ -109,6 +109,8 @@ pub(crate) struct Room {
     pub(crate) publishers: IndexMap<u64, Publisher>,
     /// Subscribers by handle.
     pub(crate) subscribers: IndexMap<HandleId, Subscriber>,
+    /// A round of key frame requests is due some time.
+    pub(crate) is_key_frame_scheduled: bool,
 }
 
 impl Room {
@@ -119,6 +121,7 @@ impl Room {
             worker,
             publishers: IndexMap::new(),
             subscribers: IndexMap::new(),
+            is_key_frame_scheduled: false,
         }
     }
 

@@ -463,11 +463,11 @@ fn join_wishes(body: &Map<String, Value>) -> Result<Vec<Wish>, Error> {
     }
 }
 
+/// What an update adds, and the objects that say what it removes.
+type Update<'a> = (Vec<Wish>, Vec<&'a Map<String, Value>>);
+
 /// Reads what `subscribe`, `unsubscribe` or `update` adds and removes.
-fn update_wishes<'a>(
-    request: &str,
-    body: &'a Map<String, Value>,
-) -> Result<(Vec<Wish>, Vec<&'a Map<String, Value>>), Error> {
+fn update_wishes<'a>(request: &str, body: &'a Map<String, Value>) -> Result<Update<'a>, Error> {
     let (added, removed) = match request {
         "subscribe" => (Some("streams"), None),
         "unsubscribe" => (None, Some("streams")),
