@@ -31,6 +31,6 @@ pub use problem::{Place, Problem, Report, Severity};
 pub use redis::RedisTarget;
 pub use secret::Secret;
 pub use settings::{
-    External, Http, Log, LogFormat, LogLevel, Mcu, Media, PortRange, Prefix, Route, RouteTarget, Settings, Sip,
-    SipListen, SipTransport, StaticRoom, Tls, Trunk, Turn, VoEx,
+    ApiAccess, External, Http, Log, LogFormat, LogLevel, Mcu, Media, PortRange, Prefix, Route, RouteTarget, Settings,
+    Sip, SipListen, SipTransport, StaticRoom, Tls, Trunk, Turn, VoEx,
 };

@@ -276,6 +276,17 @@ pub enum Prefix {
     Network(IpNet),
 }
 
+/// Whether a client may use the Janus API.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ApiAccess {
+    /// It may.
+    Allowed,
+    /// It is neither this host nor in `acl.cts`.
+    NotInAcl,
+    /// `mcu.ws.allow_prefix` leaves it out.
+    NotInPrefix,
+}
+
 /// A socket of SIP signalling, written `udp:0.0.0.0:5060`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SipListen {
@@ -398,11 +409,16 @@ impl Settings {
 
     /// Tells whether a client may use the Janus API: this host, its container bridges (172.16.0.0/12) and `acl.cts`,
     /// narrowed to `mcu.ws.allow_prefix` when that is given.
-    pub fn may_use_api(&self, client: IpAddr) -> bool {
+    pub fn api_access(&self, client: IpAddr) -> ApiAccess {
         let client = voex_base::canonical_ip(client);
         let prefixes = &self.mcu.ws_allow_prefix;
-        (is_local(client) || contains(&self.acl_cts, client))
-            && (prefixes.is_empty() || prefixes.iter().any(|prefix| prefix.matches(client)))
+        if !is_local(client) && !contains(&self.acl_cts, client) {
+            ApiAccess::NotInAcl
+        } else if !prefixes.is_empty() && !prefixes.iter().any(|prefix| prefix.matches(client)) {
+            ApiAccess::NotInPrefix
+        } else {
+            ApiAccess::Allowed
+        }
     }
 
     /// Tells whether a client may read metrics, health and console.

@@ -1,6 +1,6 @@
 //! The files an administrator starts from.
 
-use voex_config::{Severity, Source, load};
+use voex_config::{ApiAccess, Severity, Source, load};
 
 const VOEX: &str = include_str!("../../../config/express-voice.yaml");
 const OWN: &str = include_str!("../../../config/settings.yaml");
@@ -26,8 +26,14 @@ fn the_file_of_the_guide_is_read_unchanged() {
         "verystrongpassword"
     );
     assert!(settings.mcu.enabled && settings.sip.enabled && settings.media.keep_private);
-    assert!(settings.may_use_api("172.18.0.5".parse().unwrap()));
-    assert!(!settings.may_use_api("172.18.10.5".parse().unwrap()));
+    for (client, access) in [
+        ("172.18.0.5", ApiAccess::Allowed),
+        ("172.18.10.5", ApiAccess::NotInPrefix),
+        ("192.0.2.1", ApiAccess::NotInAcl),
+        ("::ffff:192.0.2.1", ApiAccess::NotInAcl),
+    ] {
+        assert_eq!(settings.api_access(client.parse().unwrap()), access, "{client}");
+    }
 }
 
 #[test]

@@ -17,5 +17,5 @@ pub mod role;
 
 pub use families::{Expose, Families, sum, sum_set};
 pub use http::{Health, Pages};
-pub use logging::{LINES_PER_SECOND_MAX, LogControl, LogFormat, start_logging};
+pub use logging::{LINES_PER_SECOND_MAX, LogControl, LogFormat, READY_TARGET, start_logging};
 pub use process::Process;

@@ -14,6 +14,9 @@ use tracing_subscriber::{Layer, Registry, reload};
 /// Most lines written in one second; what is above is dropped and counted.
 pub const LINES_PER_SECOND_MAX: u64 = 100;
 
+/// Target of the one line that is written at every level.
+pub const READY_TARGET: &str = "voex::ready";
+
 /// Form of a line.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum LogFormat {
@@ -64,9 +67,11 @@ impl LogControl {
 }
 
 fn targets(level: LevelFilter) -> Targets {
-    Targets::new()
+    let heard = Targets::new()
         .with_default(LevelFilter::WARN)
-        .with_target("voex", level)
+        .with_target("voex", level);
+    // Whoever waits for the line that says "ready" gets it whatever the level.
+    heard.with_target(READY_TARGET, LevelFilter::INFO)
 }
 
 /// Lets through a bounded number of events a second, so that a flood from the network is no flood of the disk.

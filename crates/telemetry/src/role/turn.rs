@@ -1,0 +1,70 @@
+//! `turn_*`: allocations and what they relay.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::families::{Expose, Families, sum, sum_set};
+
+/// Figures of the TURN shards, one set for each worker.
+pub struct Turn(pub Vec<Arc<voex_turn::Metrics>>);
+
+impl Expose for Turn {
+    fn expose(&self, families: &mut Families<'_>) -> fmt::Result {
+        let shards = &self.0;
+        families.gauge(
+            "turn_allocations",
+            "Allocations that exist.",
+            sum(shards, |m| m.allocations.value()),
+        )?;
+        let counters = [
+            (
+                "turn_allocations_made",
+                "Allocations ever made.",
+                sum(shards, |m| m.allocations_total.value()),
+            ),
+            (
+                "turn_bindings",
+                "Binding requests answered.",
+                sum(shards, |m| m.bindings_total.value()),
+            ),
+            (
+                "turn_authentication_failures",
+                "Requests whose credentials did not hold.",
+                sum(shards, |m| m.authentication_failures.value()),
+            ),
+        ];
+        for (name, help, value) in counters {
+            families.counter(name, help, value)?;
+        }
+        families.counters(
+            "turn_relayed_packets",
+            "Datagrams relayed.",
+            "direction",
+            [
+                ("to_peer", sum(shards, |m| m.to_peer_packets.value())),
+                ("to_client", sum(shards, |m| m.to_client_packets.value())),
+            ],
+        )?;
+        families.counters(
+            "turn_relayed_bytes",
+            "Application bytes relayed.",
+            "direction",
+            [
+                ("to_peer", sum(shards, |m| m.to_peer_bytes.value())),
+                ("to_client", sum(shards, |m| m.to_client_bytes.value())),
+            ],
+        )?;
+        families.counters(
+            "turn_refused",
+            "Requests refused, by error code.",
+            "code",
+            sum_set(shards, |m| &m.refused),
+        )?;
+        families.counters(
+            "turn_dropped",
+            "Datagrams dropped.",
+            "reason",
+            sum_set(shards, |m| &m.dropped),
+        )
+    }
+}
