@@ -171,7 +171,7 @@ impl SendArena {
             *part = IoSlice::new(self.payload(entry));
         }
         self.metrics.send_calls.inc();
-        match sys::send(socket.as_fd(), to, &parts[..run.count], Some(run.segment as u16)) {
+        match sys::send_train(socket.as_fd(), to, &parts[..run.count], run.segment as u16) {
             Ok(_) => {
                 self.metrics.sent_trains.inc();
                 self.metrics.sent_packets.add(run.count as u64);
@@ -196,7 +196,7 @@ impl SendArena {
 
     fn send_single(&self, socket: &Socket, to: &SockAddr, entry: Entry) {
         self.metrics.send_calls.inc();
-        match sys::send(socket.as_fd(), to, &[IoSlice::new(self.payload(entry))], None) {
+        match sys::send(socket.as_fd(), to, self.payload(entry)) {
             Ok(_) => {
                 self.metrics.sent_packets.inc();
                 self.metrics.sent_bytes.add(entry.len.into());

@@ -50,7 +50,7 @@ fn probe_loopback() -> io::Result<Capabilities> {
     let packet = [0x5a; PROBE_BYTES];
     let train = [IoSlice::new(&packet), IoSlice::new(&packet), IoSlice::new(&packet)];
     let to = local_address(&receiver)?.into();
-    let gso = sys::send(sender.as_fd(), &to, &train, Some(PROBE_BYTES as u16)).is_ok();
+    let gso = sys::send_train(sender.as_fd(), &to, &train, PROBE_BYTES as u16).is_ok();
     if !gso {
         return Ok(Capabilities { gso, gro });
     }

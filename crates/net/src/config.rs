@@ -27,8 +27,11 @@ pub struct Config {
     pub media_ports: RangeInclusive<u16>,
     /// Where relays live, if TURN runs; the same values that its `Server`s are made with.
     pub relays: Option<RelayRange>,
-    /// Longest time that a worker looks again before it sleeps; zero turns it off.
+    /// Longest time that a worker looks again after work, without waiting; zero turns it off.
     pub look_again_max: Duration,
+    /// Longest time that a worker naps to let packets gather, which is also the longest a packet waits for it; zero
+    /// turns it off.
+    pub nap_max: Duration,
     /// Sending of trains.
     pub gso: Toggle,
     /// Receiving of trains.
@@ -48,7 +51,8 @@ impl Default for Config {
             media_addresses: Vec::new(),
             media_ports: 20_000..=40_000,
             relays: None,
-            look_again_max: Duration::from_micros(50),
+            look_again_max: Duration::from_micros(5),
+            nap_max: Duration::from_millis(1),
             gso: Toggle::Probe,
             gro: Toggle::Probe,
             event_wake: Arc::new(|| {}),

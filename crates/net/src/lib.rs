@@ -14,9 +14,13 @@
 //! ```
 //!
 //! [`Workers::start`] binds everything first and refuses with every address that failed. A pass of a worker waits, takes
-//! one batch off every ready socket, obeys commands, takes packets of other workers, runs timers, binds and closes relay
-//! sockets, reports events, and sends what was collected, packets to one destination together. Before it sleeps it looks
-//! again for a time that grows when it helps and shrinks to nothing when it does not.
+//! what every ready socket has up to a bound, obeys commands, takes packets of other workers, runs timers, binds and
+//! closes relay sockets, reports events, and sends what was collected, packets to one destination together.
+//!
+//! How it waits decides what paced voice costs, since a wake-up costs more than a packet. After work it looks again for
+//! a time that grows when it helps and shrinks to nothing when it does not ([`Config::look_again_max`]). When packets
+//! come so often that a short nap collects several it naps and pays one wake-up for all ([`Config::nap_max`]). Otherwise
+//! it sleeps until the next packet or timer, and an idle process does nothing else.
 //!
 //! What is full drops media and counts it ([`DropReason`]) or answers the control plane with an error ([`QueueFull`],
 //! [`PortError`]).

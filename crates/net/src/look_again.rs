@@ -1,21 +1,36 @@
-//! How long a worker looks again before it sleeps.
+//! How a worker waits: looking again, napping, sleeping.
 
 use std::time::{Duration, Instant};
 
-/// Shortest budget worth having; below it looking again is off.
+/// Shortest budget worth having for looking again; below it that is off.
 const BUDGET_MIN: Duration = Duration::from_micros(2);
+/// Packets that a nap should collect. More would save little: the cost of a wake-up is shared by then.
+const NAP_PACKETS: u32 = 16;
+/// Fewest packets that make a nap worth its wake-up.
+const NAP_PACKETS_MIN: u32 = 2;
+/// Share of the newest observation in the mean gap, as a power of two: 1/8.
+const GAP_SHIFT: u32 = 3;
 
-/// Decides between looking again and sleeping.
+/// Decides how the loop waits after a pass.
 ///
-/// Waking a thread costs the kernel several microseconds. When the next packet comes sooner than that, looking again
-/// is cheaper than sleeping. The budget doubles each time it would have sufficed, halves each time it did not, and is
-/// zero on an idle process.
+/// Waking a thread costs the kernel many microseconds, each time, which is most of what a packet of paced voice costs.
+/// Three answers, from the cheapest packet on:
+///
+/// - Look: after work, look without waiting; when the next packet is already there, no wake-up is paid at all. The time
+///   this may take doubles when it would have sufficed and halves when it did not.
+/// - Nap: when packets come often enough that a short fixed sleep collects several, sleep that long and pay one
+///   wake-up for all of them. Packets wait at most `nap_max`.
+/// - Sleep: wait for the next packet or timer. An idle process does only this.
 pub(crate) struct LookAgain {
-    max: Duration,
+    look_max: Duration,
+    nap_max: Duration,
     budget: Duration,
     until: Option<Instant>,
     last_work: Option<Instant>,
+    /// Mean time between packets; meaningless before the first.
+    gap: Duration,
     slept: bool,
+    napped: bool,
 }
 
 /// What the loop does next.
@@ -23,6 +38,8 @@ pub(crate) struct LookAgain {
 pub(crate) enum Next {
     /// Look without waiting.
     Look,
+    /// Sleep this long whatever comes, then look.
+    Nap(Duration),
     /// Sleep until something comes or the next timer.
     Sleep,
 }
@@ -39,39 +56,51 @@ pub(crate) enum Outcome {
 }
 
 impl LookAgain {
-    /// Makes one that never looks longer than `max`; zero turns it off.
-    pub(crate) fn new(max: Duration) -> Self {
+    /// Makes one that never looks longer than `look_max` nor naps longer than `nap_max`; zero turns either off.
+    pub(crate) fn new(look_max: Duration, nap_max: Duration) -> Self {
         Self {
-            max,
+            look_max,
+            nap_max,
             budget: Duration::ZERO,
             until: None,
             last_work: None,
+            gap: Duration::MAX,
             slept: false,
+            napped: false,
         }
     }
 
-    /// Called once a pass, after its work: `found` says whether there was any.
-    pub(crate) fn after_pass(&mut self, now: Instant, found: bool) -> (Next, Outcome) {
-        if found {
-            self.after_work(now)
+    /// Called once a pass, after its work: `found` says how many packets and orders there were.
+    pub(crate) fn after_pass(&mut self, now: Instant, found: u32) -> (Next, Outcome) {
+        if found > 0 {
+            self.after_work(now, found)
         } else {
             self.after_nothing(now)
         }
     }
 
-    fn after_work(&mut self, now: Instant) -> (Next, Outcome) {
+    fn after_work(&mut self, now: Instant, found: u32) -> (Next, Outcome) {
+        let since_last = self.last_work.map(|last| now.saturating_duration_since(last));
         let outcome = if self.until.take().is_some() {
             self.grow_to(Duration::ZERO);
             Outcome::Hit
         } else {
-            let gap = self.last_work.map(|last| now.saturating_duration_since(last));
-            if let Some(gap) = gap.filter(|gap| self.slept && *gap <= self.max) {
+            if let Some(gap) = since_last.filter(|gap| self.slept && *gap <= self.look_max) {
                 self.grow_to(gap);
             }
             Outcome::Neutral
         };
+        if let Some(elapsed) = since_last {
+            self.observe_gap(elapsed / found);
+        }
         self.last_work = Some(now);
-        (self.look_or_sleep(now), outcome)
+        (self.slept, self.napped) = (false, false);
+        if self.look_max.is_zero() && self.nap_max.is_zero() {
+            return (self.sleep(), outcome);
+        }
+        // One look at least, whatever the budget: while there is a backlog nothing else is right.
+        self.until = Some(now + self.budget);
+        (Next::Look, outcome)
     }
 
     fn after_nothing(&mut self, now: Instant) -> (Next, Outcome) {
@@ -79,32 +108,50 @@ impl LookAgain {
             Some(until) if now < until => (Next::Look, Outcome::Neutral),
             Some(_) => {
                 self.until = None;
-                self.budget /= 2;
-                if self.budget < BUDGET_MIN {
-                    self.budget = Duration::ZERO;
-                }
-                self.slept = true;
-                (Next::Sleep, Outcome::Miss)
+                let outcome = if self.budget.is_zero() {
+                    Outcome::Neutral
+                } else {
+                    Outcome::Miss
+                };
+                self.shrink();
+                (self.nap_or_sleep(), outcome)
             }
-            None => {
-                self.slept = true;
-                (Next::Sleep, Outcome::Neutral)
-            }
+            None => (self.sleep(), Outcome::Neutral),
         }
     }
 
-    fn look_or_sleep(&mut self, now: Instant) -> Next {
-        if self.budget.is_zero() {
-            self.slept = true;
-            return Next::Sleep;
+    fn nap_or_sleep(&mut self) -> Next {
+        let worth_it = self.gap.saturating_mul(NAP_PACKETS_MIN) <= self.nap_max;
+        if !worth_it || self.napped {
+            return self.sleep();
         }
-        self.slept = false;
-        self.until = Some(now + self.budget);
-        Next::Look
+        self.napped = true;
+        Next::Nap(self.gap.saturating_mul(NAP_PACKETS).min(self.nap_max))
+    }
+
+    fn sleep(&mut self) -> Next {
+        self.slept = true;
+        Next::Sleep
+    }
+
+    /// Moves the mean towards a new observation; a long silence counts as no more than it takes to stop napping.
+    fn observe_gap(&mut self, gap: Duration) {
+        let gap = gap.min(self.nap_max.saturating_mul(2));
+        if self.gap == Duration::MAX {
+            self.gap = self.nap_max.saturating_mul(2);
+        }
+        self.gap = self.gap - (self.gap / (1 << GAP_SHIFT)) + gap / (1 << GAP_SHIFT);
     }
 
     fn grow_to(&mut self, gap: Duration) {
-        self.budget = (self.budget * 2).max(gap).max(BUDGET_MIN).min(self.max);
+        self.budget = (self.budget * 2).max(gap).max(BUDGET_MIN).min(self.look_max);
+    }
+
+    fn shrink(&mut self) {
+        self.budget /= 2;
+        if self.budget < BUDGET_MIN {
+            self.budget = Duration::ZERO;
+        }
     }
 }
 
@@ -112,63 +159,104 @@ impl LookAgain {
 mod tests {
     use super::*;
 
-    const MAX: Duration = Duration::from_micros(50);
+    const LOOK_MAX: Duration = Duration::from_micros(50);
+    const NAP_MAX: Duration = Duration::from_millis(1);
 
     fn us(n: u64) -> Duration {
         Duration::from_micros(n)
     }
 
-    #[test]
-    fn an_idle_worker_sleeps_at_once() {
-        let start = Instant::now();
-        let mut look = LookAgain::new(MAX);
-        for second in 1..5 {
-            assert_eq!(look.after_pass(start + us(second * 1_000_000), true).0, Next::Sleep);
-            assert_eq!(
-                look.after_pass(start + us(second * 1_000_000 + 1), false).0,
-                Next::Sleep
-            );
+    /// Runs passes with one packet each `gap`, taken when it comes or after the nap it falls into; gives the sleeps and
+    /// naps taken.
+    fn paced(look: &mut LookAgain, mut now: Instant, gap: Duration, packets: u32) -> (u32, u32) {
+        let (mut sleeps, mut naps) = (0, 0);
+        let mut next_packet = now + gap;
+        let mut left = packets;
+        let mut found = 1;
+        while left > 0 {
+            match look.after_pass(now, found).0 {
+                Next::Look => now += us(1),
+                Next::Nap(time) => {
+                    naps += 1;
+                    now += time;
+                }
+                Next::Sleep => {
+                    sleeps += 1;
+                    now = now.max(next_packet);
+                }
+            }
+            found = 0;
+            while next_packet <= now {
+                found += 1;
+                next_packet += gap;
+            }
+            left = left.saturating_sub(found);
         }
+        (sleeps, naps)
     }
 
     #[test]
-    fn packets_that_follow_closely_make_it_look_again() {
-        let start = Instant::now();
-        let mut look = LookAgain::new(MAX);
-        assert_eq!(look.after_pass(start, true).0, Next::Sleep);
-        assert_eq!(look.after_pass(start + us(3), true).0, Next::Look);
-        assert_eq!(look.after_pass(start + us(4), true), (Next::Look, Outcome::Hit));
+    fn an_idle_worker_only_sleeps() {
+        let mut look = LookAgain::new(LOOK_MAX, NAP_MAX);
+        let (sleeps, naps) = paced(&mut look, Instant::now(), us(1_000_000), 10);
+        assert_eq!((sleeps, naps), (10, 0));
     }
 
     #[test]
-    fn missing_again_and_again_turns_it_off() {
-        let mut now = Instant::now();
-        let mut look = LookAgain::new(MAX);
-        look.after_pass(now, true);
-        for _ in 0..20 {
-            now += us(1);
-            look.after_pass(now, true);
-        }
+    fn packets_that_follow_closely_are_found_by_looking() {
+        let mut look = LookAgain::new(LOOK_MAX, NAP_MAX);
+        let (sleeps, naps) = paced(&mut look, Instant::now(), us(2), 1_000);
+        assert!(sleeps + naps < 10, "{sleeps} sleeps, {naps} naps");
+    }
+
+    #[test]
+    fn paced_packets_share_the_wake_up_of_a_nap() {
+        let mut look = LookAgain::new(us(5), NAP_MAX);
+        let (sleeps, naps) = paced(&mut look, Instant::now(), us(100), 10_000);
+        assert!(sleeps < 100, "{sleeps} sleeps");
+        assert!((500..2_000).contains(&naps), "{naps} naps");
+    }
+
+    #[test]
+    fn naps_are_never_longer_than_allowed_and_end_with_the_traffic() {
+        let start = Instant::now();
+        let mut look = LookAgain::new(Duration::ZERO, us(500));
+        paced(&mut look, start, us(100), 100);
+        let mut now = start + us(1_000_000);
+        look.after_pass(now, 1);
+        now += us(1);
+        let Next::Nap(time) = look.after_pass(now, 0).0 else {
+            panic!("still napping")
+        };
+        assert_eq!(time, us(500));
+        let (_, naps) = paced(&mut look, now, us(10_000), 100);
+        assert!(naps < 10, "{naps} naps");
+    }
+
+    #[test]
+    fn missing_again_and_again_turns_looking_off() {
+        let mut look = LookAgain::new(LOOK_MAX, Duration::ZERO);
+        let start = Instant::now();
+        paced(&mut look, start, us(1), 20);
+        let mut now = start + us(1_000_000);
         let mut misses = 0;
-        loop {
+        for _ in 0..20 {
+            look.after_pass(now, 1);
             now += us(200);
-            if look.after_pass(now, false).1 == Outcome::Miss {
+            if look.after_pass(now, 0).1 == Outcome::Miss {
                 misses += 1;
             }
             now += us(200);
-            if look.after_pass(now, true).0 == Next::Sleep {
-                break;
-            }
         }
         assert!((1..=6).contains(&misses), "{misses} misses");
     }
 
     #[test]
-    fn a_budget_of_zero_never_looks() {
+    fn both_turned_off_it_sleeps_after_every_pass() {
+        let mut look = LookAgain::new(Duration::ZERO, Duration::ZERO);
         let now = Instant::now();
-        let mut look = LookAgain::new(Duration::ZERO);
         for step in 0..100 {
-            assert_eq!(look.after_pass(now + us(step), true).0, Next::Sleep);
+            assert_eq!(look.after_pass(now + us(step), 1).0, Next::Sleep);
         }
     }
 }

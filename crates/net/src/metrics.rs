@@ -9,6 +9,8 @@ pub struct Metrics {
     pub busy_passes: Counter,
     /// Times the loop slept in the kernel.
     pub sleeps: Counter,
+    /// Times the loop slept a fixed short time to let packets gather.
+    pub naps: Counter,
     /// Times that looking again before sleeping found something.
     pub look_again_hits: Counter,
     /// Times that looking again ran out of its time.

@@ -45,7 +45,7 @@ impl PortPool {
 
     /// Gives a pair back by its even port. One that is not out is ignored.
     pub fn give_back(&mut self, port: u16) {
-        if port % 2 != 0 || port < self.first {
+        if !port.is_multiple_of(2) || port < self.first {
             return;
         }
         let index = self.index(port);

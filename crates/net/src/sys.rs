@@ -298,12 +298,32 @@ struct SegmentControl {
     pad: [u8; 6],
 }
 
-/// Sends `parts` as one datagram, or as one GSO message cut into datagrams of `segment` bytes; never waits.
-pub(crate) fn send(
+/// Sends one datagram; never waits. Cheaper than a message with vectors, which the kernel must copy first.
+pub(crate) fn send(socket: BorrowedFd<'_>, to: &SockAddr, payload: &[u8]) -> io::Result<usize> {
+    // SAFETY: payload and address outlive the call and have the lengths beside them; sendto writes to neither.
+    let sent = unsafe {
+        libc::sendto(
+            socket.as_raw_fd(),
+            payload.as_ptr().cast(),
+            payload.len(),
+            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            to.as_ptr().cast(),
+            to.len(),
+        )
+    };
+    if sent < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(sent as usize)
+    }
+}
+
+/// Sends `parts` as one GSO message, cut into datagrams of `segment` bytes; never waits.
+pub(crate) fn send_train(
     socket: BorrowedFd<'_>,
     to: &SockAddr,
     parts: &[IoSlice<'_>],
-    segment: Option<u16>,
+    segment: u16,
 ) -> io::Result<usize> {
     // SAFETY: `msghdr` and `cmsghdr` are plain integers and raw pointers, for which all zeroes is a value.
     let (mut header, mut control_header): (libc::msghdr, libc::cmsghdr) = unsafe { zeroed() };
@@ -312,7 +332,7 @@ pub(crate) fn send(
     control_header.cmsg_type = UDP_SEGMENT;
     let mut control = SegmentControl {
         header: control_header,
-        segment: segment.unwrap_or(0),
+        segment,
         pad: [0; 6],
     };
     header.msg_name = to.as_ptr().cast_mut().cast();
@@ -320,10 +340,8 @@ pub(crate) fn send(
     // `IoSlice` is guaranteed to have the layout of `iovec`.
     header.msg_iov = parts.as_ptr().cast_mut().cast();
     header.msg_iovlen = parts.len() as _;
-    if segment.is_some() {
-        header.msg_control = (&raw mut control).cast();
-        header.msg_controllen = size_of::<SegmentControl>() as _;
-    }
+    header.msg_control = (&raw mut control).cast();
+    header.msg_controllen = size_of::<SegmentControl>() as _;
     // SAFETY: address, vectors and control buffer outlive the call and have the lengths beside them; sendmsg writes to
     // none of them.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &header, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
@@ -347,6 +365,19 @@ pub(crate) fn force_receive_buffer(socket: BorrowedFd<'_>, bytes: usize) -> io::
 /// Sets the send buffer beyond the system's limit; needs CAP_NET_ADMIN.
 pub(crate) fn force_send_buffer(socket: BorrowedFd<'_>, bytes: usize) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes as c_int)
+}
+
+/// Sets the DF bit on everything a socket sends; packets over the path MTU are then refused instead of cut.
+pub(crate) fn set_dont_fragment(socket: BorrowedFd<'_>, local: SocketAddr) -> io::Result<()> {
+    match local {
+        SocketAddr::V4(_) => set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO),
+        SocketAddr::V6(_) => set_option(
+            socket,
+            libc::IPPROTO_IPV6,
+            libc::IPV6_MTU_DISCOVER,
+            libc::IPV6_PMTUDISC_DO,
+        ),
+    }
 }
 
 /// Turns checksums off, which makes the kernel refuse trains on this socket.

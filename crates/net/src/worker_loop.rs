@@ -1,16 +1,19 @@
 //! One media worker: an epoll loop around its state machines.
 
+use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use rtrb::Consumer;
 use rustc_hash::FxHashMap;
 use socket2::Socket;
 use voex_base::{Outbox, SocketId, WallTime, WorkerId};
+use voex_turn::BindError;
 use voex_worker::{Egress, Output, Role, Worker};
 
 use crate::arena::SendArena;
@@ -21,13 +24,16 @@ use crate::metrics::{DropReason, Metrics};
 use crate::queue::{EventSender, Order};
 use crate::rtp::SocketIds;
 use crate::socket::{Sharing, bind_udp};
-use crate::sys::{self, Epoll, Ready, ReceiveBatch};
+use crate::sys::{self, Epoll, RECEIVE_BATCH, Ready, ReceiveBatch};
 use crate::wake::Wake;
 
 /// Descriptors served in one pass; the rest is reported again by the next wait.
 const READY_MAX: usize = 256;
+/// Receive calls on one socket in one pass. Many packets a pass make long trains, and their own latency no worse: all
+/// of them must be sent by this thread anyway.
+const BATCHES_PER_PASS: usize = 8;
 /// Commands taken in one pass, so that a burst of them cannot hold up media.
-const COMMANDS_PER_PASS: usize = 64;
+const COMMANDS_PER_PASS: u32 = 64;
 /// Packets taken from each other worker in one pass.
 const CROSSED_PER_PASS: usize = 128;
 /// Sockets bound or closed in one pass.
@@ -51,6 +57,7 @@ pub(crate) struct Parts {
     pub(crate) ids: Arc<SocketIds>,
     pub(crate) capabilities: Capabilities,
     pub(crate) look_again_max: Duration,
+    pub(crate) nap_max: Duration,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) epoll: Epoll,
 }
@@ -127,7 +134,7 @@ impl WorkerLoop {
             crossed: vec![0; usize::from(u16::MAX)].into(),
             ids: parts.ids,
             gro: parts.capabilities.gro,
-            look_again: LookAgain::new(parts.look_again_max),
+            look_again: LookAgain::new(parts.look_again_max, parts.nap_max),
             metrics,
         };
         for (id, role, socket) in parts.sockets {
@@ -141,9 +148,9 @@ impl WorkerLoop {
         self.wait(wait);
         let clock = Clock::read();
         let mut found = self.receive_ready(clock);
-        found |= self.take_orders(clock);
-        found |= self.take_crossed(clock);
-        found |= self.run_timers(clock);
+        found += self.take_orders(clock);
+        found += self.take_crossed(clock);
+        self.run_timers(clock);
         self.obey_outputs(clock);
         while let Some(event) = self.worker.poll_event() {
             self.events.push(event);
@@ -153,8 +160,8 @@ impl WorkerLoop {
         self.after_pass(clock.now, found)
     }
 
-    fn after_pass(&mut self, now: Instant, found: bool) -> Next {
-        if found {
+    fn after_pass(&mut self, now: Instant, found: u32) -> Next {
+        if found > 0 {
             self.metrics.busy_passes.inc();
         }
         let (next, outcome) = self.look_again.after_pass(now, found);
@@ -169,6 +176,10 @@ impl WorkerLoop {
     fn wait(&mut self, wait: Next) {
         let timeout = match wait {
             Next::Look => Some(Duration::ZERO),
+            Next::Nap(time) => {
+                self.nap(time);
+                Some(Duration::ZERO)
+            }
             Next::Sleep => self.sleep_time(),
         };
         // The only errors are a closed or foreign descriptor; both would be a defect of this file.
@@ -176,6 +187,16 @@ impl WorkerLoop {
             .wait(&mut self.ready, timeout)
             .expect("the epoll descriptor is ours and open");
         self.wake.woke();
+    }
+
+    /// Sleeps whatever comes, but not over a timer.
+    fn nap(&mut self, time: Duration) {
+        let timer = self
+            .worker
+            .poll_timeout()
+            .map(|at| at.saturating_duration_since(Instant::now()));
+        self.metrics.naps.inc();
+        thread::sleep(timer.map_or(time, |timer| timer.min(time)));
     }
 
     /// Says how long nothing can happen but packets: zero if a queue holds something already.
@@ -198,28 +219,43 @@ impl WorkerLoop {
         [timer, backlog].into_iter().flatten().min()
     }
 
-    fn receive_ready(&mut self, clock: Clock) -> bool {
-        let mut found = false;
+    fn receive_ready(&mut self, clock: Clock) -> u32 {
+        let mut found = 0;
         for index in 0..self.ready.len() {
             match self.ready.token(index) {
                 WAKE_TOKEN => self.wake.clear(),
-                token => found |= self.receive(token as usize, clock),
+                token => found += self.receive(token as usize, clock),
             }
         }
         found
     }
 
-    /// Takes one batch off a socket; what is left is reported again by the next wait, after everybody else's turn.
-    fn receive(&mut self, slot: usize, clock: Clock) -> bool {
+    /// Takes what a socket has, up to a bound; what is left is reported again by the next wait, after everybody else's
+    /// turn.
+    fn receive(&mut self, slot: usize, clock: Clock) -> u32 {
+        let mut found = 0;
+        for _ in 0..BATCHES_PER_PASS {
+            let (messages, packets) = self.receive_batch(slot, clock);
+            found += packets;
+            if messages < RECEIVE_BATCH {
+                break;
+            }
+        }
+        found
+    }
+
+    /// Takes one batch off a socket; gives how many messages it was, and how many packets were in them.
+    fn receive_batch(&mut self, slot: usize, clock: Clock) -> (usize, u32) {
         // A socket closed earlier in this pass may still be on the list.
         let Some(open) = self.sockets.at(slot) else {
-            return false;
+            return (0, 0);
         };
         let id = open.id;
         let Ok(messages) = self.batch.receive(open.socket.as_fd()) else {
-            return false;
+            return (0, 0);
         };
         self.metrics.receive_calls.inc();
+        let mut found = 0;
         for index in 0..messages {
             let message = self.batch.message(index);
             if message.truncated {
@@ -237,22 +273,22 @@ impl WorkerLoop {
                 self.worker
                     .handle_datagram(clock.now, clock.wall, id, from, packet, &mut self.egress);
             }
-            self.metrics.received_packets.add(packets);
+            found += packets;
             if packets > 1 {
                 self.metrics.received_trains.inc();
             }
         }
-        messages > 0
+        self.metrics.received_packets.add(found.into());
+        (messages, found)
     }
 
-    fn take_orders(&mut self, clock: Clock) -> bool {
+    fn take_orders(&mut self, clock: Clock) -> u32 {
         for taken in 0..COMMANDS_PER_PASS {
-            let Ok(order) = self.orders.pop() else { return taken > 0 };
+            let Ok(order) = self.orders.pop() else { return taken };
             self.metrics.commands.inc();
             match order {
                 Order::Command(command) => {
-                    self.worker
-                        .handle_command(clock.now, clock.wall, command, &mut self.egress);
+                    self.worker.handle_command(clock.now, command, &mut self.egress);
                 }
                 Order::AdoptRtp(pair) => {
                     for (id, socket) in *pair {
@@ -266,11 +302,11 @@ impl WorkerLoop {
                 }
             }
         }
-        true
+        COMMANDS_PER_PASS
     }
 
-    fn take_crossed(&mut self, clock: Clock) -> bool {
-        let mut found = false;
+    fn take_crossed(&mut self, clock: Clock) -> u32 {
+        let mut found = 0;
         for crossing in &mut self.crossings_in {
             for _ in 0..CROSSED_PER_PASS {
                 let Some((from, to, len)) = crossing.pop(&mut self.crossed) else {
@@ -279,18 +315,16 @@ impl WorkerLoop {
                 let packet = &mut self.crossed[..len];
                 self.worker
                     .handle_crossed(clock.now, clock.wall, from, to, packet, &mut self.egress);
-                found = true;
+                found += 1;
             }
         }
         found
     }
 
-    fn run_timers(&mut self, clock: Clock) -> bool {
-        let due = self.worker.poll_timeout().is_some_and(|at| at <= clock.now);
-        if due {
+    fn run_timers(&mut self, clock: Clock) {
+        if self.worker.poll_timeout().is_some_and(|at| at <= clock.now) {
             self.worker.handle_timeout(clock.now, clock.wall, &mut self.egress);
         }
-        due
     }
 
     fn obey_outputs(&mut self, clock: Clock) {
@@ -299,20 +333,31 @@ impl WorkerLoop {
                 return;
             };
             match output {
-                Output::BindRelay { request, address } => self.bind_relay(request, address, clock),
-                Output::CloseRelay { socket } => self.close(socket),
+                Output::BindRelay {
+                    request,
+                    address,
+                    dont_fragment,
+                } => {
+                    let bound = self.bind_relay(address, dont_fragment);
+                    self.worker
+                        .handle_relay_bound(clock.now, clock.wall, request, bound, &mut self.egress);
+                }
+                Output::CloseRelay(socket) => self.close(socket),
             }
         }
     }
 
-    fn bind_relay(&mut self, request: voex_worker::RelayRequest, address: SocketAddr, clock: Clock) {
-        let bound = bind_udp(address, Sharing::Exclusive, self.gro).ok().map(|socket| {
-            let id = self.ids.next();
-            self.adopt(id, Role::Relay(address), socket);
-            id
-        });
-        self.worker
-            .handle_relay_bound(clock.now, clock.wall, request, bound, &mut self.egress);
+    fn bind_relay(&mut self, address: SocketAddr, dont_fragment: bool) -> Result<SocketId, BindError> {
+        let socket = bind_udp(address, Sharing::Exclusive, self.gro).map_err(|error| match error.kind() {
+            io::ErrorKind::AddrInUse => BindError::AddressInUse,
+            _ => BindError::Failed,
+        })?;
+        if dont_fragment {
+            sys::set_dont_fragment(socket.as_fd(), address).map_err(|_| BindError::Failed)?;
+        }
+        let id = self.ids.next();
+        self.adopt(id, Role::Relay(address), socket);
+        Ok(id)
     }
 
     fn adopt(&mut self, id: SocketId, role: Role, socket: Socket) {

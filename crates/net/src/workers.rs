@@ -64,7 +64,7 @@ impl Workers {
         let capabilities = Capabilities::probe(config.gso, config.gro);
         let ids = Arc::new(SocketIds::new());
         let bound = Bound::bind(&config, count, capabilities.gro, &ids)?;
-        let topology = Arc::new(Topology::new(count as u16, bound.media, config.relays.clone()));
+        let topology = Arc::new(Topology::new(bound.media, config.relays.clone()));
         let stop = Arc::new(AtomicBool::new(false));
         let wakes = (0..count)
             .map(|_| Ok(Arc::new(Wake::new()?)))
@@ -93,6 +93,7 @@ impl Workers {
                 ids: ids.clone(),
                 capabilities,
                 look_again_max: config.look_again_max,
+                nap_max: config.nap_max,
                 metrics: metrics.clone(),
                 epoll,
             };

@@ -2,18 +2,31 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustc_hash::FxHashMap;
 use voex_base::{SocketId, WorkerId};
+use voex_turn::RelayAddress;
 
-/// The addresses of this host's media plane; fixed at start, shared by all workers.
+/// The addresses of this host's media plane, shared by all workers.
+///
+/// Everything is fixed at start but the owners of relay ports: a worker enters itself when it has bound one. Looking
+/// up is a few comparisons for a foreign address and one relaxed load for a port of ours.
 #[derive(Debug)]
 pub struct Topology {
-    workers: u16,
     media: Vec<MediaSocket>,
     media_by_address: FxHashMap<SocketAddr, MediaPlace>,
     media_ports: RangeInclusive<u16>,
-    relays: Option<RelayRange>,
+    relays: Vec<RelayHost>,
+}
+
+/// One address of relays and who has which of its ports.
+#[derive(Debug)]
+struct RelayHost {
+    address: RelayAddress,
+    ports: RangeInclusive<u16>,
+    /// By port from the first of `ports`: number of the worker plus one, zero for nobody.
+    owners: Box<[AtomicU16]>,
 }
 
 /// A WebRTC media socket: what candidates of one worker point at.
@@ -34,17 +47,8 @@ pub struct MediaSocket {
 pub struct RelayRange {
     /// Addresses of relays.
     pub addresses: Vec<RelayAddress>,
-    /// Ports of relays; which worker owns a port follows from its number.
+    /// Ports of relays.
     pub ports: RangeInclusive<u16>,
-}
-
-/// An address of relays, seen from both sides.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RelayAddress {
-    /// Address that relay sockets are bound to.
-    pub local: IpAddr,
-    /// Address that clients are told (`turn.external`); the same when there is no NAT.
-    pub public: IpAddr,
 }
 
 /// Which of its two names an address was called by.
@@ -64,15 +68,19 @@ pub enum Form {
 pub enum Place {
     /// A media socket.
     Media(MediaPlace),
-    /// A port of the relay range; whether an allocation has it, its worker knows.
-    Relay {
-        /// Worker that owns the port.
-        worker: WorkerId,
-        /// Local form of the address.
-        local: SocketAddr,
-        /// Form that was asked for.
-        form: Form,
-    },
+    /// The relayed transport address of an allocation.
+    Relay(RelayPlace),
+}
+
+/// A relay as a destination.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RelayPlace {
+    /// Worker that has the allocation.
+    pub worker: WorkerId,
+    /// Local form of the address.
+    pub local: SocketAddr,
+    /// Form that was asked for; `Local` when both are the same.
+    pub form: Form,
 }
 
 /// A media socket as a destination.
@@ -87,8 +95,8 @@ pub struct MediaPlace {
 }
 
 impl Topology {
-    /// Makes the table for `workers` workers.
-    pub fn new(workers: u16, media: Vec<MediaSocket>, relays: Option<RelayRange>) -> Self {
+    /// Makes the table; no relay port has an owner yet.
+    pub fn new(media: Vec<MediaSocket>, relays: Option<RelayRange>) -> Self {
         let mut media_by_address = FxHashMap::default();
         for socket in &media {
             let place = |form| MediaPlace {
@@ -103,18 +111,13 @@ impl Topology {
         }
         let ports = media.iter().map(|socket| socket.local.port());
         let media_ports = ports.clone().min().unwrap_or(1)..=ports.max().unwrap_or(0);
+        let relays = relays.iter().flat_map(RelayRange::hosts).collect();
         Self {
-            workers,
             media,
             media_by_address,
             media_ports,
             relays,
         }
-    }
-
-    /// Gives the number of workers.
-    pub fn workers(&self) -> u16 {
-        self.workers
     }
 
     /// Gives every media socket of the host.
@@ -127,16 +130,10 @@ impl Topology {
         self.media.iter().filter(move |socket| socket.worker == worker)
     }
 
-    /// Gives where relays live, if TURN runs.
-    pub fn relays(&self) -> Option<&RelayRange> {
-        self.relays.as_ref()
-    }
-
     /// Finds whether an address is one of ours. For foreign addresses this is a few comparisons.
     pub fn place(&self, address: SocketAddr) -> Option<Place> {
-        self.media_place(address)
-            .map(Place::Media)
-            .or_else(|| self.relay_place(address))
+        let media = self.media_place(address).map(Place::Media);
+        media.or_else(|| self.relay_place(address).map(Place::Relay))
     }
 
     /// Finds the media socket behind an address.
@@ -147,59 +144,157 @@ impl Topology {
         self.media_by_address.get(&address).copied()
     }
 
-    /// Finds the owner of a relayed transport address.
-    pub fn relay_place(&self, address: SocketAddr) -> Option<Place> {
-        let relays = self.relays.as_ref()?;
-        if !relays.ports.contains(&address.port()) {
-            return None;
-        }
+    /// Finds the allocation that has a relayed transport address.
+    pub fn relay_place(&self, address: SocketAddr) -> Option<RelayPlace> {
         let ip = address.ip();
-        let of_form = |form, known: &RelayAddress| Place::Relay {
-            worker: self.owner_of_relay_port(relays, address.port()),
-            local: SocketAddr::new(known.local, address.port()),
-            form,
-        };
-        let local = relays
-            .addresses
-            .iter()
-            .find(|known| known.local == ip)
-            .map(|known| of_form(Form::Local, known));
-        local.or_else(|| {
-            relays
-                .addresses
-                .iter()
-                .find(|known| known.public == ip)
-                .map(|known| of_form(Form::Public, known))
+        self.relays.iter().find_map(|host| {
+            let form = host.form_of(ip)?;
+            let worker = host.owner_of(address.port())?;
+            Some(RelayPlace {
+                worker,
+                local: SocketAddr::new(host.address.local, address.port()),
+                form,
+            })
         })
+    }
+
+    /// Enters or, with `None`, strikes out the owner of a relay by its local address.
+    pub(crate) fn set_relay_owner(&self, local: SocketAddr, owner: Option<WorkerId>) {
+        for host in self.relays.iter().filter(|host| host.address.local == local.ip()) {
+            if let Some(entry) = host.entry(local.port()) {
+                entry.store(owner.map_or(0, |worker| worker.0 + 1), Ordering::Relaxed);
+            }
+        }
     }
 
     /// Gives the name of a relay in one form, from its local address.
     pub fn relay_name(&self, local: SocketAddr, form: Form) -> SocketAddr {
-        let known = self
-            .relays
-            .iter()
-            .flat_map(|relays| &relays.addresses)
-            .find(|known| known.local == local.ip());
-        match (form, known) {
-            (Form::Public, Some(known)) => SocketAddr::new(known.public, local.port()),
+        let host = self.relays.iter().find(|host| host.address.local == local.ip());
+        match (form, host) {
+            (Form::Public, Some(host)) => SocketAddr::new(host.address.public, local.port()),
             _ => local,
         }
     }
 
-    /// Gives the name under which a media socket sends to a relay that was called by `form`.
+    /// Gives the name under which a media socket sends to a relay that was called by its name in `place`.
     ///
     /// A relay without NAT has one name only; its client then knows the media socket by its public name if it has one.
-    pub fn media_name(&self, socket: SocketId, relay: SocketAddr, form: Form) -> Option<SocketAddr> {
+    pub fn media_name(&self, socket: SocketId, place: &RelayPlace) -> Option<SocketAddr> {
         let media = self.media.iter().find(|media| media.socket == socket)?;
-        let relay_has_one_name = self.relay_name(relay, Form::Public) == relay;
-        let public = media.public.iter().find(|public| public.is_ipv4() == relay.is_ipv4());
+        let relay_has_one_name = self.relay_name(place.local, Form::Public) == place.local;
+        let public = media
+            .public
+            .iter()
+            .find(|public| public.is_ipv4() == place.local.is_ipv4());
         match public {
-            Some(public) if form == Form::Public || relay_has_one_name => Some(*public),
+            Some(public) if place.form == Form::Public || relay_has_one_name => Some(*public),
             _ => Some(media.local),
         }
     }
+}
 
-    fn owner_of_relay_port(&self, relays: &RelayRange, port: u16) -> WorkerId {
-        WorkerId((port - relays.ports.start()) % self.workers.max(1))
+impl RelayRange {
+    fn hosts(&self) -> impl Iterator<Item = RelayHost> + '_ {
+        self.addresses.iter().map(|address| RelayHost {
+            address: *address,
+            ports: self.ports.clone(),
+            owners: self.ports.clone().map(|_| AtomicU16::new(0)).collect(),
+        })
+    }
+}
+
+impl RelayHost {
+    fn form_of(&self, ip: IpAddr) -> Option<Form> {
+        if self.address.local == ip {
+            Some(Form::Local)
+        } else if self.address.public == ip {
+            Some(Form::Public)
+        } else {
+            None
+        }
+    }
+
+    fn owner_of(&self, port: u16) -> Option<WorkerId> {
+        let owner = self.entry(port)?.load(Ordering::Relaxed);
+        owner.checked_sub(1).map(WorkerId)
+    }
+
+    fn entry(&self, port: u16) -> Option<&AtomicU16> {
+        self.owners.get(usize::from(port.checked_sub(*self.ports.start())?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn behind_nat() -> Topology {
+        let media = MediaSocket {
+            worker: WorkerId(1),
+            socket: SocketId(5),
+            local: at("10.0.0.1:20001"),
+            public: vec![at("203.0.113.1:20001")],
+        };
+        let address = RelayAddress {
+            local: at("10.0.0.1:0").ip(),
+            public: at("203.0.113.1:0").ip(),
+        };
+        Topology::new(
+            vec![media],
+            Some(RelayRange {
+                addresses: vec![address],
+                ports: 50_000..=50_009,
+            }),
+        )
+    }
+
+    #[test]
+    fn a_media_address_is_known_by_both_names() {
+        let place = |form| {
+            Some(Place::Media(MediaPlace {
+                worker: WorkerId(1),
+                socket: SocketId(5),
+                form,
+            }))
+        };
+        assert_eq!(behind_nat().place(at("10.0.0.1:20001")), place(Form::Local));
+        assert_eq!(behind_nat().place(at("203.0.113.1:20001")), place(Form::Public));
+        assert_eq!(behind_nat().place(at("203.0.113.1:20002")), None);
+        assert_eq!(behind_nat().place(at("203.0.113.2:20001")), None);
+    }
+
+    #[test]
+    fn a_relay_port_is_ours_only_while_an_allocation_has_it() {
+        let topology = behind_nat();
+        assert_eq!(topology.place(at("203.0.113.1:50009")), None);
+        topology.set_relay_owner(at("10.0.0.1:50009"), Some(WorkerId(0)));
+        let place = RelayPlace {
+            worker: WorkerId(0),
+            local: at("10.0.0.1:50009"),
+            form: Form::Public,
+        };
+        assert_eq!(topology.place(at("203.0.113.1:50009")), Some(Place::Relay(place)));
+        topology.set_relay_owner(at("10.0.0.1:50009"), None);
+        assert_eq!(topology.place(at("203.0.113.1:50009")), None);
+        assert_eq!(topology.place(at("203.0.113.1:50010")), None);
+        assert_eq!(topology.place(at("203.0.113.1:49999")), None);
+    }
+
+    #[test]
+    fn the_answer_comes_from_the_name_that_was_called() {
+        let topology = behind_nat();
+        topology.set_relay_owner(at("10.0.0.1:50000"), Some(WorkerId(0)));
+        for (relay, media) in [
+            ("10.0.0.1:50000", "10.0.0.1:20001"),
+            ("203.0.113.1:50000", "203.0.113.1:20001"),
+        ] {
+            let place = topology.relay_place(at(relay)).unwrap();
+            assert_eq!(topology.media_name(SocketId(5), &place), Some(at(media)));
+            assert_eq!(topology.relay_name(place.local, place.form), at(relay));
+        }
     }
 }

@@ -1,19 +1,25 @@
-//! The worker: routes packets by the role of the socket they arrived on.
+//! The worker: routes packets by the role of the socket they arrived on, and keeps those for this host in the process.
 
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
 use rustc_hash::FxHashMap;
-use voex_base::{SocketId, WallTime, WorkerId};
+use voex_base::{DATAGRAM_BYTES_MAX, FiveTuple, SocketId, WallTime, WorkerId};
+use voex_sfu::Shard;
+use voex_turn::{BindError, BindRequest, ClientVerdict, Server};
 
-use crate::{DropReason, Egress, Metrics, Topology};
+use crate::crossing::Crossing;
+use crate::{DropReason, Egress, HandOver, Metrics, Place, RelayPlace, Topology};
 
 /// An order to a worker.
 #[derive(Debug)]
 pub enum Command {
     /// For the SFU shard.
     Sfu(voex_sfu::Command),
+    /// The TURN shard answers new allocations with 508 from now on, and serves those it has: draining.
+    RefuseNewAllocations,
 }
 
 /// What a worker reports.
@@ -24,32 +30,14 @@ pub enum Event {
 }
 
 /// What a worker wants done with sockets.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Output {
-    /// Bind a UDP socket and answer with [`Worker::handle_relay_bound`].
-    BindRelay {
-        /// To be given back.
-        request: RelayRequest,
-        /// Address to bind.
-        address: SocketAddr,
-    },
-    /// Close a relay's socket.
-    CloseRelay {
-        /// The socket.
-        socket: SocketId,
-    },
-}
-
-/// Names a bind request.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct RelayRequest(pub u64);
+pub type Output = voex_turn::Output;
 
 /// What a socket is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
     /// TURN and STUN clients.
     TurnListener,
-    /// A relayed transport address, bound here.
+    /// A relayed transport address, by the local address it is bound to.
     Relay(SocketAddr),
     /// WebRTC media.
     Media,
@@ -58,84 +46,286 @@ pub enum Role {
 }
 
 /// One media worker.
+///
+/// After any call that takes `out`, [`poll_output`](Self::poll_output) and [`poll_event`](Self::poll_event) may have
+/// something; drain both before waiting.
 pub struct Worker {
     id: WorkerId,
     topology: Arc<Topology>,
     metrics: Arc<Metrics>,
     roles: FxHashMap<SocketId, Role>,
+    /// Relays of this worker by local address; bounded by the ports of the relay range.
+    relays: FxHashMap<SocketAddr, SocketId>,
+    turn: Option<Server>,
+    sfu: Option<Shard>,
+    /// Where a packet from the conference server to a relay waits while TURN writes its header.
+    room: Box<[u8]>,
 }
 
 impl Worker {
-    /// Makes one.
+    /// Makes a worker without shards; all its packets are dropped and counted.
     pub fn new(id: WorkerId, topology: Arc<Topology>, metrics: Arc<Metrics>) -> Self {
         Self {
             id,
             topology,
             metrics,
             roles: FxHashMap::default(),
+            relays: FxHashMap::default(),
+            turn: None,
+            sfu: None,
+            room: vec![0; DATAGRAM_BYTES_MAX].into(),
         }
     }
+
+    /// Adds the TURN shard.
+    #[must_use]
+    pub fn with_turn(mut self, server: Server) -> Self {
+        self.turn = Some(server);
+        self
+    }
+
+    /// Adds the SFU shard.
+    #[must_use]
+    pub fn with_sfu(mut self, shard: Shard) -> Self {
+        self.sfu = Some(shard);
+        self
+    }
+
     /// Makes a socket known that was bound for this worker.
     pub fn add_socket(&mut self, id: SocketId, role: Role) {
+        if let Role::Relay(local) = role {
+            self.relays.insert(local, id);
+            self.topology.set_relay_owner(local, Some(self.id));
+        }
         self.roles.insert(id, role);
     }
-    /// Forgets a socket.
+
+    /// Forgets a socket that is being closed.
     pub fn remove_socket(&mut self, id: SocketId) {
-        self.roles.remove(&id);
+        if let Some(Role::Relay(local)) = self.roles.remove(&id) {
+            self.relays.remove(&local);
+            self.topology.set_relay_owner(local, None);
+        }
     }
-    /// Takes a datagram off a socket.
+
+    /// Takes a datagram off a socket. `data` is decrypted and rewritten in place.
     pub fn handle_datagram(
         &mut self,
-        _now: Instant,
-        _wall: WallTime,
+        now: Instant,
+        wall: WallTime,
         socket: SocketId,
         from: SocketAddr,
         data: &mut [u8],
         out: &mut impl Egress,
     ) {
-        let _ = (self.id, &self.topology, from, data, out);
-        let reason = if self.roles.contains_key(&socket) {
-            DropReason::NoShard
-        } else {
-            DropReason::UnknownSocket
-        };
-        self.metrics.dropped.of(reason).inc();
+        match self.roles.get(&socket) {
+            Some(Role::TurnListener) => self.handle_client(now, wall, FiveTuple { socket, client: from }, data, out),
+            Some(Role::Relay(_)) => self.deliver_to_relay(now, socket, from, data, out),
+            Some(Role::Media | Role::PlainRtp) => self.deliver_to_media(now, wall, socket, from, data, out),
+            None => self.drop(DropReason::UnknownSocket),
+        }
     }
-    /// Takes a packet that another worker handed over.
+
+    /// Takes a packet that another worker handed over: its own checks are done, those of the receiving side follow.
     pub fn handle_crossed(
         &mut self,
-        _now: Instant,
-        _wall: WallTime,
-        _from: SocketAddr,
-        _to: SocketAddr,
-        _data: &mut [u8],
-        _out: &mut impl Egress,
+        now: Instant,
+        wall: WallTime,
+        from: SocketAddr,
+        to: SocketAddr,
+        data: &mut [u8],
+        out: &mut impl Egress,
     ) {
+        self.metrics.crossed_in_packets.inc();
+        match self.topology.place(to) {
+            Some(Place::Media(media)) => self.deliver_to_media(now, wall, media.socket, from, data, out),
+            Some(Place::Relay(RelayPlace { local, .. })) => match self.relays.get(&local).copied() {
+                Some(relay) => self.deliver_to_relay(now, relay, from, data, out),
+                None => self.drop(DropReason::NoAllocation),
+            },
+            None => self.drop(DropReason::NoAllocation),
+        }
     }
+
     /// Takes an order of the control plane.
-    pub fn handle_command(&mut self, _now: Instant, _wall: WallTime, _command: Command, _out: &mut impl Egress) {}
-    /// Takes the answer to [`Output::BindRelay`]; `None` when it could not be bound.
+    pub fn handle_command(&mut self, now: Instant, command: Command, out: &mut impl Egress) {
+        match command {
+            Command::Sfu(command) => match self.split(now, out) {
+                (Some(sfu), mut out) => sfu.handle_command(now, command, &mut out),
+                (None, _) => self.metrics.commands_ignored.inc(),
+            },
+            Command::RefuseNewAllocations => match &mut self.turn {
+                Some(turn) => turn.refuse_new_allocations(),
+                None => self.metrics.commands_ignored.inc(),
+            },
+        }
+    }
+
+    /// Takes the answer to [`Output::BindRelay`]. A bound socket was made known by [`add_socket`](Self::add_socket).
     pub fn handle_relay_bound(
         &mut self,
-        _now: Instant,
-        _wall: WallTime,
-        _request: RelayRequest,
-        _bound: Option<SocketId>,
-        _out: &mut impl Egress,
+        now: Instant,
+        wall: WallTime,
+        request: BindRequest,
+        bound: Result<SocketId, BindError>,
+        out: &mut impl Egress,
     ) {
+        if let Some(turn) = &mut self.turn {
+            turn.handle_relay_bound(now, wall, request, bound, out);
+        }
     }
-    /// Gives when [`Worker::handle_timeout`] is due.
+
+    /// Gives when [`handle_timeout`](Self::handle_timeout) is due: the earlier of both shards.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        let turn = self.turn.as_ref().and_then(Server::poll_timeout);
+        let sfu = self.sfu.as_ref().and_then(Shard::poll_timeout);
+        [turn, sfu].into_iter().flatten().min()
     }
+
     /// Runs what is due.
-    pub fn handle_timeout(&mut self, _now: Instant, _wall: WallTime, _out: &mut impl Egress) {}
-    /// Gives the next event.
-    pub fn poll_event(&mut self) -> Option<Event> {
-        None
+    pub fn handle_timeout(&mut self, now: Instant, wall: WallTime, out: &mut impl Egress) {
+        if let Some(turn) = &mut self.turn {
+            turn.handle_timeout(now);
+        }
+        if let (Some(sfu), mut out) = self.split(now, out) {
+            sfu.handle_timeout(now, wall, &mut out);
+        }
     }
+
+    /// Gives the next event for the control plane.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.sfu.as_mut().and_then(Shard::poll_event).map(Event::Sfu)
+    }
+
     /// Gives what is to be done with sockets next.
     pub fn poll_output(&mut self) -> Option<Output> {
-        None
+        self.turn.as_mut().and_then(Server::poll_output)
+    }
+
+    fn handle_client(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        client: FiveTuple,
+        data: &mut [u8],
+        out: &mut impl Egress,
+    ) {
+        let Some(turn) = &mut self.turn else {
+            return self.drop(DropReason::NoShard);
+        };
+        if let ClientVerdict::ToPeer { relay, peer, payload } =
+            turn.handle_client_datagram(now, wall, client, data, out)
+        {
+            self.send_to_peer(now, wall, relay, peer, data, payload, out);
+        }
+    }
+
+    /// Sends what a client wants a peer to have: TURN has checked permission and policy already.
+    #[allow(clippy::too_many_arguments)] // the two clocks and the packet's way, none of which belongs to another
+    fn send_to_peer(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        relay: SocketId,
+        peer: SocketAddr,
+        data: &mut [u8],
+        payload: Range<usize>,
+        out: &mut impl Egress,
+    ) {
+        let packet = &mut data[payload];
+        let Some(place) = self.topology.place(peer) else {
+            return out.send(relay, peer, packet, &[]);
+        };
+        let Some(Role::Relay(local)) = self.roles.get(&relay) else {
+            return self.drop(DropReason::UnknownSocket);
+        };
+        match place {
+            Place::Media(media) => {
+                let from = self.topology.relay_name(*local, media.form);
+                self.metrics.handed_over_packets.of(HandOver::RelayToMedia).inc();
+                if media.worker != self.id {
+                    return self.cross(HandOver::RelayToMedia, media.worker, from, peer, packet, out);
+                }
+                self.deliver_to_media(now, wall, media.socket, from, packet, out);
+            }
+            Place::Relay(other) => {
+                let from = self.topology.relay_name(*local, other.form);
+                self.metrics.handed_over_packets.of(HandOver::RelayToRelay).inc();
+                if other.worker != self.id {
+                    return self.cross(HandOver::RelayToRelay, other.worker, from, peer, packet, out);
+                }
+                match self.relays.get(&other.local).copied() {
+                    Some(relay) => self.deliver_to_relay(now, relay, from, packet, out),
+                    None => self.drop(DropReason::NoAllocation),
+                }
+            }
+        }
+    }
+
+    fn cross(
+        &self,
+        kind: HandOver,
+        worker: WorkerId,
+        from: SocketAddr,
+        to: SocketAddr,
+        packet: &[u8],
+        out: &mut impl Egress,
+    ) {
+        self.metrics.crossed_packets.of(kind).inc();
+        if !out.cross(worker, from, to, packet) {
+            self.drop(DropReason::CrossingFull);
+        }
+    }
+
+    /// Gives a relay what a peer sent it. What TURN sends to its client always leaves through the kernel, which is what
+    /// bounds a hand-over: no packet is handed over more than twice.
+    fn deliver_to_relay(
+        &mut self,
+        now: Instant,
+        relay: SocketId,
+        from: SocketAddr,
+        data: &[u8],
+        out: &mut impl Egress,
+    ) {
+        match &mut self.turn {
+            // The shard counts its refusals itself.
+            Some(turn) => drop(turn.handle_peer_datagram(now, relay, from, data, out)),
+            None => self.drop(DropReason::NoShard),
+        }
+    }
+
+    fn deliver_to_media(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        socket: SocketId,
+        from: SocketAddr,
+        data: &mut [u8],
+        out: &mut impl Egress,
+    ) {
+        match self.split(now, out) {
+            // The shard counts its refusals itself.
+            (Some(sfu), mut out) => drop(sfu.handle_datagram(now, wall, socket, from, data, &mut out)),
+            (None, _) => self.drop(DropReason::NoShard),
+        }
+    }
+
+    /// Splits the worker into its conference server and the outbox that hands over to everything else.
+    fn split<'a, E: Egress>(&'a mut self, now: Instant, out: &'a mut E) -> (Option<&'a mut Shard>, Crossing<'a, E>) {
+        let crossing = Crossing {
+            now,
+            id: self.id,
+            inner: out,
+            turn: self.turn.as_mut(),
+            topology: &self.topology,
+            relays: &self.relays,
+            room: &mut self.room,
+            metrics: &self.metrics,
+        };
+        (self.sfu.as_mut(), crossing)
+    }
+
+    fn drop(&self, reason: DropReason) {
+        self.metrics.dropped.of(reason).inc();
     }
 }

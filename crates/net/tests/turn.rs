@@ -1,0 +1,284 @@
+//! TURN through the whole media plane: real sockets, real threads, on loopback.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test says no; helpers outside #[test] are tests too"
+)]
+
+#[path = "../../worker/tests/common/turn_client.rs"]
+mod turn_client;
+
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use turn_client::{
+    PASSWORD, REALM, TurnClient, USER, channel_data, read_channel_data, read_data_indication, relayed_address,
+    send_indication, success,
+};
+use voex_base::{Rng, WorkerId};
+use voex_net::{Config, Toggle, Workers};
+use voex_turn::{PeerRules, PortShare, RelayAddress, Secret, Server, UserSecret};
+use voex_worker::{HandOver, RelayRange, Worker};
+
+const RELAY_PORTS: std::ops::RangeInclusive<u16> = 50_000..=50_999;
+
+/// A media plane with nothing but TURN, on an address of 127/8 of its own.
+struct Plane {
+    workers: Workers,
+    ip: IpAddr,
+    worker_metrics: Vec<Arc<voex_worker::Metrics>>,
+    turn_metrics: Vec<Arc<voex_turn::Metrics>>,
+}
+
+impl Plane {
+    fn start(host: u8, count: usize, offload: Toggle) -> Self {
+        let ip = IpAddr::from([127, 90, 0, host]);
+        let relay = RelayAddress { local: ip, public: ip };
+        let config = Config {
+            workers: count,
+            pin: false,
+            turn_listeners: vec![(ip, 0).into()],
+            relays: Some(RelayRange {
+                addresses: vec![relay],
+                ports: RELAY_PORTS,
+            }),
+            gso: offload,
+            gro: offload,
+            ..Config::default()
+        };
+        let (mut worker_metrics, mut turn_metrics) = (Vec::new(), Vec::new());
+        let (workers, _events) = Workers::start(config, |id, topology| {
+            let (metrics, turn) = (
+                Arc::<voex_worker::Metrics>::default(),
+                Arc::<voex_turn::Metrics>::default(),
+            );
+            worker_metrics.push(metrics.clone());
+            turn_metrics.push(turn.clone());
+            let server = Server::new(
+                turn_config(relay, id.0, count as u16),
+                Rng::from_number(id.0.into()),
+                turn,
+            );
+            Worker::new(id, topology.clone(), metrics).with_turn(server)
+        })
+        .expect("loopback addresses can be bound");
+        Self {
+            workers,
+            ip,
+            worker_metrics,
+            turn_metrics,
+        }
+    }
+
+    fn sum(&self, value: impl Fn(&voex_net::Metrics) -> u64) -> u64 {
+        (0..self.workers.count())
+            .map(|k| value(self.workers.metrics(WorkerId(k as u16))))
+            .sum()
+    }
+
+    fn handed_over(&self) -> u64 {
+        self.worker_metrics
+            .iter()
+            .map(|metrics| metrics.handed_over_packets.of(HandOver::RelayToRelay).value())
+            .sum()
+    }
+
+    fn crossed(&self) -> u64 {
+        self.worker_metrics
+            .iter()
+            .map(|metrics| metrics.crossed_in_packets.value())
+            .sum()
+    }
+
+    /// Worker that has the newest allocation, given the counts before.
+    fn allocations(&self) -> Vec<i64> {
+        self.turn_metrics
+            .iter()
+            .map(|metrics| metrics.allocations.value())
+            .collect()
+    }
+}
+
+fn turn_config(relay: RelayAddress, index: u16, count: u16) -> voex_turn::Config {
+    let mut config = voex_turn::Config::new(REALM, [3; 32], vec![relay], PortShare::new(RELAY_PORTS, index, count));
+    config.users = vec![(USER.to_owned(), UserSecret::Password(Secret::new(PASSWORD)))];
+    config.peers = PeerRules {
+        allow_loopback: true,
+        ..PeerRules::default()
+    };
+    config
+}
+
+/// A client with an allocation.
+struct Client {
+    socket: UdpSocket,
+    turn: TurnClient,
+    relayed: SocketAddr,
+}
+
+impl Client {
+    fn allocate(plane: &Plane) -> Self {
+        let socket = socket(plane.ip);
+        socket.connect(plane.workers.turn_listeners()[0]).unwrap();
+        let mut turn = TurnClient::new();
+        let challenge = ask(&socket, &turn.allocate());
+        turn.challenged(&challenge);
+        let relayed = relayed_address(&ask(&socket, &turn.allocate()));
+        Self { socket, turn, relayed }
+    }
+
+    fn bind(&mut self, channel: u16, peer: SocketAddr) {
+        let request = self.turn.channel_bind(channel, peer);
+        success(&ask(&self.socket, &request));
+    }
+
+    fn permit(&mut self, peer: SocketAddr) {
+        let request = self.turn.create_permission(peer);
+        success(&ask(&self.socket, &request));
+    }
+
+    fn send(&self, channel: u16, payload: &[u8]) {
+        self.socket.send(&channel_data(channel, payload)).unwrap();
+    }
+}
+
+fn socket(ip: IpAddr) -> UdpSocket {
+    let socket = UdpSocket::bind((ip, 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    socket
+}
+
+fn ask(socket: &UdpSocket, request: &[u8]) -> Vec<u8> {
+    socket.send(request).unwrap();
+    receive(socket).0
+}
+
+fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
+    let mut room = vec![0; 65_536];
+    let (len, from) = socket.recv_from(&mut room).expect("a packet arrives");
+    room.truncate(len);
+    (room, from)
+}
+
+fn relay_both_ways(plane: &Plane) {
+    let mut client = Client::allocate(plane);
+    let peer = socket(plane.ip);
+    let peer_address = peer.local_addr().unwrap();
+    client.permit(peer_address);
+    client
+        .socket
+        .send(&send_indication(peer_address, b"by indication"))
+        .unwrap();
+    assert_eq!(receive(&peer), (b"by indication".to_vec(), client.relayed));
+    peer.send_to(b"answer", client.relayed).unwrap();
+    assert_eq!(
+        read_data_indication(&receive(&client.socket).0),
+        (peer_address, b"answer".to_vec())
+    );
+    client.bind(0x4000, peer_address);
+    for burst in 0..20u8 {
+        for n in 0..32u8 {
+            client.send(0x4000, &[burst, n].repeat(600));
+        }
+        for n in 0..32u8 {
+            let (payload, from) = receive(&peer);
+            assert_eq!(
+                (&payload[..2], payload.len(), from),
+                (&[burst, n][..], 1_200, client.relayed)
+            );
+            peer.send_to(&payload, client.relayed).unwrap();
+        }
+        for n in 0..32u8 {
+            let back = receive(&client.socket).0;
+            assert_eq!(read_channel_data(&back), (0x4000, &[burst, n].repeat(600)[..]));
+        }
+    }
+}
+
+#[test]
+fn bursts_are_relayed_both_ways_in_order_with_trains() {
+    let plane = Plane::start(1, 1, Toggle::Probe);
+    relay_both_ways(&plane);
+    let trains = plane.sum(|metrics| metrics.sent_trains.value());
+    assert_eq!(trains > 0, plane.workers.capabilities().gso, "{trains} trains");
+}
+
+#[test]
+fn bursts_are_relayed_both_ways_in_order_without_trains() {
+    let plane = Plane::start(2, 1, Toggle::Off);
+    assert_eq!(plane.workers.capabilities().to_string(), "gso=off gro=off");
+    relay_both_ways(&plane);
+    assert_eq!(
+        plane.sum(|metrics| metrics.sent_trains.value() + metrics.received_trains.value()),
+        0
+    );
+}
+
+#[test]
+fn fifty_clients_on_two_workers_lose_nothing() {
+    let plane = Plane::start(3, 2, Toggle::Probe);
+    let peer = socket(plane.ip);
+    let peer_address = peer.local_addr().unwrap();
+    let mut clients: Vec<Client> = (0..50).map(|_| Client::allocate(&plane)).collect();
+    clients.iter_mut().for_each(|client| client.bind(0x4001, peer_address));
+    for round in 0..20u32 {
+        for client in &clients {
+            client.send(0x4001, &round.to_be_bytes());
+        }
+        for _ in &clients {
+            let (payload, from) = receive(&peer);
+            peer.send_to(&payload, from).unwrap();
+        }
+        for client in &clients {
+            let back = receive(&client.socket).0;
+            assert_eq!(read_channel_data(&back), (0x4001, &round.to_be_bytes()[..]));
+        }
+    }
+    let allocations = plane.allocations();
+    assert_eq!(allocations.iter().sum::<i64>(), 50);
+    assert!(
+        allocations.iter().all(|count| *count > 0),
+        "both workers serve clients: {allocations:?}"
+    );
+}
+
+#[test]
+fn two_clients_of_this_host_talk_inside_the_process_even_across_workers() {
+    let plane = Plane::start(4, 2, Toggle::Probe);
+    // The kernel chooses the worker of a client; ask until both workers have one.
+    let mut homes: [Option<Client>; 2] = [None, None];
+    while homes.iter().any(Option::is_none) {
+        let before = plane.allocations();
+        let client = Client::allocate(&plane);
+        let after = plane.allocations();
+        let home = (0..2).find(|k| after[*k] > before[*k]).expect("one worker took it");
+        homes[home] = Some(client);
+    }
+    let [Some(mut a), Some(mut b)] = homes else {
+        unreachable!("the loop above ended")
+    };
+    a.bind(0x4000, b.relayed);
+    b.bind(0x4000, a.relayed);
+    for n in 0..100u8 {
+        a.send(0x4000, &[n; 200]);
+        assert_eq!(read_channel_data(&receive(&b.socket).0), (0x4000, &[n; 200][..]));
+        b.send(0x4000, &[n; 300]);
+        assert_eq!(read_channel_data(&receive(&a.socket).0), (0x4000, &[n; 300][..]));
+    }
+    assert_eq!((plane.handed_over(), plane.crossed()), (200, 200));
+}
+
+#[test]
+fn a_released_relay_is_closed() {
+    let plane = Plane::start(5, 1, Toggle::Probe);
+    let mut client = Client::allocate(&plane);
+    let relayed = client.relayed;
+    assert!(UdpSocket::bind(relayed).is_err(), "the relay holds its port");
+    let request = client.turn.release();
+    success(&ask(&client.socket, &request));
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while UdpSocket::bind(relayed).is_err() {
+        assert!(Instant::now() < deadline, "the port is free again");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+}

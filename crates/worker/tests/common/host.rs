@@ -1,0 +1,223 @@
+//! A host on a virtual clock: some workers, their sockets, and a kernel that only writes down what it is given.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use voex_base::{Outbox, Rng, SocketId, WallTime, WorkerId};
+use voex_sfu::Shard;
+use voex_transport::Certificate;
+use voex_turn::{Output, PeerRules, PortShare, RelayAddress, Secret, Server, UserSecret};
+use voex_worker::{Command, Egress, MediaSocket, Metrics, RelayRange, Role, Topology, Worker};
+
+use super::turn_client::{PASSWORD, REALM, TurnClient, USER, relayed_address, success};
+
+pub(crate) const RELAY_PORTS: std::ops::RangeInclusive<u16> = 50_000..=50_099;
+
+pub(crate) struct Host {
+    pub(crate) now: Instant,
+    pub(crate) wall: WallTime,
+    pub(crate) workers: Vec<Worker>,
+    pub(crate) metrics: Vec<Arc<Metrics>>,
+    pub(crate) turn_metrics: Vec<Arc<voex_turn::Metrics>>,
+    pub(crate) topology: Arc<Topology>,
+    pub(crate) kernel: Kernel,
+    /// Relay sockets that were bound, by worker.
+    pub(crate) relays: Vec<(usize, SocketId, SocketAddr)>,
+    next_socket: u32,
+}
+
+/// What left, and what is on its way to other workers.
+#[derive(Default)]
+pub(crate) struct Kernel {
+    pub(crate) sent: Vec<(SocketId, SocketAddr, Vec<u8>)>,
+    pub(crate) crossing: VecDeque<(WorkerId, SocketAddr, SocketAddr, Vec<u8>)>,
+    pub(crate) crossing_full: bool,
+    room: Vec<u8>,
+    reserved: usize,
+}
+
+impl Outbox for Kernel {
+    fn reserve(&mut self, len_max: usize) -> &mut [u8] {
+        // What an earlier reservation held is gone.
+        self.room.clear();
+        self.room.resize(len_max, 0xee);
+        self.reserved = len_max;
+        &mut self.room
+    }
+
+    fn commit(&mut self, socket: SocketId, to: SocketAddr, len: usize) {
+        self.sent.push((socket, to, self.room[..len].to_vec()));
+        self.reserved = 0;
+    }
+}
+
+impl Egress for Kernel {
+    fn reserved(&self) -> &[u8] {
+        &self.room[..self.reserved]
+    }
+
+    fn cross(&mut self, worker: WorkerId, from: SocketAddr, to: SocketAddr, packet: &[u8]) -> bool {
+        if !self.crossing_full {
+            self.crossing.push_back((worker, from, to, packet.to_vec()));
+        }
+        !self.crossing_full
+    }
+}
+
+impl Host {
+    /// Makes `count` workers on 10.0.0.1; with `public`, behind a one-to-one NAT. Worker k has media socket 100 + k on
+    /// port 20000 + k and TURN socket 200 + k.
+    #[allow(clippy::disallowed_methods, reason = "the virtual clock has to start somewhere")]
+    pub(crate) fn new(count: u16, public: Option<IpAddr>) -> Self {
+        let local: IpAddr = "10.0.0.1".parse().unwrap();
+        let media = (0..count)
+            .map(|k| MediaSocket {
+                worker: WorkerId(k),
+                socket: SocketId(100 + u32::from(k)),
+                local: SocketAddr::new(local, 20_000 + k),
+                public: public.iter().map(|ip| SocketAddr::new(*ip, 20_000 + k)).collect(),
+            })
+            .collect();
+        let relay = RelayAddress {
+            local,
+            public: public.unwrap_or(local),
+        };
+        let range = RelayRange {
+            addresses: vec![relay],
+            ports: RELAY_PORTS,
+        };
+        let topology = Arc::new(Topology::new(media, Some(range)));
+        let mut host = Self {
+            now: Instant::now(),
+            wall: WallTime::from_unix(Duration::from_secs(1_700_000_000)),
+            workers: Vec::new(),
+            metrics: Vec::new(),
+            turn_metrics: Vec::new(),
+            topology,
+            kernel: Kernel::default(),
+            relays: Vec::new(),
+            next_socket: 1_000,
+        };
+        (0..count).for_each(|k| host.add_worker(k, count, relay));
+        host
+    }
+
+    fn add_worker(&mut self, k: u16, count: u16, relay: RelayAddress) {
+        let mut config = voex_turn::Config::new(REALM, [7; 32], vec![relay], PortShare::new(RELAY_PORTS, k, count));
+        config.users = vec![(USER.to_owned(), UserSecret::Password(Secret::new(PASSWORD)))];
+        config.peers = PeerRules {
+            deny: vec!["10.9.0.0/16".parse().unwrap()],
+            ..PeerRules::default()
+        };
+        let (metrics, turn_metrics) = (Arc::new(Metrics::default()), Arc::new(voex_turn::Metrics::default()));
+        let server = Server::new(config, Rng::from_number(k.into()), turn_metrics.clone());
+        let mut worker = Worker::new(WorkerId(k), self.topology.clone(), metrics.clone()).with_turn(server);
+        worker.add_socket(SocketId(100 + u32::from(k)), Role::Media);
+        worker.add_socket(SocketId(200 + u32::from(k)), Role::TurnListener);
+        self.workers.push(worker);
+        self.metrics.push(metrics);
+        self.turn_metrics.push(turn_metrics);
+    }
+
+    /// Adds a conference server to every worker.
+    pub(crate) fn with_conference(mut self) -> Self {
+        let certificate = Arc::new(Certificate::generate().expect("the cryptographic library works"));
+        let workers = std::mem::take(&mut self.workers)
+            .into_iter()
+            .enumerate()
+            .map(|(k, worker)| {
+                let config = voex_sfu::Config::new(certificate.clone());
+                worker.with_sfu(Shard::new(config, Rng::from_number(90 + k as u64), Arc::default()))
+            });
+        self.workers = workers.collect();
+        self
+    }
+
+    /// Gives one worker an order.
+    pub(crate) fn command(&mut self, worker: usize, command: voex_sfu::Command) {
+        self.workers[worker].handle_command(self.now, Command::Sfu(command), &mut self.kernel);
+        self.settle();
+    }
+
+    /// Lets a datagram arrive and everything that follows from it happen; gives what left.
+    pub(crate) fn arrive(
+        &mut self,
+        worker: usize,
+        socket: SocketId,
+        from: SocketAddr,
+        packet: &[u8],
+    ) -> Vec<(SocketId, SocketAddr, Vec<u8>)> {
+        let mut packet = packet.to_vec();
+        self.workers[worker].handle_datagram(self.now, self.wall, socket, from, &mut packet, &mut self.kernel);
+        self.settle();
+        std::mem::take(&mut self.kernel.sent)
+    }
+
+    /// Obeys outputs and carries packets between workers until there are none.
+    pub(crate) fn settle(&mut self) {
+        loop {
+            (0..self.workers.len()).for_each(|worker| self.obey(worker));
+            let Some((worker, from, to, mut packet)) = self.kernel.crossing.pop_front() else {
+                return;
+            };
+            let worker = &mut self.workers[usize::from(worker.0)];
+            worker.handle_crossed(self.now, self.wall, from, to, &mut packet, &mut self.kernel);
+        }
+    }
+
+    fn obey(&mut self, worker: usize) {
+        while let Some(output) = self.workers[worker].poll_output() {
+            match output {
+                Output::BindRelay { request, address, .. } => {
+                    let socket = SocketId(self.next_socket);
+                    self.next_socket += 1;
+                    self.relays.push((worker, socket, address));
+                    self.workers[worker].add_socket(socket, Role::Relay(address));
+                    self.workers[worker].handle_relay_bound(self.now, self.wall, request, Ok(socket), &mut self.kernel);
+                }
+                Output::CloseRelay(socket) => {
+                    self.relays.retain(|(_, open, _)| *open != socket);
+                    self.workers[worker].remove_socket(socket);
+                }
+            }
+        }
+    }
+
+    /// Sends a request of a TURN client to one worker and gives the answer.
+    pub(crate) fn request(&mut self, worker: usize, client: SocketAddr, request: &[u8]) -> Vec<u8> {
+        let mut sent = self.arrive(worker, listener(worker), client, request);
+        assert_eq!(sent.len(), 1, "one request, one answer");
+        let (socket, to, answer) = sent.remove(0);
+        assert_eq!((socket, to), (listener(worker), client));
+        answer
+    }
+
+    /// Makes an allocation on one worker; gives the client and its relayed transport address.
+    pub(crate) fn allocate(&mut self, worker: usize, client: SocketAddr) -> (TurnClient, SocketAddr) {
+        let mut turn = TurnClient::new();
+        let challenge = self.request(worker, client, &turn.allocate());
+        turn.challenged(&challenge);
+        let answer = self.request(worker, client, &turn.allocate());
+        (turn, relayed_address(&answer))
+    }
+
+    /// Binds a channel on one worker.
+    pub(crate) fn bind(
+        &mut self,
+        worker: usize,
+        client: SocketAddr,
+        turn: &mut TurnClient,
+        channel: u16,
+        peer: SocketAddr,
+    ) {
+        let answer = self.request(worker, client, &turn.channel_bind(channel, peer));
+        success(&answer);
+    }
+}
+
+/// The TURN socket of a worker.
+pub(crate) fn listener(worker: usize) -> SocketId {
+    SocketId(200 + worker as u32)
+}
