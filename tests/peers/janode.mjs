@@ -8,7 +8,7 @@ const info = await connection.getInfo();
 const session = await connection.create();
 const manager = await session.attach(VideoRoom);
 const seen = { server: info.name, plugins: Object.keys(info.plugins) };
-seen.created = await manager.create({ room, description: 'Janode', publishers: 4, is_private: false });
+seen.created = await manager.create({ room, description: 'Janode', max_publishers: 4, is_private: false });
 seen.exists = await manager.exists({ room });
 seen.listed = (await manager.list()).list.find((r) => r.room === room);
 const participant = await session.attach(VideoRoom);

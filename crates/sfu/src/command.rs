@@ -41,7 +41,7 @@ pub enum Command {
 /// What a shard reports. Events of one transport keep their order.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// ICE has a nominated pair and DTLS-SRTP keys are set: Janus' `webrtcup`. Once for each transport.
+    /// ICE has a valid pair and DTLS-SRTP keys are set: Janus' `webrtcup`. Once for each transport.
     TransportUp(TransportId),
     /// The transport is gone; the shard has already closed it with its tracks and subscriptions.
     TransportDown(TransportId, DownReason),

@@ -70,7 +70,7 @@ pub enum DtlsRole {
 /// What happened, out of [`Transport::poll_event`](crate::Transport::poll_event).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Event {
-    /// ICE has a nominated pair, the certificate fits and SRTP keys are set. Once for each transport.
+    /// ICE has a valid pair, the certificate fits and SRTP keys are set. Once for each transport, before its media.
     Up,
     /// The transport is gone; nothing but further events comes from it.
     Down(DownReason),

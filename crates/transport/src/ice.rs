@@ -98,11 +98,6 @@ impl Ice {
         self.remote_ufrag = Some(ufrag);
     }
 
-    /// The nominated pair.
-    pub(crate) fn nominated(&self) -> Option<Pair> {
-        self.nominated
-    }
-
     /// The nominated pair, or before there is one the pair that was checked last.
     pub(crate) fn best(&self) -> Option<Pair> {
         self.nominated

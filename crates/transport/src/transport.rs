@@ -159,10 +159,11 @@ impl Transport {
         protected.inspect_err(|error| self.metrics.protect_errors.of(*error).inc())
     }
 
-    /// Where media goes: the nominated pair.
+    /// Where media goes: the nominated pair; before there is one, the pair that was checked last (RFC 8445 §12.1
+    /// allows any valid pair, and browsers send media before they nominate).
     #[inline]
     pub fn destination(&self) -> Option<(SocketId, SocketAddr)> {
-        self.ice.nominated()
+        self.ice.best()
     }
 
     /// Every pair over which a valid check came; at most [`REMOTES_MAX`](crate::REMOTES_MAX).
@@ -334,7 +335,7 @@ impl Transport {
         if self.remote.is_some() {
             self.take_keys();
         }
-        if self.state == State::Connecting && self.srtp.is_some() && self.ice.nominated().is_some() {
+        if self.state == State::Connecting && self.srtp.is_some() {
             self.state = State::Up;
             self.metrics.up.add(1);
             self.events.push_back(Event::Up);

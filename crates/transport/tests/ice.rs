@@ -169,13 +169,17 @@ fn the_latest_nomination_wins() {
     world.deliver(host, check(false));
     assert_eq!(
         world.transport.destination(),
-        None,
-        "a check without USE-CANDIDATE nominates nothing"
+        Some((SOCKET, host)),
+        "valid, and the only one"
     );
     world.deliver(relay, check(true));
     assert_eq!(world.transport.destination(), Some((SOCKET, relay)));
     world.deliver(host, check(false));
-    assert_eq!(world.transport.destination(), Some((SOCKET, relay)));
+    assert_eq!(
+        world.transport.destination(),
+        Some((SOCKET, relay)),
+        "a check without USE-CANDIDATE takes nothing from the nominated pair"
+    );
     world.deliver(host, check(true));
     assert_eq!(world.transport.destination(), Some((SOCKET, host)));
     assert_eq!(world.metrics.ice_pair_changes.value(), 1);
