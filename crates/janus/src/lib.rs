@@ -43,12 +43,12 @@
 //! |---|---|---|
 //! | `create`, `edit`, `destroy`, `exists`, `list`, `allowed` | served; `permanent` is always answered `false`, signed tokens and dummy publishers are not built | `room_management`, `room_errors` |
 //! | `listparticipants`, `join` (publisher), `joinandconfigure`, `leave` | served | `join_and_leave` |
-//! | `publish`, `configure`, `unpublish` | served; recording fields are ignored, data channels and simulcast are refused in the answer, no transport-wide congestion control | `publish_and_subscribe`, `renegotiation`, `publisher_dies` |
+//! | `publish`, `configure`, `unpublish` | served; recording fields are ignored, data channels and simulcast are refused in the answer | `publish_and_subscribe`, `renegotiation`, `publisher_dies` |
 //! | `join` (subscriber, `streams` or `feed`), `start`, `pause` | served | `publish_and_subscribe`, `subscriber_updates` |
 //! | `configure` of a subscriber | `send` and the old switches; layers are checked only, `restart` is refused (423) | `publish_and_subscribe` |
 //! | `subscribe`, `unsubscribe`, `update`, `autoupdate` | served | `subscriber_updates` |
 //! | `kick`, `moderate`, `fir_freq` | served | `moderation`, `key_frame_timer` |
-//! | `switch` | refused (423): a worker cannot yet change the source of a subscription | `subscriber_updates` |
+//! | `switch` | served; keeps SSRC and numbers | `switching` |
 //! | `rtp_forward` and its kin, `enable_recording`, remote publishers | refused (423) | `room_errors` |
 //! | talking events | not sent | |
 #![forbid(unsafe_code)]

@@ -66,6 +66,7 @@ transcripts! {
     publisher_dies
     renegotiation
     subscriber_updates
+    switching
     moderation
     key_frame_timer
 }

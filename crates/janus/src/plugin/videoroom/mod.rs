@@ -15,6 +15,8 @@ mod publisher;
 mod room;
 mod subscribe;
 mod subscriber;
+mod switch;
+mod wish;
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::{Duration, Instant};
@@ -84,7 +86,7 @@ const ASYNCHRONOUS: [&str; 12] = [
 ];
 
 /// Requests of the API that this server does not serve; they are told from typing errors.
-const UNSUPPORTED: [&str; 13] = [
+const UNSUPPORTED: [&str; 12] = [
     "rtp_forward",
     "stop_rtp_forward",
     "listforwarders",
@@ -96,7 +98,6 @@ const UNSUPPORTED: [&str; 13] = [
     "add_remote_publisher",
     "update_remote_publisher",
     "remove_remote_publisher",
-    "switch",
     "list_forwarders",
 ];
 
@@ -190,6 +191,7 @@ impl VideoRoom {
             "pause" => self.pause(host, room, handle, message),
             "configure" => self.configure_subscriber(host, room, handle, message),
             "subscribe" | "unsubscribe" | "update" => self.update(host, room, handle, request, message),
+            "switch" => self.switch(host, room, handle, message),
             "leave" => self.leave_subscriber(host, room, handle, message),
             other => Err(unknown(other)),
         }

@@ -1,6 +1,6 @@
 //! What a room takes of a publisher's m-line: one codec, its retransmissions, and the extensions that are forwarded.
 //!
-//! Transport-wide congestion control and absolute send time are not negotiated: publishers are steered by REMB.
+//! Video is steered by transport-wide congestion control where both sides have it, and capped by REMB.
 //! Simulcast is answered without `a=simulcast`, so that the publisher sends one encoding.
 
 use voex_bridge::media::uri;
@@ -26,6 +26,9 @@ pub(super) struct Wishes {
 
 /// Feedback on video that the media plane understands.
 const VIDEO_FEEDBACK: [&str; 4] = ["ccm fir", "nack", "nack pli", "goog-remb"];
+
+/// Transport-wide feedback, of use with its header extension only.
+pub(super) const TRANSPORT_CC: &str = "transport-cc";
 
 /// Gives the kind of stream of an m-line; kinds that no API object can show count as data.
 pub(super) fn stream_kind(media: &Media) -> StreamKind {
@@ -78,6 +81,9 @@ fn format(config: &RoomConfig, codec: RoomCodec, media: &Media) -> Option<Format
     if media.kind == Kind::Video {
         let both = VIDEO_FEEDBACK.iter().filter(|feedback| offered.has_feedback(feedback));
         payload.rtcp_fb = both.map(|feedback| (*feedback).to_owned()).collect();
+        if has_transport_cc(config, media) && offered.has_feedback(TRANSPORT_CC) {
+            payload.rtcp_fb.push(TRANSPORT_CC.to_owned());
+        }
     }
     let rtx = media.rtx_of(offered.payload_type).map(|rtx| {
         let apt = format!("apt={}", offered.payload_type);
@@ -123,6 +129,7 @@ fn extmaps(config: &RoomConfig, media: &Media) -> Vec<Extmap> {
     let wanted = [
         (uri::AUDIO_LEVEL, !video && config.audiolevel_ext),
         (uri::VIDEO_ORIENTATION, video && config.videoorient_ext),
+        (uri::TRANSPORT_CC, video && has_transport_cc(config, media)),
         (uri::PLAYOUT_DELAY, video && config.playoutdelay_ext),
         (uri::MID, true),
     ];
@@ -130,6 +137,10 @@ fn extmaps(config: &RoomConfig, media: &Media) -> Vec<Extmap> {
     taken
         .filter_map(|(uri, _)| Some(extmap(media.extension(uri)?, uri)))
         .collect()
+}
+
+fn has_transport_cc(config: &RoomConfig, media: &Media) -> bool {
+    config.transport_wide_cc_ext && media.extension(uri::TRANSPORT_CC).is_some()
 }
 
 /// Makes the line of one extension.

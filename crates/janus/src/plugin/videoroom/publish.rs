@@ -1,6 +1,7 @@
 //! `publish`, `configure` and `unpublish` of a publisher.
 
 use serde_json::{Map, Value, json};
+use voex_base::TransportId;
 use voex_bridge::media;
 use voex_sdp::{Description, Media};
 use voex_sfu::command::{Command, MediaKind, TrackSpec};
@@ -139,44 +140,36 @@ impl VideoRoom {
         offer: &Description,
         chosen: Vec<Option<Chosen>>,
     ) {
-        let Some(room) = self.rooms.get_mut(&room_id) else {
-            return;
-        };
-        let Some(publisher) = room.publishers.get_mut(&user) else {
+        let room = self.rooms.get_mut(&room_id);
+        let Some(publisher) = room.and_then(|room| room.publishers.get_mut(&user)) else {
             return;
         };
         let Some(transport) = host.peer_connection(publisher.handle).map(|pc| pc.transport) else {
             return;
         };
-        let mut old: Vec<_> = std::mem::take(&mut publisher.streams).into_iter().map(Some).collect();
+        let mut old = std::mem::take(&mut publisher.streams).into_iter();
         let mut gone = Vec::new();
         let mut is_changed = false;
         for (index, (media, chosen)) in offer.media.iter().zip(chosen).enumerate() {
-            let before = old.get_mut(index).and_then(Option::take);
+            let before = old.next();
             let mut stream = new_stream(index, media, chosen.as_ref(), before.as_ref());
-            let sends = media.direction.sends();
-            let kept = before.as_ref().and_then(|before| before.track).filter(|track| {
-                let same = before.as_ref().is_some_and(|before| before.is_same_medium(&stream));
-                sends && same && host.has_track(*track)
-            });
+            let chosen = chosen.filter(|_| media.direction.sends());
+            let known = before
+                .as_ref()
+                .filter(|before| chosen.is_some() && before.is_same_medium(&stream));
+            stream.track = known
+                .and_then(|before| before.track)
+                .filter(|track| host.has_track(*track));
             if let Some(track) = before
                 .and_then(|before| before.track)
-                .filter(|track| Some(*track) != kept)
+                .filter(|track| Some(*track) != stream.track)
             {
                 host.remove_track(track);
                 gone.push(track);
             }
-            stream.track = kept;
-            if let Some(chosen) = chosen.filter(|_| sends && kept.is_none()) {
-                let track = host.new_track_id();
-                stream.track = Some(track);
+            if let Some(chosen) = chosen.filter(|_| stream.track.is_none()) {
+                stream.start(host, transport, media, &chosen);
                 is_changed = true;
-                host.add_track(TrackSpec {
-                    id: track,
-                    transport,
-                    ..track_spec(&stream, media, &chosen)
-                });
-                stream.apply_relayed(host);
             }
             publisher.streams.push(stream);
         }
@@ -350,6 +343,23 @@ impl Publisher {
 }
 
 impl PublishedStream {
+    /// Makes the stream known to the worker.
+    fn start(&mut self, host: &mut Host, transport: TransportId, offered: &Media, chosen: &Chosen) {
+        let id = host.new_track_id();
+        self.track = Some(id);
+        host.add_track(TrackSpec {
+            id,
+            transport,
+            mid: self.mid.clone(),
+            kind: self.kind.media().unwrap_or(MediaKind::Audio),
+            payloads: media::payloads(&chosen.section.payloads),
+            ssrc: offered.first_ssrc(),
+            extensions: media::extensions(&chosen.section.extmaps),
+            feedback: media::feedback(&chosen.format.payload),
+        });
+        self.apply_relayed(host);
+    }
+
     fn set_sending(&mut self, host: &mut Host, sending: bool) {
         self.sending = sending;
         self.apply_relayed(host);
@@ -378,20 +388,6 @@ fn new_stream(
         msid: media.msid.clone(),
         sending: before.is_none_or(|before| before.sending),
         moderated: before.is_some_and(|before| before.moderated),
-    }
-}
-
-/// Describes the medium of a stream to the worker; id and transport are the caller's.
-fn track_spec(stream: &PublishedStream, offered: &Media, chosen: &Chosen) -> TrackSpec {
-    TrackSpec {
-        id: voex_base::TrackId(0),
-        transport: voex_base::TransportId(0),
-        mid: stream.mid.clone(),
-        kind: stream.kind.media().unwrap_or(MediaKind::Audio),
-        payloads: media::payloads(&chosen.section.payloads),
-        ssrc: offered.first_ssrc(),
-        extensions: media::extensions(&chosen.section.extmaps),
-        feedback: media::feedback(&chosen.format.payload),
     }
 }
 

@@ -2,13 +2,13 @@
 
 use indexmap::IndexMap;
 use serde_json::{Value, json};
-use voex_base::{SubscriptionId, TrackId, WorkerId};
+use voex_base::{SubscriptionId, TrackId, TransportId, WorkerId};
 use voex_bridge::media::{self, uri};
 use voex_sdp::webrtc::{Offered, Section};
 use voex_sdp::{Description, Direction, Extmap, Kind};
 use voex_sfu::command::{Command, SubscriptionSpec};
 
-use super::negotiation::extmap;
+use super::negotiation::{TRANSPORT_CC, extmap};
 use super::publisher::{Format, PublishedStream, Publisher, StreamKind};
 use super::room::object;
 use crate::host::{HandleId, Host};
@@ -55,7 +55,7 @@ pub(crate) struct Source {
     pub(crate) feed: u64,
     pub(crate) feed_mid: String,
     pub(crate) track: TrackId,
-    /// Payload types on arrival: media and retransmission.
+    /// Payload type on arrival.
     arriving: u8,
     msid: Option<String>,
     ssrc: u32,
@@ -66,28 +66,20 @@ pub(crate) struct Source {
     is_ready: bool,
 }
 
-impl Subscriber {
-    /// Adds a stream on a free line of its kind, or on a new one. False when it is there already.
-    pub(super) fn add(
-        &mut self,
-        host: &mut Host,
-        feed: u64,
-        stream: &PublishedStream,
-        send: bool,
-        crossrefid: Option<String>,
-    ) -> bool {
-        let (Some(track), Some(format)) = (stream.track, stream.format.as_ref()) else {
-            return false;
-        };
-        if self
-            .lines
-            .iter()
-            .filter_map(|line| line.source.as_ref())
-            .any(|source| source.track == track)
-        {
-            return false;
-        }
-        let source = Source {
+/// What became of a line that was to be switched.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(super) enum Switched {
+    /// It stays what it is: the same stream, another kind or codec, or no such line.
+    Nothing,
+    /// The other stream flows without an offer.
+    Flows,
+    /// Nothing flowed on it: an offer has to tell of the stream.
+    NeedsOffer,
+}
+
+impl Source {
+    fn new(host: &mut Host, feed: u64, stream: &PublishedStream, track: TrackId, format: &Format) -> Self {
+        Self {
             feed,
             feed_mid: stream.mid.clone(),
             track,
@@ -97,11 +89,41 @@ impl Subscriber {
             rtx_ssrc: format.rtx.is_some().then(|| host.new_ssrc()),
             subscription: None,
             is_ready: false,
+        }
+    }
+}
+
+impl Subscriber {
+    /// Makes a subscriber without streams.
+    pub(super) fn new(handle: HandleId, autoupdate: bool, use_msid: bool) -> Self {
+        Self {
+            handle,
+            lines: Vec::new(),
+            autoupdate,
+            use_msid,
+            is_paused: false,
+            is_up: false,
+            e2ee: false,
+            is_stale: false,
+        }
+    }
+
+    /// Adds a stream on a free line of its kind, or on a new one. False when it is there already.
+    pub(super) fn add(
+        &mut self,
+        host: &mut Host,
+        feed: u64,
+        stream: &PublishedStream,
+        send: bool,
+        crossrefid: Option<String>,
+    ) -> bool {
+        let Some(track) = stream.track.filter(|track| !self.has(*track)) else {
+            return false;
         };
-        let free = self
-            .lines
-            .iter()
-            .position(|line| line.source.is_none() && line.kind == stream.kind);
+        let Some(format) = &stream.format else { return false };
+        let source = Source::new(host, feed, stream, track, format);
+        let is_free = |line: &Line| line.source.is_none() && line.kind == stream.kind;
+        let free = self.lines.iter().position(is_free);
         let line = Line {
             kind: stream.kind,
             mid: free.unwrap_or(self.lines.len()).to_string(),
@@ -116,6 +138,41 @@ impl Subscriber {
             None => self.lines.push(line),
         }
         true
+    }
+
+    /// Puts another stream on a line. What flows goes on with the numbers of the one before; a line on which nothing
+    /// flows needs an offer.
+    pub(super) fn switch(&mut self, host: &mut Host, index: usize, feed: u64, stream: &PublishedStream) -> Switched {
+        let (Some(track), Some(format)) = (stream.track, &stream.format) else {
+            return Switched::Nothing;
+        };
+        let Some(line) = self.lines.get(index).filter(|line| line.kind == stream.kind) else {
+            return Switched::Nothing;
+        };
+        match &line.source {
+            Some(source) if source.track == track || line.format.codec != format.codec => return Switched::Nothing,
+            None => {
+                let (source, format) = (
+                    Source::new(host, feed, stream, track, format),
+                    self.format_for(format, Some(index)),
+                );
+                let line = &mut self.lines[index];
+                (line.source, line.format) = (Some(source), format);
+                return Switched::NeedsOffer;
+            }
+            Some(_) => {}
+        }
+        let is_paused = self.is_paused;
+        let transport = host.peer_connection(self.handle).map(|pc| pc.transport);
+        let line = &mut self.lines[index];
+        if let Some(source) = &mut line.source {
+            (source.feed, source.feed_mid, source.track) = (feed, stream.mid.clone(), track);
+            (source.arriving, source.msid) = (format.payload.payload_type, stream.msid.clone());
+        }
+        if let Some(spec) = transport.and_then(|transport| line.spec(transport, is_paused)) {
+            host.add_subscription(spec);
+        }
+        Switched::Flows
     }
 
     /// Takes the streams away whose source is `gone`; true when there were any. The worker is told unless their track
@@ -218,6 +275,11 @@ impl Subscriber {
             .collect()
     }
 
+    fn has(&self, track: TrackId) -> bool {
+        let mut sources = self.lines.iter().filter_map(|line| line.source.as_ref());
+        sources.any(|source| source.track == track)
+    }
+
     fn worker(&self, host: &Host) -> Option<WorkerId> {
         host.peer_connection(self.handle).map(|pc| pc.worker)
     }
@@ -225,16 +287,17 @@ impl Subscriber {
     /// Gives a publisher's format with payload types that mean nothing else on the other lines, since one BUNDLE has
     /// one table of payload types (RFC 9143 §10.1.1). They stay what they are wherever possible.
     fn format_for(&self, format: &Format, replaced: Option<usize>) -> Format {
+        let mut format = format.clone();
+        format.payload.rtcp_fb.retain(|feedback| feedback != TRANSPORT_CC);
         let others = self
             .lines
             .iter()
             .enumerate()
             .filter(|(index, _)| Some(*index) != replaced);
         let others: Vec<_> = others.map(|(_, line)| &line.format).collect();
-        if others.iter().all(|other| other.can_share_bundle(format)) {
-            return format.clone();
+        if others.iter().all(|other| other.can_share_bundle(&format)) {
+            return format;
         }
-        let mut format = format.clone();
         let is_free = |number: &u8| !others.iter().any(|other| other.uses(*number));
         let mut free = (96..=127).chain(35..=63).filter(is_free);
         if let Some(number) = free.next() {
@@ -316,31 +379,29 @@ impl Line {
         }
     }
 
-    /// Describes the subscription of a source that the worker does not know yet.
-    fn start(
-        &mut self,
-        host: &mut Host,
-        transport: voex_base::TransportId,
-        is_paused: bool,
-    ) -> Option<SubscriptionSpec> {
-        let active = self.is_active(is_paused);
-        let extensions = media::extensions(&self.extmaps());
+    /// Names the subscription of a source that the worker does not know yet, and describes it.
+    fn start(&mut self, host: &mut Host, transport: TransportId, is_paused: bool) -> Option<SubscriptionSpec> {
         let source = self.source.as_mut().filter(|source| source.subscription.is_none())?;
-        let id = host.new_subscription_id();
-        source.subscription = Some(id);
+        source.subscription = Some(host.new_subscription_id());
+        self.spec(transport, is_paused)
+    }
+
+    /// Describes the subscription that has been named.
+    fn spec(&self, transport: TransportId, is_paused: bool) -> Option<SubscriptionSpec> {
+        let source = self.source.as_ref()?;
         let rtx = self.format.rtx.as_ref().map(|rtx| rtx.payload_type);
         Some(SubscriptionSpec {
-            id,
+            id: source.subscription?,
             track: source.track,
             transport,
             mid: self.mid.clone(),
             ssrc: source.ssrc,
             rtx_ssrc: source.rtx_ssrc,
             payloads: vec![(source.arriving, self.format.payload.payload_type, rtx)],
-            extensions,
+            extensions: media::extensions(&self.extmaps()),
             feedback: media::feedback(&self.format.payload),
             cname: CNAME.to_owned(),
-            active,
+            active: self.is_active(is_paused),
         })
     }
 
