@@ -120,7 +120,8 @@ pub fn remote_parameters(description: &sdp::Description) -> Option<RemoteParamet
 }
 
 /// Gives the remote side of a plain transport; `None` when the m-line is refused or names a host instead of an address.
-/// Hold by `c=0.0.0.0` gives an unspecified address.
+/// Hold by `c=0.0.0.0` gives an unspecified address. RTCP has a port of its own: our plain descriptions never say
+/// `rtcp-mux`, so a remote that offers it may not use it.
 pub fn plain_remote(media: &sdp::Media, latch: bool) -> Option<PlainRemote> {
     Some(PlainRemote {
         rtp: media.rtp_address()?,
@@ -171,6 +172,14 @@ mod tests {
         );
         let remote = remote_parameters(&answer.expect("parses")).expect("has parameters");
         assert_eq!(remote.dtls_role, DtlsRole::Server);
+    }
+
+    #[test]
+    fn a_telephone_that_offers_rtcp_mux_still_gets_rtcp_on_the_next_port() {
+        let text = "v=0\r\nc=IN IP4 192.0.2.9\r\nm=audio 4000 RTP/AVP 8\r\na=rtcp-mux\r\n";
+        let offer = sdp::Description::parse(text).expect("parses");
+        let remote = plain_remote(&offer.media[0], true).expect("has an address");
+        assert_eq!((remote.rtp.port(), remote.rtcp.port()), (4_000, 4_001));
     }
 
     #[test]

@@ -702,6 +702,11 @@ fn a_busy_remote_ends_the_call_and_gives_everything_back() {
         heard.data["result"],
         json!({"event": "hangup", "code": 486, "reason": "Busy Here"})
     );
+    assert_eq!(
+        client.hears_core("hangup")["reason"],
+        "Close PC",
+        "the browser's half is to close, too"
+    );
     client.hears_nothing();
     client.is_idle(&[]);
     let failed: Vec<_> = client

@@ -246,12 +246,9 @@ impl Media {
         (self.port != 0).then(|| SocketAddr::new(ip, self.port))
     }
 
-    /// Gives the address of RTCP: the RTP address with rtcp-mux, else `a=rtcp`, else the next port.
+    /// Gives the address of RTCP when it is not multiplexed with RTP: what `a=rtcp` says, else the next port.
     pub fn rtcp_address(&self) -> Option<SocketAddr> {
         let rtp = self.rtp_address()?;
-        if self.rtcp_mux {
-            return Some(rtp);
-        }
         match &self.rtcp {
             Some(rtcp) => {
                 let ip = rtcp.connection.as_ref().and_then(Connection::ip).unwrap_or(rtp.ip());

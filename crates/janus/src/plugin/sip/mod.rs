@@ -314,6 +314,10 @@ impl ActiveCall {
         if let Some(plain) = self.plain {
             host.close_plain(plain.id);
         }
+        if self.jsep_offer.is_some() {
+            // The browser has opened a PeerConnection that we never answered; it closes it on this event.
+            host.push_core_event(handle, "hangup", json!({"reason": HangupReason::ClosePc.text()}));
+        }
         host.close_peer_connection(handle, HangupReason::ClosePc);
     }
 }
