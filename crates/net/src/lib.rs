@@ -49,4 +49,4 @@ pub use ports::PortPool;
 pub use queue::{COMMANDS_MAX, CommandSender, EVENT_BACKLOG_MAX, EVENTS_MAX, Events, QueueFull};
 pub use rtp::{PortError, RTP_ADDRESSES_MAX, RtpPair, RtpPorts};
 pub use socket::SOCKET_BUFFER_BYTES;
-pub use workers::{WorkerPanicked, Workers};
+pub use workers::{WorkerPanicked, Workers, worker_count};

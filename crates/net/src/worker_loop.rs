@@ -89,6 +89,7 @@ struct WorkerLoop {
     crossed: Box<[u8]>,
     ids: Arc<SocketIds>,
     gro: bool,
+    outputs_left: bool,
     look_again: LookAgain,
     metrics: Arc<Metrics>,
 }
@@ -134,6 +135,7 @@ impl WorkerLoop {
             crossed: vec![0; usize::from(u16::MAX)].into(),
             ids: parts.ids,
             gro: parts.capabilities.gro,
+            outputs_left: false,
             look_again: LookAgain::new(parts.look_again_max, parts.nap_max),
             metrics,
         };
@@ -151,7 +153,7 @@ impl WorkerLoop {
         found += self.take_orders(clock);
         found += self.take_crossed(clock);
         self.run_timers(clock);
-        self.obey_outputs(clock);
+        self.outputs_left = self.obey_outputs(clock);
         while let Some(event) = self.worker.poll_event() {
             self.events.push(event);
         }
@@ -202,7 +204,8 @@ impl WorkerLoop {
     /// Says how long nothing can happen but packets: zero if a queue holds something already.
     fn sleep_time(&mut self) -> Option<Duration> {
         self.wake.prepare_to_sleep();
-        let queued = !self.orders.is_empty()
+        let queued = self.outputs_left
+            || !self.orders.is_empty()
             || self.crossings_in.iter().any(|crossing| !crossing.is_empty())
             || self.stop.load(Ordering::Acquire);
         if queued {
@@ -327,10 +330,11 @@ impl WorkerLoop {
         }
     }
 
-    fn obey_outputs(&mut self, clock: Clock) {
+    /// Binds and closes relay sockets; says whether more wait for the next pass.
+    fn obey_outputs(&mut self, clock: Clock) -> bool {
         for _ in 0..OUTPUTS_PER_PASS {
             let Some(output) = self.worker.poll_output() else {
-                return;
+                return false;
             };
             match output {
                 Output::BindRelay {
@@ -345,6 +349,7 @@ impl WorkerLoop {
                 Output::CloseRelay(socket) => self.close(socket),
             }
         }
+        true
     }
 
     fn bind_relay(&mut self, address: SocketAddr, dont_fragment: bool) -> Result<SocketId, BindError> {

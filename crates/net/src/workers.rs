@@ -38,6 +38,15 @@ struct Running {
     thread: Option<JoinHandle<()>>,
 }
 
+/// Says how many workers [`Workers::start`] makes of a setting: 0 means one for each core the process may use.
+pub fn worker_count(configured: usize) -> usize {
+    if configured == 0 {
+        sys::allowed_cores().len().max(1)
+    } else {
+        configured
+    }
+}
+
 /// A worker thread ended by a panic instead of by [`Workers::stop`].
 #[derive(thiserror::Error, Debug)]
 #[error("worker {0} panicked")]
@@ -47,7 +56,7 @@ impl Workers {
     /// Binds every address, then starts the workers.
     ///
     /// `make_worker` is called once for each worker, after binding, with the table of who owns what. Its TURN server
-    /// must be made with the relay range of `config.relays`, so that both agree on who owns a port.
+    /// must be made with the relay range of `config.relays` and its share among [`worker_count`] workers.
     pub fn start(
         config: Config,
         mut make_worker: impl FnMut(WorkerId, &Arc<Topology>) -> Worker,

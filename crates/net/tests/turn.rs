@@ -17,6 +17,7 @@ use turn_client::{
 };
 use voex_base::{Rng, WorkerId};
 use voex_net::{Config, Toggle, Workers};
+use voex_stun::{Class, MessageWriter, Method, TransactionId};
 use voex_turn::{PeerRules, PortShare, RelayAddress, Secret, Server, UserSecret};
 use voex_worker::{HandOver, RelayRange, Worker};
 
@@ -281,4 +282,35 @@ fn a_released_relay_is_closed() {
         assert!(Instant::now() < deadline, "the port is free again");
         std::thread::sleep(Duration::from_millis(2));
     }
+}
+
+#[test]
+fn binding_is_answered_over_ipv6_and_such_a_listener_takes_no_ipv4() {
+    let config = Config {
+        workers: 2,
+        pin: false,
+        turn_listeners: vec!["[::1]:0".parse().unwrap()],
+        ..Config::default()
+    };
+    let (workers, _events) = Workers::start(config, |id, topology| {
+        let relay = RelayAddress {
+            local: "::1".parse().unwrap(),
+            public: "::1".parse().unwrap(),
+        };
+        let server = Server::new(turn_config(relay, id.0, 2), Rng::from_number(9), Arc::default());
+        Worker::new(id, topology.clone(), Arc::default()).with_turn(server)
+    })
+    .unwrap();
+    let client = socket("::1".parse().unwrap());
+    let listener = workers.turn_listeners()[0];
+    client.connect(listener).unwrap();
+    let mut room = [0; 64];
+    let request = MessageWriter::new(&mut room, Class::Request, Method::BINDING, TransactionId([1; 12]));
+    let len = request.finish().unwrap();
+    let answer = ask(&client, &room[..len]);
+    assert_eq!(
+        success(&answer).xor_mapped_address(),
+        Ok(Some(client.local_addr().unwrap()))
+    );
+    UdpSocket::bind(("0.0.0.0", listener.port())).expect("the IPv4 port is free");
 }
