@@ -25,6 +25,8 @@ mod call;
 mod format;
 pub mod media;
 mod metrics;
+mod relay;
 
-pub use call::{Call, CallError, Ids, Leg, State, Transports};
+pub use call::{Call, CallError, Leg, State};
 pub use metrics::{Failure, Metrics};
+pub use relay::{Ids, Transports};
