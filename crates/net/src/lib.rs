@@ -26,6 +26,7 @@
 //! [`PortError`]).
 
 mod arena;
+mod bind;
 mod capabilities;
 mod config;
 mod crossing;

@@ -6,17 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
+use rtrb::Consumer;
 use socket2::Socket;
 use voex_base::{SocketId, WorkerId};
-use voex_worker::{MediaSocket, Role, Topology, Worker};
+use voex_worker::{Event, MediaSocket, Role, Topology, Worker};
 
+use crate::bind::Bound;
 use crate::capabilities::Capabilities;
-use crate::config::{BindFailure, Config, Purpose, StartError, WORKERS_MAX};
+use crate::config::{Config, StartError, WORKERS_MAX};
 use crate::crossing::{CrossingReceiver, CrossingSender, crossing};
 use crate::metrics::Metrics;
 use crate::queue::{CommandSender, EventSender, Events, commands};
 use crate::rtp::{RtpPorts, SocketIds};
-use crate::socket::{Sharing, bind_udp, local_address};
 use crate::sys::{self, Epoll};
 use crate::wake::Wake;
 use crate::worker_loop::{self, Parts};
@@ -61,12 +62,7 @@ impl Workers {
         config: Config,
         mut make_worker: impl FnMut(WorkerId, &Arc<Topology>) -> Worker,
     ) -> Result<(Self, Events), StartError> {
-        let cores = sys::allowed_cores();
-        let count = if config.workers == 0 {
-            cores.len().max(1)
-        } else {
-            config.workers
-        };
+        let count = worker_count(config.workers);
         if count > WORKERS_MAX {
             return Err(StartError::TooManyWorkers(count));
         }
@@ -74,48 +70,24 @@ impl Workers {
         let ids = Arc::new(SocketIds::new());
         let bound = Bound::bind(&config, count, capabilities.gro, &ids)?;
         let topology = Arc::new(Topology::new(bound.media, config.relays.clone()));
-        let stop = Arc::new(AtomicBool::new(false));
         let wakes = (0..count)
             .map(|_| Ok(Arc::new(Wake::new()?)))
             .collect::<io::Result<Vec<_>>>()?;
-        let crossings = crossings(&wakes);
-        let mut events = Vec::new();
-        let mut prepared = Vec::new();
-        for ((index, sockets), (crossings_out, crossings_in)) in bound.sockets.into_iter().enumerate().zip(crossings) {
+        let wiring = Wiring {
+            config: &config,
+            ids: &ids,
+            capabilities,
+            stop: Arc::default(),
+        };
+        let (mut prepared, mut events) = (Vec::new(), Vec::new());
+        let ends = wakes.iter().zip(crossings(&wakes));
+        for (index, (sockets, (wake, crossings))) in bound.sockets.into_iter().zip(ends).enumerate() {
             let id = WorkerId(index as u16);
-            let metrics = Arc::new(Metrics::default());
-            let wake = wakes[index].clone();
-            let (sender, orders) = commands(id, wake.clone());
-            let (event_sender, consumer) = EventSender::new(config.event_wake.clone(), metrics.clone());
-            events.push(consumer);
-            let epoll = Epoll::new()?;
-            epoll.add(wake.descriptor(), worker_loop::WAKE_TOKEN)?;
-            let parts = Parts {
-                worker: make_worker(id, &topology),
-                sockets,
-                wake: wake.clone(),
-                stop: stop.clone(),
-                orders,
-                events: event_sender,
-                crossings_out,
-                crossings_in,
-                ids: ids.clone(),
-                capabilities,
-                look_again_max: config.look_again_max,
-                nap_max: config.nap_max,
-                metrics: metrics.clone(),
-                epoll,
-            };
-            prepared.push((
-                parts,
-                Running {
-                    commands: sender,
-                    metrics,
-                    wake,
-                    thread: None,
-                },
-            ));
+            let (parts, running, queue) = wiring.prepare(id, make_worker(id, &topology), sockets, wake, crossings)?;
+            prepared.push((parts, running));
+            events.push(queue);
         }
+        let stop = wiring.stop;
         let senders = prepared.iter().map(|(_, running)| running.commands.clone()).collect();
         let reserved = topology
             .media_sockets()
@@ -130,13 +102,14 @@ impl Workers {
             rtp_ports: RtpPorts::new(config.media_ports.clone(), reserved, config.seed, ids, senders),
             stop,
         };
-        workers.spawn(prepared, if config.pin { cores } else { Vec::new() })?;
+        let cores = if config.pin { sys::allowed_cores() } else { Vec::new() };
+        workers.spawn(prepared, &cores)?;
         Ok((workers, Events::new(events)))
     }
 
-    fn spawn(&mut self, prepared: Vec<(Parts, Running)>, cores: Vec<usize>) -> io::Result<()> {
+    fn spawn(&mut self, prepared: Vec<(Parts, Running)>, cores: &[usize]) -> io::Result<()> {
         for (index, (parts, mut running)) in prepared.into_iter().enumerate() {
-            let cores = cores.clone();
+            let cores = cores.to_vec();
             let thread = thread::Builder::new()
                 .name(format!("voex-media-{index}"))
                 .spawn(move || {
@@ -230,142 +203,53 @@ impl Drop for Workers {
     }
 }
 
-/// Sockets of all workers, bound before anything runs.
-struct Bound {
-    /// By worker.
-    sockets: Vec<Vec<(SocketId, Role, Socket)>>,
-    media: Vec<MediaSocket>,
-    turn_listeners: Vec<SocketAddr>,
-    failures: Vec<BindFailure>,
+/// What all workers are made with.
+struct Wiring<'a> {
+    config: &'a Config,
+    ids: &'a Arc<SocketIds>,
+    capabilities: Capabilities,
+    stop: Arc<AtomicBool>,
 }
 
-impl Bound {
-    fn bind(config: &Config, workers: usize, gro: bool, ids: &SocketIds) -> Result<Self, StartError> {
-        let mut this = Self {
-            sockets: (0..workers).map(|_| Vec::new()).collect(),
-            media: Vec::new(),
-            turn_listeners: Vec::new(),
-            failures: Vec::new(),
+impl Wiring<'_> {
+    /// Joins a worker to its queues; gives what its thread runs, what we keep of it, and where its events come out.
+    fn prepare(
+        &self,
+        id: WorkerId,
+        worker: Worker,
+        sockets: Vec<(SocketId, Role, Socket)>,
+        wake: &Arc<Wake>,
+        (crossings_out, crossings_in): Crossings,
+    ) -> io::Result<(Parts, Running, Consumer<Event>)> {
+        let metrics = Arc::new(Metrics::default());
+        let (commands, orders) = commands(id, wake.clone());
+        let (events, queue) = EventSender::new(self.config.event_wake.clone(), metrics.clone());
+        let epoll = Epoll::new()?;
+        epoll.add(wake.descriptor(), worker_loop::WAKE_TOKEN)?;
+        let parts = Parts {
+            worker,
+            sockets,
+            wake: wake.clone(),
+            stop: self.stop.clone(),
+            orders,
+            events,
+            crossings_out,
+            crossings_in,
+            ids: self.ids.clone(),
+            capabilities: self.capabilities,
+            look_again_max: self.config.look_again_max,
+            nap_max: self.config.nap_max,
+            metrics: metrics.clone(),
+            epoll,
         };
-        for address in &config.turn_listeners {
-            if let Err(error) = this.bind_turn_listener(*address, gro, ids) {
-                this.failures.push(BindFailure {
-                    purpose: Purpose::TurnListener,
-                    address: *address,
-                    error,
-                });
-            }
-        }
-        this.bind_media(config, gro, ids);
-        if this.failures.is_empty() {
-            Ok(this)
-        } else {
-            Err(StartError::Bind(this.failures))
-        }
-    }
-
-    /// Gives each worker a socket of its own on one address.
-    fn bind_turn_listener(&mut self, address: SocketAddr, gro: bool, ids: &SocketIds) -> io::Result<()> {
-        let workers = self.sockets.len();
-        // Sharing would also let another process of this user in; the first bind finds out that nobody is there.
-        let probe = bind_udp(address, Sharing::Exclusive, gro)?;
-        let address = local_address(&probe)?;
-        let sockets = if workers == 1 {
-            vec![probe]
-        } else {
-            drop(probe);
-            (0..workers)
-                .map(|_| bind_udp(address, Sharing::AmongWorkers, gro))
-                .collect::<io::Result<Vec<_>>>()?
+        let running = Running {
+            commands,
+            metrics,
+            wake: wake.clone(),
+            thread: None,
         };
-        for (mine, socket) in self.sockets.iter_mut().zip(sockets) {
-            mine.push((ids.next(), Role::TurnListener, socket));
-        }
-        self.turn_listeners.push(address);
-        Ok(())
+        Ok((parts, running, queue))
     }
-
-    /// Gives each worker one port, the lowest that is free on every media address.
-    fn bind_media(&mut self, config: &Config, gro: bool, ids: &SocketIds) {
-        if config.media_addresses.is_empty() {
-            return;
-        }
-        let mut ports = config.media_ports.clone();
-        for worker in 0..self.sockets.len() {
-            match bind_media_port(config, &mut ports, gro) {
-                Ok(sockets) => self.add_media(worker, config, sockets, ids),
-                Err(failures) => return self.failures.extend(failures),
-            }
-        }
-    }
-
-    fn add_media(&mut self, worker: usize, config: &Config, sockets: Vec<(SocketAddr, Socket)>, ids: &SocketIds) {
-        for (address, (local, socket)) in config.media_addresses.iter().zip(sockets) {
-            let id = ids.next();
-            self.sockets[worker].push((id, Role::Media, socket));
-            let public = address
-                .public
-                .iter()
-                .map(|ip| SocketAddr::new(*ip, local.port()))
-                .collect();
-            self.media.push(MediaSocket {
-                worker: WorkerId(worker as u16),
-                socket: id,
-                local,
-                public,
-            });
-        }
-    }
-}
-
-/// Binds the next port of `ports` on every media address; passes over ports that somebody else has on any of them.
-fn bind_media_port(
-    config: &Config,
-    ports: &mut impl Iterator<Item = u16>,
-    gro: bool,
-) -> Result<Vec<(SocketAddr, Socket)>, Vec<BindFailure>> {
-    let mut in_use = Vec::new();
-    for port in ports {
-        let mut bound = Vec::new();
-        let mut failures = Vec::new();
-        for address in &config.media_addresses {
-            let address = SocketAddr::new(address.local, port);
-            match bind_udp(address, Sharing::Exclusive, gro) {
-                Ok(socket) => bound.push((address, socket)),
-                Err(error) => failures.push(BindFailure {
-                    purpose: Purpose::Media,
-                    address,
-                    error,
-                }),
-            }
-        }
-        if failures.is_empty() {
-            return Ok(bound);
-        }
-        if failures
-            .iter()
-            .any(|failure| failure.error.kind() != io::ErrorKind::AddrInUse)
-        {
-            failures.retain(|failure| failure.error.kind() != io::ErrorKind::AddrInUse);
-            return Err(failures);
-        }
-        in_use = failures;
-    }
-    if in_use.is_empty() {
-        let local = config
-            .media_addresses
-            .iter()
-            .map(|address| SocketAddr::new(address.local, 0));
-        in_use.extend(local.map(|address| BindFailure {
-            purpose: Purpose::Media,
-            address,
-            error: io::Error::new(
-                io::ErrorKind::AddrInUse,
-                "media.ports has fewer ports than there are workers",
-            ),
-        }));
-    }
-    Err(in_use)
 }
 
 type Crossings = (Vec<Option<CrossingSender>>, Vec<CrossingReceiver>);

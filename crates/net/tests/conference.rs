@@ -38,7 +38,7 @@ impl Plane {
                 public: vec![],
             }],
             media_ports: 23_000..=23_099,
-            event_wake: Arc::new(move || drop(wake.send(()))),
+            event_wake: Arc::new(move || wake.send(()).unwrap_or_default()),
             ..Config::default()
         };
         let certificate = Arc::new(Certificate::generate().unwrap());

@@ -1,0 +1,150 @@
+//! Binding every listener and media socket before anything runs.
+
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::Socket;
+use voex_base::{SocketId, WorkerId};
+use voex_worker::{MediaSocket, Role};
+
+use crate::config::{BindFailure, Config, Purpose, StartError};
+use crate::rtp::SocketIds;
+use crate::socket::{Sharing, bind_udp, local_address};
+
+/// Sockets of all workers, bound before anything runs.
+pub(crate) struct Bound {
+    /// By worker.
+    pub(crate) sockets: Vec<Vec<(SocketId, Role, Socket)>>,
+    pub(crate) media: Vec<MediaSocket>,
+    pub(crate) turn_listeners: Vec<SocketAddr>,
+    failures: Vec<BindFailure>,
+}
+
+impl Bound {
+    pub(crate) fn bind(config: &Config, workers: usize, gro: bool, ids: &SocketIds) -> Result<Self, StartError> {
+        let mut this = Self {
+            sockets: (0..workers).map(|_| Vec::new()).collect(),
+            media: Vec::new(),
+            turn_listeners: Vec::new(),
+            failures: Vec::new(),
+        };
+        for address in &config.turn_listeners {
+            if let Err(error) = this.bind_turn_listener(*address, gro, ids) {
+                this.failures.push(BindFailure {
+                    purpose: Purpose::TurnListener,
+                    address: *address,
+                    error,
+                });
+            }
+        }
+        this.bind_media(config, gro, ids);
+        if this.failures.is_empty() {
+            Ok(this)
+        } else {
+            Err(StartError::Bind(this.failures))
+        }
+    }
+
+    /// Gives each worker a socket of its own on one address.
+    fn bind_turn_listener(&mut self, address: SocketAddr, gro: bool, ids: &SocketIds) -> io::Result<()> {
+        let workers = self.sockets.len();
+        // Sharing would also let another process of this user in; the first bind finds out that nobody is there.
+        let probe = bind_udp(address, Sharing::Exclusive, gro)?;
+        let address = local_address(&probe)?;
+        let sockets = if workers == 1 {
+            vec![probe]
+        } else {
+            drop(probe);
+            (0..workers)
+                .map(|_| bind_udp(address, Sharing::AmongWorkers, gro))
+                .collect::<io::Result<Vec<_>>>()?
+        };
+        for (mine, socket) in self.sockets.iter_mut().zip(sockets) {
+            mine.push((ids.next(), Role::TurnListener, socket));
+        }
+        self.turn_listeners.push(address);
+        Ok(())
+    }
+
+    /// Gives each worker one port, the lowest that is free on every media address.
+    fn bind_media(&mut self, config: &Config, gro: bool, ids: &SocketIds) {
+        if config.media_addresses.is_empty() {
+            return;
+        }
+        let mut ports = config.media_ports.clone();
+        for worker in 0..self.sockets.len() {
+            match bind_media_port(config, &mut ports, gro) {
+                Ok(sockets) => self.add_media(worker, config, sockets, ids),
+                Err(failures) => return self.failures.extend(failures),
+            }
+        }
+    }
+
+    fn add_media(&mut self, worker: usize, config: &Config, sockets: Vec<(SocketAddr, Socket)>, ids: &SocketIds) {
+        for (address, (local, socket)) in config.media_addresses.iter().zip(sockets) {
+            let id = ids.next();
+            self.sockets[worker].push((id, Role::Media, socket));
+            let public = address
+                .public
+                .iter()
+                .map(|ip| SocketAddr::new(*ip, local.port()))
+                .collect();
+            self.media.push(MediaSocket {
+                worker: WorkerId(worker as u16),
+                socket: id,
+                local,
+                public,
+            });
+        }
+    }
+}
+
+/// Binds the next port of `ports` on every media address; passes over ports that somebody else has on any of them.
+fn bind_media_port(
+    config: &Config,
+    ports: &mut impl Iterator<Item = u16>,
+    gro: bool,
+) -> Result<Vec<(SocketAddr, Socket)>, Vec<BindFailure>> {
+    let mut in_use = Vec::new();
+    for port in ports {
+        let mut bound = Vec::new();
+        let mut failures = Vec::new();
+        for address in &config.media_addresses {
+            let address = SocketAddr::new(address.local, port);
+            match bind_udp(address, Sharing::Exclusive, gro) {
+                Ok(socket) => bound.push((address, socket)),
+                Err(error) => failures.push(BindFailure {
+                    purpose: Purpose::Media,
+                    address,
+                    error,
+                }),
+            }
+        }
+        if failures.is_empty() {
+            return Ok(bound);
+        }
+        if failures
+            .iter()
+            .any(|failure| failure.error.kind() != io::ErrorKind::AddrInUse)
+        {
+            failures.retain(|failure| failure.error.kind() != io::ErrorKind::AddrInUse);
+            return Err(failures);
+        }
+        in_use = failures;
+    }
+    if in_use.is_empty() {
+        let local = config
+            .media_addresses
+            .iter()
+            .map(|address| SocketAddr::new(address.local, 0));
+        in_use.extend(local.map(|address| BindFailure {
+            purpose: Purpose::Media,
+            address,
+            error: io::Error::new(
+                io::ErrorKind::AddrInUse,
+                "media.ports has fewer ports than there are workers",
+            ),
+        }));
+    }
+    Err(in_use)
+}
