@@ -50,12 +50,15 @@ impl DigestState {
             return false;
         }
         self.0.retain(|entry| !same(entry));
+        if self.0.len() >= REALMS_MAX {
+            return false;
+        }
         self.0.push(Entry {
             proxy,
             challenge,
             nonce_count: 0,
         });
-        self.0.len() <= REALMS_MAX
+        true
     }
 
     /// Adds an answer to every challenge met so far, in place of older answers.
@@ -149,6 +152,20 @@ mod tests {
             let mut request = request();
             state.authorize(&mut request, &credentials(), &mut rng);
             assert!(request.headers.get(Header::Authorization).unwrap().contains(count));
+        }
+    }
+
+    #[test]
+    fn no_more_realms_are_kept_than_one_way_can_have() {
+        let (mut state, request) = (DigestState::default(), request());
+        for realm in 0..9 {
+            let mut response = challenge("n", false);
+            response.headers.set(
+                Header::WwwAuthenticate,
+                format!("Digest realm=\"{realm}\", nonce=\"n\""),
+            );
+            let taken = state.take_challenge(&request, &response, &credentials(), false);
+            assert_eq!((taken, state.0.len()), (realm < REALMS_MAX, REALMS_MAX.min(realm + 1)));
         }
     }
 
