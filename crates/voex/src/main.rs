@@ -1,4 +1,35 @@
 //! The voex media host.
+//!
+//! ```text
+//!  voex serve:  settings ──► addresses ──► Host::start: bind everything ──► "ready" ──► signal ──► drain ──► stop
+//!                                               │
+//!               ┌───────────────┬───────────────┼────────────────┬──────────────────┐
+//!           websocket       signalling        media            http            control task
+//!           Janus API       SIP sockets     worker threads   metrics, health   Janus gateway, SIP endpoint
+//! ```
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod addresses;
+mod check_config;
+mod cli;
+mod control;
+mod figures;
+mod host;
+mod media;
+mod notify;
+mod serve;
+mod settings_file;
+mod signalling;
+mod websocket;
+mod welcome;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+fn main() -> ExitCode {
+    match cli::Cli::parse().command {
+        cli::Command::Serve(args) => serve::serve(&args),
+        cli::Command::CheckConfig(args) => check_config::check_config(&args),
+    }
+}

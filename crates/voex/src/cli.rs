@@ -1,0 +1,49 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Media host of a messenger: TURN server, conference server, SIP gateway.
+#[derive(Parser, Debug)]
+#[command(name = "voex", version, about)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+pub(crate) enum Command {
+    /// Runs in the foreground. SIGTERM drains then stops, SIGINT stops, SIGHUP reloads.
+    Serve(Serve),
+    /// Prints the settings in force, the ports that would be bound and the certificates; binds nothing.
+    CheckConfig(CheckConfig),
+}
+
+/// With no settings file: users and secrets in memory, self-signed certificates made at start, Janus API, SIP and
+/// console on 127.0.0.1, media on every address of the host.
+#[derive(Args, Debug)]
+pub(crate) struct Serve {
+    /// Settings file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) settings: Option<PathBuf>,
+    /// One setting by its canonical name, lists comma-separated; wins over the file.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+    /// Takes an unknown key for an error instead of a warning.
+    #[arg(long)]
+    pub(crate) strict: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct CheckConfig {
+    /// Settings file.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
+    /// One setting by its canonical name, lists comma-separated; wins over the file.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+    /// Takes an unknown key for an error instead of a warning.
+    #[arg(long)]
+    pub(crate) strict: bool,
+}

@@ -1,0 +1,212 @@
+//! The control task: owns the Janus gateway and the SIP endpoint, and carries between them, the WebSockets, the SIP
+//! sockets and the media workers.
+//!
+//! ```text
+//!  WebSockets ── ApiInput ──► ┌──────────┐ ── Send, Close ──► WebSockets
+//!  workers ──── Event ──────► │ Gateway  │ ── Media ────────► workers
+//!                             └──┬────▲──┘
+//!                            Sip │    │ Event
+//!                             ┌──▼────┴──┐ ── Transmit ─────► SIP sockets
+//!  SIP sockets ── SipInput ─► │ Endpoint │ ── Resolve ──────► name service ── SipInput ──► back
+//!                             └──────────┘
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::{Notify, mpsc};
+use tokio::time;
+use voex_base::WallTime;
+use voex_janus::{ConnectionId, Gateway};
+use voex_net::Events;
+use voex_sip::Endpoint;
+use voex_worker::Event;
+
+use crate::media::{Commands, RtpPairs};
+use crate::signalling::{SipInput, SipSockets};
+use crate::websocket::{ApiInput, Outgoing};
+
+/// How soon commands are offered again to a worker whose queue was full.
+const RETRY_AFTER: Duration = Duration::from_millis(2);
+/// Inputs taken in one pass before others get their turn.
+const BATCH: usize = 64;
+
+/// What the task is made of.
+pub(crate) struct Control {
+    pub(crate) gateway: Gateway,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) sip: SipSockets,
+    pub(crate) sip_inputs: mpsc::Sender<SipInput>,
+    pub(crate) commands: Commands,
+    pub(crate) pairs: RtpPairs,
+    pub(crate) events: Events,
+    pub(crate) wake: Arc<Notify>,
+    pub(crate) connections: HashMap<ConnectionId, Outgoing>,
+    pub(crate) backlog: bool,
+}
+
+/// What the process tells the task.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Order {
+    /// New allocations are refused from now on.
+    Drain,
+    /// Every session and call ends, then the task does.
+    Stop,
+}
+
+/// Where inputs come from.
+pub(crate) struct Inputs {
+    pub(crate) api: mpsc::Receiver<ApiInput>,
+    pub(crate) sip: mpsc::Receiver<SipInput>,
+    pub(crate) orders: mpsc::Receiver<Order>,
+}
+
+impl Control {
+    /// Works until `Order::Stop`, or until whoever gives orders is gone.
+    pub(crate) async fn run(mut self, mut inputs: Inputs) {
+        let (mut api, mut sip) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+        let wake = self.wake.clone();
+        loop {
+            let deadline = self.deadline();
+            tokio::select! {
+                order = inputs.orders.recv() => match order {
+                    Some(Order::Drain) => self.commands.send_to_all(|| voex_worker::Command::RefuseNewAllocations),
+                    Some(Order::Stop) | None => break,
+                },
+                _ = inputs.api.recv_many(&mut api, BATCH) => {}
+                _ = inputs.sip.recv_many(&mut sip, BATCH) => {}
+                () = wake.notified() => {}
+                () = time::sleep_until(deadline.into()) => {}
+            }
+            let now = Instant::now();
+            api.drain(..).for_each(|input| self.handle_api(now, input));
+            sip.drain(..).for_each(|input| self.handle_sip(now, input));
+            self.handle_events(now);
+            self.handle_timeouts(now);
+        }
+        self.stop().await;
+    }
+
+    fn handle_api(&mut self, now: Instant, input: ApiInput) {
+        match input {
+            ApiInput::Opened {
+                connection,
+                peer,
+                outgoing,
+            } => {
+                self.connections.insert(connection, outgoing);
+                self.gateway.handle_open(now, connection, peer);
+            }
+            // What a connection said before it was closed for reading too slowly is no longer wanted.
+            ApiInput::Message { connection, text } if self.connections.contains_key(&connection) => {
+                self.gateway.handle_message(now, wall(), connection, &text);
+            }
+            ApiInput::Message { .. } => {}
+            ApiInput::Closed { connection } => self.close(now, connection),
+        }
+        self.drain(now);
+    }
+
+    fn handle_sip(&mut self, now: Instant, input: SipInput) {
+        match input {
+            SipInput::Datagram { socket, from, bytes } => self.endpoint.handle_datagram(now, socket, from, &bytes),
+            SipInput::Resolved { query, result } => self.endpoint.handle_resolved(now, query, result),
+        }
+        self.drain(now);
+    }
+
+    fn handle_events(&mut self, now: Instant) {
+        while let Some((worker, Event::Sfu(event))) = self.events.try_next() {
+            self.gateway.handle_media_event(now, worker, event);
+            self.drain(now);
+        }
+    }
+
+    fn handle_timeouts(&mut self, now: Instant) {
+        if self.backlog {
+            self.backlog = self.commands.retry();
+        }
+        if self.gateway.poll_timeout().is_some_and(|due| due <= now) {
+            self.gateway.handle_timeout(now);
+        }
+        if self.endpoint.poll_timeout().is_some_and(|due| due <= now) {
+            self.endpoint.handle_timeout(now);
+        }
+        self.drain(now);
+    }
+
+    fn deadline(&self) -> Instant {
+        let now = Instant::now();
+        let retry = self.backlog.then(|| now + RETRY_AFTER);
+        let due = [self.gateway.poll_timeout(), self.endpoint.poll_timeout(), retry];
+        due.into_iter()
+            .flatten()
+            .min()
+            .unwrap_or_else(|| now + Duration::from_secs(3600))
+    }
+
+    /// Obeys both machines until neither wants anything.
+    fn drain(&mut self, now: Instant) {
+        loop {
+            if let Some(output) = self.gateway.poll_output() {
+                self.obey_gateway(now, output);
+            } else if let Some(output) = self.endpoint.poll_output() {
+                self.obey_endpoint(now, output);
+            } else {
+                break;
+            }
+        }
+        self.backlog = self.commands.retry();
+        if !self.backlog {
+            self.pairs.drop_closed();
+        }
+    }
+
+    fn obey_gateway(&mut self, now: Instant, output: voex_janus::Output) {
+        use voex_janus::Output;
+        match output {
+            Output::Send { connection, text } => {
+                let sent = self.connections.get(&connection).map(|outgoing| outgoing.send(text));
+                if let Some(Err(_)) = sent {
+                    self.close(now, connection);
+                }
+            }
+            Output::Close { connection } => self.close(now, connection),
+            Output::Media { worker, command } => self.commands.send(worker, voex_worker::Command::Sfu(command)),
+            Output::Sip(command) => self.endpoint.handle_command(now, command),
+        }
+    }
+
+    fn obey_endpoint(&mut self, now: Instant, output: voex_sip::Output) {
+        use voex_sip::Output;
+        match output {
+            Output::Transmit { socket, to, bytes } => self.sip.transmit(socket, to, &bytes),
+            Output::Event(event) => self.gateway.handle_sip_event(now, event),
+            Output::Resolve { query, host, port } => self.sip.resolve(&self.sip_inputs, query, host, port),
+        }
+    }
+
+    fn close(&mut self, now: Instant, connection: ConnectionId) {
+        if self.connections.remove(&connection).is_some() {
+            self.gateway.handle_close(now, connection);
+        }
+    }
+
+    /// Ends what is left: calls with BYE, transports, connections.
+    async fn stop(&mut self) {
+        let now = Instant::now();
+        let mut connections: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        connections.sort_unstable();
+        for connection in connections {
+            self.close(now, connection);
+            self.drain(now);
+        }
+        // Lets the connections' tasks send what is queued and say goodbye.
+        time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+fn wall() -> WallTime {
+    WallTime::from_unix(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}

@@ -1,0 +1,336 @@
+//! The media plane: settings turned into workers, and the ways between them and the control task.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::Notify;
+use voex_base::{Rng, SocketId, WorkerId};
+use voex_config::{PortRange, Settings};
+use voex_janus::{Candidate, PortsExhausted, WorkerMedia};
+use voex_net::{CommandSender, Events, QueueFull, StartError, Workers};
+use voex_transport::Certificate;
+use voex_turn::{PeerRules, PortShare, UserSecret};
+use voex_worker::{Command, RelayRange, Worker};
+
+use crate::addresses::{Addresses, is_ours, toward};
+
+/// Commands that are kept for a worker whose queue is full; more than that and the worker has stopped.
+const BACKLOG_COMMANDS_MAX: usize = 65_536;
+
+/// The running media plane.
+pub(crate) struct Media {
+    /// The worker threads.
+    pub(crate) workers: Workers,
+    /// What they report.
+    pub(crate) events: Events,
+    /// Wakes whoever reads `events`.
+    pub(crate) wake: Arc<Notify>,
+    /// What they count.
+    pub(crate) metrics: Metrics,
+}
+
+/// Counters of all workers, by worker.
+#[derive(Clone, Default)]
+pub(crate) struct Metrics {
+    /// Of the workers themselves.
+    pub(crate) workers: Vec<Arc<voex_worker::Metrics>>,
+    /// Of their TURN shards.
+    pub(crate) turn: Vec<Arc<voex_turn::Metrics>>,
+    /// Of their SFU shards.
+    pub(crate) sfu: Vec<Arc<voex_sfu::Metrics>>,
+    /// Of their loops.
+    pub(crate) net: Vec<Arc<voex_net::Metrics>>,
+}
+
+/// Users of TURN: those of the settings, or one made at start.
+pub(crate) struct TurnUsers {
+    /// Names and passwords.
+    pub(crate) fixed: Vec<(String, voex_config::Secret)>,
+    /// Secrets of time-limited users.
+    pub(crate) secrets: Vec<voex_config::Secret>,
+}
+
+/// Binds every media and TURN address and starts the workers. `own_sockets` are listeners that no relay may reach.
+pub(crate) fn start(
+    settings: &Settings,
+    addresses: &Addresses,
+    users: &TurnUsers,
+    certificate: &Arc<Certificate>,
+    own_sockets: Vec<SocketAddr>,
+    rng: &mut Rng,
+) -> Result<Media, StartError> {
+    let wake = Arc::new(Notify::new());
+    let waker = wake.clone();
+    let count = worker_count(settings);
+    let has_media = settings.mcu.enabled || settings.sip.enabled;
+    let relays = settings.turn.enabled.then(|| RelayRange {
+        addresses: addresses.relays.clone(),
+        ports: range(settings.turn.relay_ports),
+    });
+    let config = voex_net::Config {
+        workers: usize::from(count),
+        turn_listeners: if settings.turn.enabled {
+            turn_listeners(settings, addresses)
+        } else {
+            Vec::new()
+        },
+        media_addresses: if has_media { addresses.media.clone() } else { Vec::new() },
+        media_ports: range(settings.media.ports),
+        relays,
+        event_wake: Arc::new(move || waker.notify_one()),
+        seed: seed(rng),
+        ..voex_net::Config::default()
+    };
+    let mut metrics = Metrics::default();
+    let turn = turn_config(settings, addresses, users, own_sockets, rng);
+    let (workers, events) = Workers::start(config, |id, topology| {
+        let counters = Arc::new(voex_worker::Metrics::default());
+        let mut worker = Worker::new(id, topology.clone(), counters.clone());
+        metrics.workers.push(counters);
+        if settings.turn.enabled {
+            let counters = Arc::new(voex_turn::Metrics::default());
+            let mut turn = turn.clone();
+            turn.ports = PortShare::new(range(settings.turn.relay_ports), id.0, count);
+            worker = worker.with_turn(voex_turn::Server::new(turn, rng.split(), counters.clone()));
+            metrics.turn.push(counters);
+        }
+        let counters = Arc::new(voex_sfu::Metrics::default());
+        let config = voex_sfu::Config::new(certificate.clone());
+        worker = worker.with_sfu(voex_sfu::Shard::new(config, rng.split(), counters.clone()));
+        metrics.sfu.push(counters);
+        worker
+    })?;
+    metrics.net = (0..workers.count())
+        .map(|id| workers.metrics(WorkerId(id as u16)).clone())
+        .collect();
+    Ok(Media {
+        workers,
+        events,
+        wake,
+        metrics,
+    })
+}
+
+impl Media {
+    /// Says where clients reach each worker.
+    pub(crate) fn candidates(&self, addresses: &Addresses) -> Vec<WorkerMedia> {
+        let sockets = self.workers.media_sockets();
+        let of_worker = |worker: WorkerId| {
+            let candidate = |(local, shown): &(IpAddr, IpAddr)| {
+                let socket = sockets.iter().find(|s| s.worker == worker && s.local.ip() == *local)?;
+                Some(Candidate {
+                    address: SocketAddr::new(*shown, socket.local.port()),
+                })
+            };
+            WorkerMedia {
+                worker,
+                candidates: addresses.candidates.iter().filter_map(candidate).collect(),
+            }
+        };
+        (0..self.workers.count())
+            .map(|id| of_worker(WorkerId(id as u16)))
+            .collect()
+    }
+
+    /// Gives the way to the workers.
+    pub(crate) fn commands(&self) -> Commands {
+        let senders = (0..self.workers.count()).map(|id| self.workers.command_sender(WorkerId(id as u16)));
+        Commands {
+            queues: senders.map(|sender| (sender, VecDeque::new())).collect(),
+        }
+    }
+}
+
+/// The way to the workers: what a full queue does not take is kept, in order.
+pub(crate) struct Commands {
+    queues: Vec<(CommandSender, VecDeque<Command>)>,
+}
+
+impl Commands {
+    /// Sends a command, or keeps it for [`retry`](Self::retry).
+    pub(crate) fn send(&mut self, worker: WorkerId, command: Command) {
+        let Some((sender, backlog)) = self.queues.get_mut(usize::from(worker.0)) else {
+            return;
+        };
+        if backlog.is_empty() {
+            match sender.send(command) {
+                Ok(()) => {}
+                Err(QueueFull { command, .. }) => backlog.push_back(command),
+            }
+        } else if backlog.len() < BACKLOG_COMMANDS_MAX {
+            backlog.push_back(command);
+        } else {
+            tracing::error!("media worker {worker} takes no commands; one is lost");
+        }
+    }
+
+    /// Sends what was kept. Says whether something is still kept.
+    pub(crate) fn retry(&mut self) -> bool {
+        for (sender, backlog) in &mut self.queues {
+            while let Some(command) = backlog.pop_front() {
+                if let Err(QueueFull { command, .. }) = sender.send(command) {
+                    backlog.push_front(command);
+                    break;
+                }
+            }
+        }
+        self.queues.iter().any(|(_, backlog)| !backlog.is_empty())
+    }
+
+    /// Sends the same command to every worker.
+    pub(crate) fn send_to_all(&mut self, command: impl Fn() -> Command) {
+        for worker in 0..self.queues.len() {
+            self.send(WorkerId(worker as u16), command());
+        }
+    }
+}
+
+/// Port pairs for the API's plain RTP. A pair that is given back stays bound until the commands that end its transport
+/// have been sent: [`RtpPairs::drop_closed`].
+#[derive(Clone)]
+pub(crate) struct RtpPairs {
+    ports: voex_net::RtpPorts,
+    /// `sip.media_address`.
+    fixed: Option<IpAddr>,
+    default: IpAddr,
+    state: Arc<Mutex<PairState>>,
+}
+
+#[derive(Default)]
+struct PairState {
+    open: HashMap<SocketId, voex_net::RtpPair>,
+    closed: Vec<voex_net::RtpPair>,
+}
+
+impl RtpPairs {
+    /// Makes a source of pairs over the workers' port pool.
+    pub(crate) fn new(media: &Media, settings: &Settings, addresses: &Addresses) -> Self {
+        let bound = addresses.media.first().map(|address| address.local);
+        Self {
+            ports: media.workers.rtp_ports(),
+            fixed: settings.sip.media_address,
+            default: bound.unwrap_or_else(|| addresses.primary()),
+            state: Arc::default(),
+        }
+    }
+
+    /// Unbinds the pairs that were given back.
+    pub(crate) fn drop_closed(&self) {
+        self.state().closed.clear();
+    }
+
+    /// The address to bind, by the route to the other side, and the one to tell it.
+    fn address(&self, remote: Option<IpAddr>) -> (IpAddr, IpAddr) {
+        let routed = || remote.and_then(toward).unwrap_or(self.default);
+        match self.fixed {
+            Some(fixed) if is_ours(fixed) => (fixed, fixed),
+            Some(public) => (routed(), public),
+            None => {
+                let local = routed();
+                (local, local)
+            }
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, PairState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl voex_janus::RtpPorts for RtpPairs {
+    fn open(&mut self, worker: WorkerId, remote: Option<IpAddr>) -> Result<voex_janus::RtpPair, PortsExhausted> {
+        let (local, shown) = self.address(remote);
+        let pair = self.ports.open_pair(worker, local).map_err(|error| {
+            tracing::warn!("no RTP ports for a call: {error}");
+            PortsExhausted
+        })?;
+        let opened = voex_janus::RtpPair {
+            rtp: pair.rtp(),
+            rtcp: Some(pair.rtcp()),
+            address: SocketAddr::new(shown, pair.rtp_address().port()),
+        };
+        self.state().open.insert(pair.rtp(), pair);
+        Ok(opened)
+    }
+
+    fn close(&mut self, _worker: WorkerId, pair: voex_janus::RtpPair) {
+        let mut state = self.state();
+        if let Some(pair) = state.open.remove(&pair.rtp) {
+            state.closed.push(pair);
+        }
+    }
+}
+
+fn turn_listeners(settings: &Settings, addresses: &Addresses) -> Vec<SocketAddr> {
+    let ports = &settings.turn.plain_ports;
+    addresses
+        .turn
+        .iter()
+        .flat_map(|ip| ports.iter().map(|port| SocketAddr::new(*ip, *port)))
+        .collect()
+}
+
+fn turn_config(
+    settings: &Settings,
+    addresses: &Addresses,
+    users: &TurnUsers,
+    own_sockets: Vec<SocketAddr>,
+    rng: &mut Rng,
+) -> voex_turn::Config {
+    let turn = &settings.turn;
+    let secret = |secret: &voex_config::Secret| voex_turn::Secret::new(secret.reveal());
+    let realm = turn.realm.clone().unwrap_or_else(host_name);
+    let ports = PortShare::whole(range(turn.relay_ports));
+    let mut config = voex_turn::Config::new(&realm, seed(rng), addresses.relays.clone(), ports);
+    config.software = concat!("voex ", env!("CARGO_PKG_VERSION")).to_owned();
+    config.users = users
+        .fixed
+        .iter()
+        .map(|(name, key)| (name.clone(), UserSecret::Password(secret(key))))
+        .collect();
+    config.shared_secrets = users.secrets.iter().map(secret).collect();
+    config.allocations_per_user_max = some_above_zero(turn.quota_allocations_per_user);
+    if let Some(max) = some_above_zero(turn.quota_allocations) {
+        config.allocations_max = (max as usize).div_ceil(usize::from(worker_count(settings)));
+    }
+    config.peers = PeerRules {
+        allow: turn.peers_allow.clone(),
+        deny: turn.peers_deny.clone(),
+        allow_loopback: turn.peers_allow_loopback,
+        own_sockets,
+    };
+    config
+}
+
+/// Number of workers that `workers` asks for; 0 is one for each core that the process may use.
+fn worker_count(settings: &Settings) -> u16 {
+    match settings.workers {
+        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get() as u16),
+        count => count,
+    }
+}
+
+/// Name of this host; the realm where none is set.
+pub(crate) fn host_name() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    match name.trim() {
+        "" => "voex".to_owned(),
+        name => name.to_owned(),
+    }
+}
+
+fn some_above_zero(number: u32) -> Option<u32> {
+    (number > 0).then_some(number)
+}
+
+fn range(ports: PortRange) -> RangeInclusive<u16> {
+    ports.first..=ports.last
+}
+
+fn seed(rng: &mut Rng) -> [u8; 32] {
+    let mut seed = [0; 32];
+    rng.fill(&mut seed);
+    seed
+}

@@ -1,0 +1,327 @@
+//! The WebSocket listener of the Janus API: handshake, access, one task and one bounded queue a connection.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, Semaphore, mpsc, watch};
+use tokio::time;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::{HeaderValue, StatusCode, header};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::protocol::frame::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use voex_base::{Counter, CounterSet, Label};
+use voex_config::{ApiAccess, Settings};
+use voex_janus::ConnectionId;
+
+const SUB_PROTOCOL: &str = "janus-protocol";
+
+/// Most connections at once; one more is closed at once.
+const CONNECTIONS_MAX: usize = 1_024;
+/// Longest message, in bytes; a longer one closes the connection with 1009.
+const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Messages that may wait for a reader; one more closes the connection with 1008.
+const QUEUE_MESSAGES_MAX: usize = 1_024;
+/// How long a connection may take from TCP to WebSocket.
+const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
+/// How long one message may take to leave.
+const WRITE_MAX: Duration = Duration::from_secs(10);
+/// A connection is pinged this often, and dropped when nothing came for [`SILENCE_MAX`].
+const PING_EVERY: Duration = Duration::from_secs(25);
+const SILENCE_MAX: Duration = Duration::from_secs(80);
+
+/// How a client that does not read is told goodbye.
+const TOO_SLOW: Farewell = (CloseCode::Policy, "reads too slowly");
+
+/// What happens on the connections, in the order of each.
+pub(crate) enum ApiInput {
+    /// A client is there.
+    Opened {
+        connection: ConnectionId,
+        peer: IpAddr,
+        outgoing: Outgoing,
+    },
+    /// It said something.
+    Message { connection: ConnectionId, text: String },
+    /// It is gone.
+    Closed { connection: ConnectionId },
+}
+
+/// The way to one client.
+pub(crate) struct Outgoing {
+    queue: mpsc::Sender<String>,
+    too_slow: Arc<Notify>,
+}
+
+/// The client does not read as fast as it is sent to; its connection is being closed.
+#[derive(Debug)]
+pub(crate) struct TooSlow;
+
+impl Outgoing {
+    /// Queues a message. Dropping the `Outgoing` closes the connection after what is queued.
+    pub(crate) fn send(&self, text: String) -> Result<(), TooSlow> {
+        match self.queue.try_send(text) {
+            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
+            Err(mpsc::error::TrySendError::Full(_)) => {
+                self.too_slow.notify_one();
+                Err(TooSlow)
+            }
+        }
+    }
+}
+
+/// What the listener counts; only its own task writes.
+#[derive(Default, Debug)]
+pub(crate) struct Metrics {
+    /// Connections accepted.
+    pub(crate) accepted: Counter,
+    /// Connections refused.
+    pub(crate) refused: CounterSet<Refusal>,
+}
+
+/// Why a connection was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Refusal {
+    /// Not in `acl.cts`.
+    Acl,
+    /// Left out by `mcu.ws.allow_prefix`.
+    Prefix,
+    /// Too many connections.
+    Full,
+}
+
+impl Label for Refusal {
+    const ALL: &'static [Self] = &[Self::Acl, Self::Prefix, Self::Full];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Acl => "acl",
+            Self::Prefix => "prefix",
+            Self::Full => "full",
+        }
+    }
+}
+
+/// Accepts connections until `stop` says so; those that exist go on.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    settings: watch::Receiver<Arc<Settings>>,
+    inputs: mpsc::Sender<ApiInput>,
+    metrics: Arc<Metrics>,
+    stop: Arc<Notify>,
+) {
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut last = 0;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = stop.notified() => return,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of descriptors, most likely: waiting is all that can help.
+                tracing::warn!("the Janus API cannot accept a connection: {error}");
+                time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let access = settings.borrow().api_access(peer.ip());
+        if access == ApiAccess::NotInAcl {
+            metrics.refused.of(Refusal::Acl).inc();
+            tracing::debug!("Janus API: {peer} is not in acl.cts");
+            continue;
+        }
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            metrics.refused.of(Refusal::Full).inc();
+            continue;
+        };
+        if access == ApiAccess::NotInPrefix {
+            metrics.refused.of(Refusal::Prefix).inc();
+        } else {
+            metrics.accepted.inc();
+        }
+        last += 1;
+        let connection = ConnectionId(last);
+        let inputs = inputs.clone();
+        tokio::spawn(async move {
+            serve(stream, peer, access == ApiAccess::Allowed, connection, inputs).await;
+            drop(place);
+        });
+    }
+}
+
+async fn serve(stream: TcpStream, peer: SocketAddr, allowed: bool, id: ConnectionId, inputs: mpsc::Sender<ApiInput>) {
+    let socket = match time::timeout(HANDSHAKE_MAX, handshake(stream, allowed)).await {
+        Ok(Ok(socket)) => socket,
+        Ok(Err(error)) => {
+            tracing::debug!("Janus API: {peer} did not become a WebSocket: {error}");
+            return;
+        }
+        Err(_) => return,
+    };
+    let (queue, queued) = mpsc::channel(QUEUE_MESSAGES_MAX);
+    let too_slow = Arc::new(Notify::new());
+    let outgoing = Outgoing {
+        queue,
+        too_slow: too_slow.clone(),
+    };
+    let opened = ApiInput::Opened {
+        connection: id,
+        peer: peer.ip(),
+        outgoing,
+    };
+    if inputs.send(opened).await.is_err() {
+        return;
+    }
+    Conversation {
+        socket,
+        id,
+        peer,
+        inputs: inputs.clone(),
+        queued,
+        too_slow,
+        heard: Instant::now(),
+    }
+    .run()
+    .await;
+    // The control task is gone only when the process ends.
+    let _ = inputs.send(ApiInput::Closed { connection: id }).await;
+}
+
+async fn handshake(stream: TcpStream, allowed: bool) -> Result<WebSocketStream<TcpStream>, Error> {
+    stream.set_nodelay(true)?;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(16 * 1024)
+        .write_buffer_size(0)
+        .max_message_size(Some(MESSAGE_BYTES_MAX))
+        .max_frame_size(Some(MESSAGE_BYTES_MAX));
+    #[expect(clippy::result_large_err, reason = "the signature is the library's")]
+    let negotiate = move |request: &Request, response: Response| negotiate(request, response, allowed);
+    tokio_tungstenite::accept_hdr_async_with_config(stream, negotiate, Some(config)).await
+}
+
+/// Echoes `janus-protocol`. A client that offers no sub-protocol is served too; one that offers only others is not.
+#[expect(clippy::result_large_err, reason = "the signature is the library's")]
+fn negotiate(request: &Request, mut response: Response, allowed: bool) -> Result<Response, ErrorResponse> {
+    if !allowed {
+        return Err(refuse(
+            StatusCode::FORBIDDEN,
+            "mcu.ws.allow_prefix leaves this address out\n",
+        ));
+    }
+    let offers = request.headers().get_all(header::SEC_WEBSOCKET_PROTOCOL);
+    let mut offered = offers
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','));
+    let mut any = false;
+    if offered
+        .by_ref()
+        .inspect(|_| any = true)
+        .any(|offer| offer.trim() == SUB_PROTOCOL)
+    {
+        response
+            .headers_mut()
+            .insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUB_PROTOCOL));
+    } else if any {
+        return Err(refuse(
+            StatusCode::BAD_REQUEST,
+            "the sub-protocol here is janus-protocol\n",
+        ));
+    }
+    Ok(response)
+}
+
+fn refuse(code: StatusCode, text: &str) -> ErrorResponse {
+    let mut response = ErrorResponse::new(Some(text.to_owned()));
+    *response.status_mut() = code;
+    response
+}
+
+/// Code and reason of a close frame.
+type Farewell = (CloseCode, &'static str);
+
+/// One connection: what is queued goes out, what comes in goes to the control task.
+struct Conversation {
+    socket: WebSocketStream<TcpStream>,
+    id: ConnectionId,
+    peer: SocketAddr,
+    inputs: mpsc::Sender<ApiInput>,
+    queued: mpsc::Receiver<String>,
+    too_slow: Arc<Notify>,
+    heard: Instant,
+}
+
+impl Conversation {
+    async fn run(mut self) {
+        let mut ping = time::interval_at(time::Instant::now() + PING_EVERY, PING_EVERY);
+        let end = loop {
+            let step = tokio::select! {
+                () = self.too_slow.notified() => Err(Some(TOO_SLOW)),
+                text = self.queued.recv() => match text {
+                    Some(text) => self.write(Message::text(text)).await,
+                    None => Err(Some((CloseCode::Away, "closed by the server"))),
+                },
+                message = self.socket.next() => self.take(message).await,
+                _ = ping.tick() => match self.heard.elapsed() > SILENCE_MAX {
+                    true => Err(None),
+                    false => self.write(Message::Ping(Default::default())).await,
+                },
+            };
+            if let Err(end) = step {
+                break end;
+            }
+        };
+        if let Some((code, reason)) = end {
+            match code {
+                CloseCode::Away => tracing::debug!("Janus API: closing {}: {reason}", self.peer),
+                _ => tracing::warn!("Janus API: a client is disconnected: {reason}"),
+            }
+            let frame = CloseFrame {
+                code,
+                reason: reason.into(),
+            };
+            // The other side may be gone already; then there is nobody to tell.
+            let _ = time::timeout(Duration::from_secs(1), self.socket.close(Some(frame))).await;
+        }
+    }
+
+    async fn write(&mut self, message: Message) -> Result<(), Option<Farewell>> {
+        tokio::select! {
+            sent = time::timeout(WRITE_MAX, self.socket.send(message)) => match sent {
+                Ok(Ok(())) => Ok(()),
+                Ok(Err(_)) => Err(None),
+                Err(_) => Err(Some(TOO_SLOW)),
+            },
+            () = self.too_slow.notified() => Err(Some(TOO_SLOW)),
+        }
+    }
+
+    async fn take(&mut self, message: Option<Result<Message, Error>>) -> Result<(), Option<Farewell>> {
+        self.heard = Instant::now();
+        match message {
+            Some(Ok(Message::Text(text))) => {
+                let input = ApiInput::Message {
+                    connection: self.id,
+                    text: text.as_str().to_owned(),
+                };
+                self.inputs.send(input).await.map_err(|_| None)
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => Ok(()),
+            Some(Ok(Message::Binary(_))) => Err(Some((CloseCode::Unsupported, "messages are text"))),
+            Some(Err(Error::Capacity(_))) => Err(Some((CloseCode::Size, "a message has at most 1 MiB"))),
+            Some(Err(Error::Utf8(_))) => Err(Some((CloseCode::Invalid, "text is UTF-8"))),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => Err(None),
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! Start, refusal, reload, stop.
+
+mod common;
+
+use std::net::TcpListener;
+use std::process::Command;
+
+use common::{Server, in_namespace, loopback, run, settings_file, voex};
+
+fn sample(name: &str) -> String {
+    format!("{}/../../config/{name}", env!("CARGO_MANIFEST_DIR"))
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[test]
+fn a_start_says_ready_and_serves_health_metrics_and_status() {
+    let server = Server::start(&[]);
+    assert_eq!(server.get("/health").0, 200);
+    let (status, metrics) = server.get("/metrics");
+    assert_eq!(status, 200);
+    for name in [
+        "turn_allocations ",
+        "turn_relayed_packets_total{",
+        "turn_dropped_total{",
+        "turn_refused_total{",
+        "worker_handed_over_packets_total{kind=",
+        "sfu_transports ",
+        "sfu_dropped_total{",
+        "mcu_sessions ",
+        "sip_dialogs ",
+        "sip_refused_total{",
+        "net_batching{path=\"gso\"}",
+        "users_in_calls_count ",
+        "express_version{",
+        "process_resident_memory_bytes ",
+    ] {
+        assert!(metrics.lines().any(|line| line.starts_with(name)), "{name} is missing");
+    }
+    assert!(server.get("/api/v1/status").1.contains("\"allocations\":0"));
+    assert!(server.get("/").1.contains("<title>voex</title>"));
+}
+
+#[test]
+fn wrong_settings_end_the_process_with_2_and_every_error() {
+    let file = settings_file("wrong.yaml", "turn:\n  realm: [a]\n  relay_ports: 5-1\nworkers: many\n");
+    let output = run(&["serve", "--settings", file.to_str().unwrap(), "--set", "log.level=loud"]);
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    for part in [
+        "wrong.yaml:2: turn.realm",
+        "wrong.yaml:3: turn.relay_ports",
+        "wrong.yaml:4: workers",
+        "--set: log.level",
+    ] {
+        assert!(said.contains(part), "{part} is not in\n{said}");
+    }
+}
+
+#[test]
+fn an_address_that_this_host_does_not_have_ends_the_process_with_2() {
+    let output = voex(
+        &[
+            loopback(),
+            vec!["--set".to_owned(), "turn.listen=192.0.2.254".to_owned()],
+        ]
+        .concat(),
+    )
+    .output();
+    let output = output.unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    assert!(
+        text(&output.stderr).contains("turn.listen = \"192.0.2.254\""),
+        "{}",
+        text(&output.stderr)
+    );
+}
+
+#[test]
+fn ports_that_others_have_are_all_named_and_end_the_process_with_1() {
+    let (one, other) = (
+        TcpListener::bind("127.0.0.1:0").unwrap(),
+        TcpListener::bind("127.0.0.1:0").unwrap(),
+    );
+    let (http, api) = (one.local_addr().unwrap(), other.local_addr().unwrap());
+    let sets = [format!("http.listen={http}"), format!("mcu.ws.listen={api}")];
+    let args = sets.iter().flat_map(|set| ["--set".to_owned(), set.clone()]);
+    let output = voex(&loopback().into_iter().chain(args).collect::<Vec<_>>())
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains(&http.to_string()) && said.contains(&api.to_string()),
+        "{said}"
+    );
+}
+
+#[test]
+fn sigterm_drains_and_stops_in_good_order() {
+    let mut server = Server::start(&[]);
+    server.signal("TERM");
+    assert!(server.wait().success());
+    let log = server.log();
+    let place = |word: &str| log.find(word).unwrap_or_else(|| panic!("{word} is not in\n{log}"));
+    assert!(place("draining") < place("stopping") && place("stopping") < place("stopped"));
+}
+
+#[test]
+fn sigint_stops_without_draining() {
+    let mut server = Server::start(&[]);
+    server.signal("INT");
+    assert!(server.wait().success());
+    assert!(!server.log().contains("draining"));
+}
+
+#[test]
+fn sighup_takes_over_the_log_level_and_keeps_what_is_in_force_when_the_file_is_wrong() {
+    let file = settings_file(
+        "reload.yaml",
+        "log: {level: info}\nturn: {realm: one}\nmcu: {enabled: true}\n",
+    );
+    let server = Server::start(&["--settings", file.to_str().unwrap()]);
+    std::fs::write(&file, "log: {level: debug}\nturn: {realm: two}\nmcu: {enabled: true}\n").unwrap();
+    server.signal("HUP");
+    server.wait_for("taken over: log.level; only after a restart: turn.realm");
+    std::fs::write(&file, "log: {level: loud}\n").unwrap();
+    server.signal("HUP");
+    server.wait_for("those in force stay");
+    assert_eq!(server.get("/health").0, 200);
+}
+
+#[test]
+fn the_file_of_the_guide_starts_unchanged() {
+    let addresses = "ip address add 2.3.4.5/32 dev lo && ip address add 172.17.0.1/16 dev lo";
+    let args = format!("serve --settings {}", sample("express-voice.yaml"));
+    let mut server = Server::spawn(in_namespace(addresses, &args));
+    let log = server.log();
+    for part in [
+        "2.3.4.5:3478/udp, 2.3.4.5:3479/udp",
+        "49152-65535/udp on 2.3.4.5 as 1.2.3.4",
+        "ws://172.17.0.1:8188",
+        "not built yet: turn.users.redis",
+        "redis_userdb: the password is the example of the guide",
+    ] {
+        assert!(log.contains(part), "{part} is not in\n{log}");
+    }
+    assert!(!log.contains("verystrongpassword"));
+    server.signal("TERM");
+    assert!(server.wait().success());
+}
+
+#[test]
+fn the_embedded_default_needs_nothing_and_says_how_to_try_it() {
+    let mut command = in_namespace("true", "serve");
+    let output = settings_file("embedded.out", "");
+    let file = std::fs::File::create(&output).unwrap();
+    // `Server::spawn` closes stdout; the shell sends it to a file before it becomes the server.
+    command = redirect(command, &output);
+    drop(file);
+    let mut server = Server::spawn(command);
+    assert!(server.log().contains("127.0.0.1:3478/udp") && server.log().contains("ws://127.0.0.1:8188"));
+    let said = std::fs::read_to_string(&output).unwrap();
+    assert!(
+        said.contains("password ") && said.contains("turnutils_uclient -y -u voex -w "),
+        "{said}"
+    );
+    server.signal("TERM");
+    assert!(server.wait().success());
+}
+
+fn redirect(command: Command, output: &std::path::Path) -> Command {
+    let mut args: Vec<_> = command.get_args().map(|arg| arg.to_owned()).collect();
+    let script = args.pop().expect("the script is the last argument");
+    let mut redirected = Command::new(command.get_program());
+    redirected
+        .args(args)
+        .arg(format!("{} > {}", script.to_string_lossy(), output.display()));
+    redirected
+}
+
+#[test]
+fn check_config_prints_the_settings_in_force_and_masks_secrets() {
+    let good = run(&["check-config", &sample("express-voice.yaml")]);
+    assert_eq!(good.status.code(), Some(0));
+    let said = text(&good.stdout);
+    assert!(
+        said.contains("turn.listen = [2.3.4.5]    # line 6, turnserver_listening_ip"),
+        "{said}"
+    );
+    assert!(said.contains("8188/tcp on 172.17.0.1: Janus API") && !said.contains("verystrongpassword"));
+    let wrong = settings_file("check.yaml", "janus_enabled: perhaps\n");
+    assert_eq!(run(&["check-config", wrong.to_str().unwrap()]).status.code(), Some(1));
+    assert_eq!(run(&["check-config", "/nowhere/settings.yaml"]).status.code(), Some(1));
+}
