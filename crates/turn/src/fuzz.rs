@@ -21,6 +21,14 @@ use crate::{BindError, ClientVerdict, Config, Metrics, Output, PortShare, RelayA
 /// # Panics
 /// When an invariant is broken.
 pub fn message(script: &[u8]) {
+    run(script);
+}
+
+/// Runs a script like [`message`] and gives what was counted, so that a test can tell what a seed reaches.
+///
+/// # Panics
+/// When an invariant is broken.
+pub fn run(script: &[u8]) -> Arc<Metrics> {
     let mut world = World::new();
     let mut rest = script;
     // Long scripts find nothing that short ones do not, and are slow.
@@ -37,6 +45,7 @@ pub fn message(script: &[u8]) {
     world.check();
     assert_eq!(world.server.allocations(), 0, "nothing outlives the longest lifetime");
     assert_eq!(world.server.poll_timeout(), None);
+    world.metrics
 }
 
 struct World {
