@@ -21,10 +21,11 @@ fn a_minute_of_noise_on_every_port_neither_ends_a_call_nor_grows_memory() {
     println!("seed {SEED}");
     let namespace = Namespace::new();
     let mut server = Server::start(&namespace, "");
-    let udp = media_ports(&namespace).into_iter().chain([3478, 3479, 5060]);
-    let targets: Vec<SocketAddr> = udp
-        .map(|port| SocketAddr::new(ADDRESS.parse().expect("an address"), port))
-        .collect();
+    let targets = udp_listeners(&namespace);
+    assert!(
+        targets.len() >= 5,
+        "TURN has two ports, SIP one, each worker one: {targets:?}"
+    );
     let (sent, seen, before, after) = std::thread::scope(|scope| {
         let config =
             json!({ "url": format!("ws://{ADDRESS}:8188"), "room": 1234, "seconds": NOISE.as_secs() + 5, "ice": {} });
@@ -70,19 +71,19 @@ fn a_minute_of_noise_on_every_port_neither_ends_a_call_nor_grows_memory() {
     server.stop();
 }
 
-/// UDP ports of the media range that the server has bound.
-fn media_ports(namespace: &Namespace) -> Vec<u16> {
+/// Every UDP socket that is bound in the namespace before a browser starts: the server's.
+fn udp_listeners(namespace: &Namespace) -> Vec<SocketAddr> {
     let listing = namespace
         .command("ss")
         .args(["-uln"])
         .output()
-        .expect("iproute2 is installed")
-        .stdout;
-    let text = String::from_utf8_lossy(&listing).into_owned();
-    let ports = text
-        .split_whitespace()
-        .filter_map(|word| word.strip_prefix(&format!("{ADDRESS}:"))?.parse().ok());
-    ports.filter(|port| (20_000..=40_000).contains(port)).collect()
+        .expect("iproute2 is installed");
+    let text = String::from_utf8_lossy(&listing.stdout).into_owned();
+    let mut found: Vec<SocketAddr> = text.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+    found.retain(|address| address.ip().to_string() == ADDRESS);
+    found.sort_unstable();
+    found.dedup();
+    found
 }
 
 /// Sends random, truncated and mutated datagrams for [`NOISE`], and a torn stream to every TCP port once a second.
@@ -135,14 +136,16 @@ fn noise(rng: &mut Rng) -> Vec<u8> {
     packet
 }
 
-/// Opens the WebSocket port, writes half of a handshake or noise, and closes.
+/// Opens each TCP port, writes half of a handshake or noise, and closes.
 fn tear_streams(rng: &mut Rng) {
-    let mut bytes = [0; 200];
-    rng.fill(&mut bytes);
+    let mut noise = [0; 200];
+    rng.fill(&mut noise);
     let half = b"GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nSec-WebSocket-Protocol: janus-pro";
-    for (port, text) in [(8188, &half[..]), (8188, &bytes[..])] {
-        if let Ok(mut stream) = TcpStream::connect((ADDRESS, port)) {
-            let _ = stream.write_all(text);
+    for listener in [(ADDRESS, 8188), ("127.0.0.1", 9189)] {
+        for bytes in [&half[..], &noise[..]] {
+            if let Ok(mut stream) = TcpStream::connect(listener) {
+                let _ = stream.write_all(bytes);
+            }
         }
     }
 }
