@@ -1,0 +1,155 @@
+//! Everything a load needs in place before the first packet.
+
+use std::net::{IpAddr, SocketAddr};
+
+use voex_stun::{ChannelNumber, ErrorCode};
+
+use crate::client::{Client, Credentials};
+use crate::endpoint::{Endpoint, udp_socket};
+use crate::error::{Doing as _, LoadError};
+use crate::flow::Flow;
+use crate::framing::Framing;
+use crate::pattern::{Direction, Pattern, Wrap};
+
+/// Other ports tried when a server answers 437 (RFC 8656 §7.4).
+const OTHER_PORTS: usize = 16;
+
+/// The server under test.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Where it listens on UDP.
+    pub address: SocketAddr,
+    /// Who may allocate.
+    pub credentials: Credentials,
+}
+
+/// Clients, peers and the flows between them.
+#[derive(Debug)]
+pub struct Rig {
+    pub(crate) endpoints: Vec<Endpoint>,
+    pub(crate) flows: Vec<Flow>,
+}
+
+impl Target {
+    /// Makes one allocation from a socket of its own.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn allocate(&self) -> Result<Client, LoadError> {
+        let mut result = self.allocate_once();
+        for _ in 0..OTHER_PORTS {
+            match result {
+                // The port was another client's a moment ago: a server may keep a dead five-tuple for a while.
+                Err(LoadError::Refused { code, .. }) if code == ErrorCode::ALLOCATION_MISMATCH => {
+                    result = self.allocate_once();
+                }
+                _ => break,
+            }
+        }
+        result
+    }
+
+    fn allocate_once(&self) -> Result<Client, LoadError> {
+        let any = match self.address.ip() {
+            IpAddr::V4(_) => IpAddr::from([0; 4]),
+            IpAddr::V6(_) => IpAddr::from([0; 16]),
+        };
+        let socket = udp_socket(any)?;
+        socket
+            .connect(self.address)
+            .doing(|| format!("connecting to {}", self.address))?;
+        Client::allocate(socket, &self.credentials)
+    }
+}
+
+impl Rig {
+    /// Allocates, permits and binds what a pattern needs.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    pub fn build(target: &Target, pattern: &Pattern) -> Result<Self, LoadError> {
+        let mut rig = Self {
+            endpoints: Vec::new(),
+            flows: Vec::new(),
+        };
+        match pattern.direction {
+            Direction::Pair => (0..pattern.clients / 2).try_for_each(|_| rig.add_pair(target, pattern.wrap))?,
+            _ => (0..pattern.clients).try_for_each(|_| rig.add_client_and_peer(target, pattern))?,
+        }
+        for endpoint in &rig.endpoints {
+            endpoint
+                .socket()
+                .set_nonblocking(true)
+                .doing(|| "making a socket non-blocking".into())?;
+        }
+        Ok(rig)
+    }
+
+    /// Gives every allocation back.
+    ///
+    /// # Errors
+    /// See [`LoadError`]; the first one ends it, the rest expire.
+    pub fn release(self) -> Result<(), LoadError> {
+        for endpoint in self.endpoints {
+            if let Endpoint::Client(mut client) = endpoint {
+                client
+                    .socket()
+                    .set_nonblocking(false)
+                    .doing(|| "making a socket blocking".into())?;
+                client.release()?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add_client_and_peer(&mut self, target: &Target, pattern: &Pattern) -> Result<(), LoadError> {
+        let mut client = target.allocate()?;
+        let near = client
+            .socket()
+            .local_addr()
+            .doing(|| "reading a local address".into())?;
+        let peer = udp_socket(near.ip())?;
+        let peer_addr = peer.local_addr().doing(|| "reading a local address".into())?;
+        let relayed = client.relayed();
+        peer.connect(relayed).doing(|| format!("connecting to {relayed}"))?;
+        let framing = open(&mut client, pattern.wrap, peer_addr)?;
+        let at = self.endpoints.len();
+        self.endpoints
+            .extend([Endpoint::Client(Box::new(client)), Endpoint::Peer(peer)]);
+        if pattern.direction != Direction::Down {
+            self.flows.push(Flow::new(at, at + 1, framing));
+        }
+        if pattern.direction != Direction::Up {
+            self.flows.push(Flow::new(at + 1, at, Framing::Raw));
+        }
+        Ok(())
+    }
+
+    fn add_pair(&mut self, target: &Target, wrap: Wrap) -> Result<(), LoadError> {
+        let (mut a, mut b) = (target.allocate()?, target.allocate()?);
+        let (a_relayed, b_relayed) = (a.relayed(), b.relayed());
+        let from_a = open(&mut a, wrap, b_relayed)?;
+        let from_b = open(&mut b, wrap, a_relayed)?;
+        let at = self.endpoints.len();
+        self.endpoints
+            .extend([Endpoint::Client(Box::new(a)), Endpoint::Client(Box::new(b))]);
+        self.flows
+            .extend([Flow::new(at, at + 1, from_a), Flow::new(at + 1, at, from_b)]);
+        Ok(())
+    }
+}
+
+/// Lets data flow between a client and a peer.
+fn open(client: &mut Client, wrap: Wrap, peer: SocketAddr) -> Result<Framing, LoadError> {
+    match wrap {
+        Wrap::Channel => {
+            let channel = ChannelNumber::new(0x4000).expect("0x4000 is the first channel number");
+            client.bind(channel, peer)?;
+            Ok(Framing::Channel(channel))
+        }
+        Wrap::Send => {
+            client.permit(peer)?;
+            Ok(Framing::Indication(peer))
+        }
+    }
+}
