@@ -77,6 +77,23 @@ fn audio_and_video_of_a_bundle_reach_a_subscriber() {
 }
 
 #[test]
+fn media_that_come_before_a_nomination_are_told_of_behind_their_transport() {
+    let mut world = World::new();
+    let mut publisher = Browser::new(1, world.now);
+    publisher.open(&mut world.shard, world.now, &mut world.out);
+    world.track(track(&publisher, 1, "0", MediaKind::Audio));
+    publisher
+        .check_with(false, &mut world.shard, world.now, world.wall, &mut world.out)
+        .unwrap();
+    publisher.shake_hands(&mut world.shard, world.now, world.wall, &mut world.out);
+    let voice = Rtp::new(111, 71, 1, 960).with_extension(4, b"0");
+    send(&mut world, &mut publisher, &voice).unwrap();
+    let transport = publisher.transport();
+    let told = [Event::TransportUp(transport), Event::TrackReceiving(TrackId(1))];
+    assert_eq!(world.events(), told);
+}
+
+#[test]
 fn a_subscription_made_before_its_transport_is_up_flows_once_it_is() {
     let mut world = World::new();
     let mut publisher = connect(&mut world, 1);

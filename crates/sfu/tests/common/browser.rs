@@ -34,13 +34,20 @@ impl Browser {
         let mut browser = Self::new(number, now);
         browser.open(shard, now, out);
         browser.check(shard, now, wall, out).unwrap();
-        for _ in 0..10 {
-            if browser.srtp.is_some() && shard_is_up(shard, browser.transport()) {
-                return browser;
-            }
-            browser.exchange(shard, now, wall, out);
+        browser.shake_hands(shard, now, wall, out);
+        assert!(
+            shard_is_up(shard, browser.transport()),
+            "no handshake after six flights"
+        );
+        browser
+    }
+
+    /// Goes through DTLS.
+    pub fn shake_hands(&mut self, shard: &mut Shard, now: Instant, wall: WallTime, out: &mut VecOutbox) {
+        for _ in 0..6 {
+            self.exchange(shard, now, wall, out);
         }
-        panic!("no handshake after ten flights");
+        assert!(self.srtp.is_some(), "DTLS did not finish on our side");
     }
 
     pub fn new(number: u64, now: Instant) -> Self {
@@ -89,9 +96,20 @@ impl Browser {
         shard.handle_command(now, Command::SetRemote(self.transport(), Box::new(remote)), out);
     }
 
-    /// Sends an ICE check that nominates, and the first flight of DTLS when the answer is there.
+    /// Sends an ICE check that nominates, and starts the first flight of DTLS when the answer is there.
     pub fn check(
         &mut self,
+        shard: &mut Shard,
+        now: Instant,
+        wall: WallTime,
+        out: &mut VecOutbox,
+    ) -> Result<(), voex_sfu::DropReason> {
+        self.check_with(true, shard, now, wall, out)
+    }
+
+    pub fn check_with(
+        &mut self,
+        nominates: bool,
         shard: &mut Shard,
         now: Instant,
         wall: WallTime,
@@ -101,11 +119,14 @@ impl Browser {
         let mut id = [0; 12];
         id[4..].copy_from_slice(&self.checks.to_be_bytes());
         let mut check = [0; 512];
-        let length = MessageWriter::new(&mut check, Class::Request, Method::BINDING, TransactionId(id))
+        let mut writer = MessageWriter::new(&mut check, Class::Request, Method::BINDING, TransactionId(id))
             .username(&format!("{}:remote", self.ufrag()))
             .priority(1_862_270_975)
-            .ice_controlling(9)
-            .use_candidate()
+            .ice_controlling(9);
+        if nominates {
+            writer = writer.use_candidate();
+        }
+        let length = writer
             .message_integrity(&IntegrityKey::new(LOCAL_PWD.as_bytes()))
             .fingerprint()
             .finish()
