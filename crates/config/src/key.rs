@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use crate::problem::Wrong;
 use crate::read::{
     address, api_socket, boolean, external, list, log_format, log_level, names, network, number, path, port, ports,
-    prefix, project_type, redis, requirepass, secret, sip_listen, socket, some, text, users,
+    prefix, project_type, redis, requirepass, secret, sip_listen, socket, some, text, users, workers,
 };
 use crate::settings::{Route, Settings, StaticRoom, Trunk};
 use crate::structure::{rooms, routes, trunks};
@@ -98,7 +98,7 @@ keys! {
     "sip.routes" Later: sip.routes = routes;
     "http.listen": http.listen = socket;
     "http.allow": http.allow = list(network);
-    "workers": workers = |node: &Node| crate::read::parse(node, "a number of threads is expected; 0 = one a core");
+    "workers": workers = workers;
     "log.level" ["logger_level"]: log.level = log_level;
     "log.format": log.format = log_format;
     "redis_endpoint.password" Masked Later: voex.redis_endpoint_password = some(secret);

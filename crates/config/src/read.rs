@@ -71,6 +71,14 @@ pub(crate) fn number(node: &Node) -> Result<u32, Wrongs> {
     parse(node, "a whole number from 0 to 4294967295 is expected")
 }
 
+pub(crate) fn workers(node: &Node) -> Result<u16, Wrongs> {
+    const EXPECTED: &str = "a number of threads from 0 to 256 is expected; 0 is one for each core";
+    match parse(node, EXPECTED)? {
+        count @ 0..=256 => Ok(count),
+        _ => Err(refuse(node, EXPECTED)),
+    }
+}
+
 pub(crate) fn port(node: &Node) -> Result<u16, Wrongs> {
     const EXPECTED: &str = "a port from 1 to 65535 is expected";
     match parse(node, EXPECTED)? {

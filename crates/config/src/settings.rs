@@ -434,6 +434,11 @@ impl PortRange {
         self.first <= other.last && other.first <= self.last
     }
 
+    /// Counts the ports.
+    pub fn count(self) -> u32 {
+        u32::from(self.last - self.first) + 1
+    }
+
     /// Tells whether a port lies in the range.
     pub fn contains(self, port: u16) -> bool {
         (self.first..=self.last).contains(&port)

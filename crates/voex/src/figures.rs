@@ -12,6 +12,9 @@ use voex_telemetry::{Expose, Families, Health, sum, sum_set};
 use crate::media::Metrics;
 use crate::{signalling, websocket};
 
+/// A pool fuller than this is a failing health check.
+const POOL_PERCENT_MAX: i64 = 90;
+
 /// Whether the process does its work; written by the main task.
 pub(crate) struct State {
     /// Set once every worker thread was found running; cleared when one is not.
@@ -21,7 +24,8 @@ pub(crate) struct State {
 }
 
 impl State {
-    pub(crate) fn health(&self) -> Health {
+    /// What `/health` says, with how full the relay ports are in percent.
+    pub(crate) fn health(&self, relay_ports_percent: i64) -> Health {
         let check = |well: bool, detail: &str| if well { Ok(()) } else { Err(detail.to_owned()) };
         Health {
             checks: vec![
@@ -32,6 +36,13 @@ impl State {
                 (
                     "accepting",
                     check(!self.draining.load(Relaxed), "draining before the stop"),
+                ),
+                (
+                    "relay ports",
+                    check(
+                        relay_ports_percent <= POOL_PERCENT_MAX,
+                        "more than 90 % of the ports are in use",
+                    ),
                 ),
             ],
         }
@@ -44,11 +55,16 @@ pub(crate) struct Loops(pub(crate) Vec<Arc<voex_net::Metrics>>);
 impl Expose for Loops {
     fn expose(&self, families: &mut Families<'_>) -> fmt::Result {
         type Figure = fn(&voex_net::Metrics) -> &Counter;
-        let counters: [(&str, &str, Figure); 16] = [
+        let counters: [(&str, &str, Figure); 17] = [
             ("net_busy_passes", "Loop passes that found something to do.", |m| {
                 &m.busy_passes
             }),
             ("net_sleeps", "Times a loop slept in the kernel.", |m| &m.sleeps),
+            (
+                "net_naps",
+                "Times a loop slept a fixed short time to let packets gather.",
+                |m| &m.naps,
+            ),
             (
                 "net_look_again_hits",
                 "Times that looking again found something.",
@@ -156,6 +172,8 @@ pub(crate) struct Status {
     pub(crate) janus: Arc<voex_janus::Metrics>,
     pub(crate) sip: Arc<voex_sip::Metrics>,
     pub(crate) images: Vec<(String, String)>,
+    /// Ports of all relay addresses together.
+    pub(crate) relay_ports: i64,
 }
 
 impl Status {
@@ -191,6 +209,12 @@ impl Status {
             status["images"] = self.images.iter().map(|(name, tag)| format!("{name}: {tag}")).collect();
         }
         status
+    }
+
+    /// How full the relay ports are.
+    pub(crate) fn relay_ports_percent(&self) -> i64 {
+        let allocations: i64 = sum(&self.media.turn, |m| m.allocations.value());
+        allocations * 100 / self.relay_ports.max(1)
     }
 
     /// Calls, conferences and allocations that an end of the process would cut off.

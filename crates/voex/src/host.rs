@@ -85,6 +85,7 @@ impl Host {
             janus: janus.clone(),
             sip: sip.clone(),
             images: settings.voex.images.clone(),
+            relay_ports: addresses.relays.len() as i64 * i64::from(settings.turn.relay_ports.count()),
         });
         status
             .listeners
@@ -320,9 +321,10 @@ fn pages(
     listeners: Listeners,
     logging: &LogControl,
 ) -> Pages {
-    let (health, shown, access) = (state.clone(), status.clone(), settings.clone());
+    let (health, figures) = (state.clone(), status.clone());
+    let (shown, access) = (status.clone(), settings.clone());
     let mut pages = Pages::new(
-        move || health.health(),
+        move || health.health(figures.relay_ports_percent()),
         move || shown.to_json(),
         move |client| access.borrow().may_read_console(client),
     );

@@ -304,12 +304,9 @@ fn turn_config(
     config
 }
 
-/// Number of workers that `workers` asks for; 0 is one for each core that the process may use.
 fn worker_count(settings: &Settings) -> u16 {
-    match settings.workers {
-        0 => std::thread::available_parallelism().map_or(1, |cores| cores.get() as u16),
-        count => count,
-    }
+    // The settings allow 256 at most, and so does the system with cores.
+    voex_net::worker_count(usize::from(settings.workers)) as u16
 }
 
 /// Name of this host; the realm where none is set.

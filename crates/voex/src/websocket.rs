@@ -31,6 +31,8 @@ const QUEUE_MESSAGES_MAX: usize = 1_024;
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// How long one message may take to leave.
 const WRITE_MAX: Duration = Duration::from_secs(10);
+/// How long each half of the closing handshake may take.
+const FAREWELL_MAX: Duration = Duration::from_secs(1);
 /// A connection is pinged this often, and dropped when nothing came for [`SILENCE_MAX`].
 const PING_EVERY: Duration = Duration::from_secs(25);
 const SILENCE_MAX: Duration = Duration::from_secs(80);
@@ -291,9 +293,12 @@ impl Conversation {
                 code,
                 reason: reason.into(),
             };
-            // The other side may be gone already; then there is nobody to tell.
-            let _ = time::timeout(Duration::from_secs(1), self.socket.close(Some(frame))).await;
+            // The other side may be gone; then there is nobody to tell.
+            let _ = time::timeout(FAREWELL_MAX, self.socket.close(Some(frame))).await;
         }
+        // Sends our half of the closing handshake and waits for theirs: a TCP end before that is an error to a client.
+        let drained = async { while let Some(Ok(_)) = self.socket.next().await {} };
+        let _ = time::timeout(FAREWELL_MAX, drained).await;
     }
 
     async fn write(&mut self, message: Message) -> Result<(), Option<Farewell>> {

@@ -182,6 +182,28 @@ fn redirect(command: Command, output: &std::path::Path) -> Command {
 }
 
 #[test]
+fn a_host_without_ipv6_is_served_on_ipv4() {
+    let setup = "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6";
+    let server = Server::spawn(in_namespace(setup, "serve"));
+    assert!(
+        server
+            .log()
+            .contains("STUN and TURN: 127.0.0.1:3478/udp, 127.0.0.1:3479/udp\n"),
+        "{}",
+        server.log()
+    );
+}
+
+#[test]
+fn a_role_that_is_off_binds_nothing() {
+    let server = Server::spawn(in_namespace("true", "serve --set mcu.enabled=no --set turn.enabled=no"));
+    let log = server.log();
+    let listening: Vec<_> = log.lines().filter(|line| line.contains("listening: ")).collect();
+    assert_eq!(listening.len(), 1, "{log}");
+    assert!(listening[0].contains("http://127.0.0.1:9189"));
+}
+
+#[test]
 fn check_config_prints_the_settings_in_force_and_masks_secrets() {
     let good = run(&["check-config", &sample("express-voice.yaml")]);
     assert_eq!(good.status.code(), Some(0));

@@ -114,6 +114,18 @@ async fn the_session_of_a_connection_that_went_away_is_gone() {
 }
 
 #[tokio::test]
+async fn a_client_that_says_goodbye_is_answered_before_the_connection_ends() {
+    let server = Server::start(&[]);
+    let mut client = connect(server.api(), Some("janus-protocol")).await.unwrap();
+    client.close(None).await.unwrap();
+    let mut end = None;
+    while let Some(message) = client.next().await {
+        end = Some(message.expect("a clean end, not a reset"));
+    }
+    assert!(matches!(end, Some(Message::Close(_))), "{end:?}");
+}
+
+#[tokio::test]
 async fn a_client_without_a_sub_protocol_is_served_and_one_with_another_is_not() {
     let server = Server::start(&[]);
     let mut plain = connect(server.api(), None).await.unwrap();
