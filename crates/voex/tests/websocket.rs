@@ -220,6 +220,28 @@ async fn an_api_on_a_public_address_without_an_acl_is_refused() {
 }
 
 #[tokio::test]
+async fn a_registration_fails_when_the_sip_role_is_off() {
+    let server = Server::start(&["--set", "sip.enabled=no"]);
+    let mut client = connect(server.api(), Some("janus-protocol")).await.unwrap();
+    say(&mut client, json!({"janus": "create", "transaction": "t"})).await;
+    let session = hear(&mut client).await["data"]["id"].clone();
+    let attach = json!({"janus": "attach", "session_id": session, "plugin": "janus.plugin.sip", "transaction": "t"});
+    say(&mut client, attach).await;
+    let handle = hear(&mut client).await["data"]["id"].clone();
+    let body = json!({"request": "register", "username": "sip:a@127.0.0.1", "proxy": "sip:127.0.0.1", "secret": "x"});
+    let register =
+        json!({"janus": "message", "session_id": session, "handle_id": handle, "transaction": "t", "body": body});
+    say(&mut client, register).await;
+    for _ in 0..6 {
+        let heard = hear(&mut client).await;
+        if heard["plugindata"]["data"]["result"]["event"] == "registration_failed" {
+            return;
+        }
+    }
+    panic!("the registration did not fail");
+}
+
+#[tokio::test]
 async fn a_connection_that_says_nothing_is_no_trouble() {
     let server = Server::start(&[]);
     let mut silent = TcpStream::connect(server.api()).await.unwrap();
