@@ -16,16 +16,16 @@ use voex_config::Settings;
 use voex_janus::Gateway;
 use voex_net::{WorkerPanicked, Workers};
 use voex_sip::Endpoint;
-use voex_telemetry::{LogControl, Pages, Process, role};
+use voex_telemetry::LogControl;
 use voex_transport::Certificate;
 
 use crate::addresses::Addresses;
 use crate::control::{Control, Inputs, Order};
-use crate::figures::{Listeners, Loops, State, Status};
+use crate::figures::{Listeners, State, Status};
 use crate::media::{self, Media, RtpPairs, TurnUsers};
 use crate::serve::Failure;
 use crate::signalling::{self, SipSockets};
-use crate::{websocket, welcome};
+use crate::{console, machines, websocket, welcome};
 
 /// API messages that may wait for the control task; then connections are not read.
 const API_INPUTS_MAX: usize = 1_024;
@@ -44,10 +44,13 @@ pub(crate) struct Host {
 }
 
 /// The listeners of the control plane, bound before anything runs.
-struct Bound {
-    http: TcpListener,
-    api: Option<TcpListener>,
-    sip: SipSockets,
+pub(crate) struct Bound {
+    /// Metrics, health, console.
+    pub(crate) http: TcpListener,
+    /// The Janus API, when that role is on.
+    pub(crate) api: Option<TcpListener>,
+    /// SIP; empty when that role is off.
+    pub(crate) sip: SipSockets,
 }
 
 impl Host {
@@ -60,72 +63,78 @@ impl Host {
         started: Instant,
     ) -> Result<Self, Failure> {
         let system = |error: &dyn Display| Failure::System(vec![error.to_string()]);
-        let mut seed = [0; 32];
-        getrandom::fill(&mut seed).map_err(|error| system(&error))?;
-        let mut rng = Rng::from_seed(seed);
+        let mut rng = Rng::from_seed(entropy()?);
         let certificate = Arc::new(Certificate::generate().map_err(|error| system(&error))?);
         let bound = Bound::bind(settings, &addresses).await?;
         let (users, made) = turn_users(settings, embedded, &mut rng);
         let own = bound.own_sockets(settings, &addresses);
         let media =
             media::start(settings, &addresses, &users, &certificate, own, &mut rng).map_err(|error| system(&error))?;
-        let (janus, sip) = (
-            Arc::<voex_janus::Metrics>::default(),
-            Arc::<voex_sip::Metrics>::default(),
+        let status = Arc::new(Status {
+            started,
+            listeners: console::listeners(settings, &addresses, &bound, &media),
+            media_path: media.workers.capabilities().to_string(),
+            media: media.metrics.clone(),
+            janus: Arc::default(),
+            sip: Arc::default(),
+            images: settings.voex.images.clone(),
+            relay_ports: addresses.relays.len() as i64 * i64::from(settings.turn.relay_ports.count()),
+        });
+        announce(&status, media.workers.count());
+        if let Some((user, password)) = &made {
+            welcome::print(settings, &addresses, user, password);
+        }
+        let pairs = RtpPairs::new(&media, settings, &addresses);
+        let gateway = machines::gateway(settings, &addresses, &media, &certificate, pairs.clone());
+        let gateway = Gateway::new(gateway, rng.split(), status.janus.clone());
+        let endpoint = Endpoint::new(
+            machines::endpoint(settings, &bound.sip),
+            rng.split(),
+            status.sip.clone(),
         );
+        Ok(Self::serve(
+            settings, bound, media, pairs, gateway, endpoint, status, logging,
+        ))
+    }
+
+    /// Starts the tasks.
+    #[expect(clippy::too_many_arguments, reason = "the parts of the process, each once")]
+    fn serve(
+        settings: &Settings,
+        bound: Bound,
+        media: Media,
+        pairs: RtpPairs,
+        gateway: Gateway,
+        endpoint: Endpoint,
+        status: Arc<Status>,
+        logging: &LogControl,
+    ) -> Self {
         let state = Arc::new(State {
             workers_running: AtomicBool::new(true),
             draining: AtomicBool::new(false),
         });
-        let status = Arc::new(Status {
-            started,
-            listeners: listeners(settings, &addresses, &bound, &media),
-            media_path: media.workers.capabilities().to_string(),
-            media: media.metrics.clone(),
-            janus: janus.clone(),
-            sip: sip.clone(),
-            images: settings.voex.images.clone(),
-            relay_ports: addresses.relays.len() as i64 * i64::from(settings.turn.relay_ports.count()),
-        });
-        status
-            .listeners
-            .iter()
-            .for_each(|(name, at)| tracing::info!("listening: {name}: {at}"));
-        tracing::info!("{} media workers, {}", media.workers.count(), status.media_path);
-        if let Some((user, password)) = &made {
-            welcome::print(settings, &addresses, user, password);
-        }
-
         let (access, settings_now) = watch::channel(Arc::new(settings.clone()));
-        let api_metrics = Arc::<websocket::Metrics>::default();
+        let (accepting, serving) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let figures = Listeners {
-            api: api_metrics.clone(),
+            api: Arc::default(),
             sip: bound.sip.metrics(),
         };
-        let pages = pages(&state, &status, &settings_now, figures, logging);
-        let (accepting, serving) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let api_metrics = figures.api.clone();
+        let pages = console::pages(&state, &status, &settings_now, figures, logging);
         let stop = serving.clone();
         tokio::spawn(pages.serve(bound.http, async move { stop.notified().await }));
 
         let (api_tx, api) = mpsc::channel(API_INPUTS_MAX);
-        let (sip_tx, sip_rx) = mpsc::channel(signalling::DATAGRAMS_MAX);
-        let (orders, orders_rx) = mpsc::channel(4);
+        let (sip_tx, sip) = mpsc::channel(signalling::DATAGRAMS_MAX);
+        let (orders_tx, orders) = mpsc::channel(4);
         bound.sip.receive(&sip_tx);
         if let Some(listener) = bound.api {
-            tokio::spawn(websocket::accept(
-                listener,
-                settings_now,
-                api_tx,
-                api_metrics,
-                accepting.clone(),
-            ));
+            let accept = websocket::accept(listener, settings_now, api_tx, api_metrics, accepting.clone());
+            tokio::spawn(accept);
         }
-        let pairs = RtpPairs::new(&media, settings, &addresses);
-        let gateway = gateway(settings, &addresses, &media, &certificate, pairs.clone());
-        let endpoint = sip_config(settings, &bound.sip);
         let control = Control {
-            gateway: Gateway::new(gateway, rng.split(), janus),
-            endpoint: Endpoint::new(endpoint, rng.split(), sip),
+            gateway,
+            endpoint,
             sip: bound.sip,
             sip_inputs: sip_tx,
             commands: media.commands(),
@@ -135,21 +144,16 @@ impl Host {
             connections: HashMap::new(),
             backlog: false,
         };
-        let control = tokio::spawn(control.run(Inputs {
-            api,
-            sip: sip_rx,
-            orders: orders_rx,
-        }));
-        Ok(Self {
+        Self {
             state,
             status,
             workers: media.workers,
             access,
-            orders,
-            control,
+            orders: orders_tx,
+            control: tokio::spawn(control.run(Inputs { api, sip, orders })),
             accepting,
             serving,
-        })
+        }
     }
 
     /// Says whether every media thread runs.
@@ -237,6 +241,20 @@ async fn bind_tcp(purpose: &str, address: SocketAddr, failures: &mut Vec<String>
     }
 }
 
+/// Draws a seed from the operating system.
+fn entropy() -> Result<[u8; 32], Failure> {
+    let mut seed = [0; 32];
+    getrandom::fill(&mut seed).map_err(|error| Failure::System(vec![error.to_string()]))?;
+    Ok(seed)
+}
+
+fn announce(status: &Status, workers: usize) {
+    for (name, at) in &status.listeners {
+        tracing::info!("listening: {name}: {at}");
+    }
+    tracing::info!("{workers} media workers, {}", status.media_path);
+}
+
 /// Gives the users of TURN; on the embedded default with none given, one is made, and told.
 fn turn_users(settings: &Settings, embedded: bool, rng: &mut Rng) -> (TurnUsers, Option<(String, String)>) {
     let turn = &settings.turn;
@@ -253,132 +271,4 @@ fn turn_users(settings: &Settings, embedded: bool, rng: &mut Rng) -> (TurnUsers,
         .fixed
         .push((made.0.clone(), voex_config::Secret::new(made.1.clone())));
     (users, Some(made))
-}
-
-fn gateway(
-    settings: &Settings,
-    addresses: &Addresses,
-    media: &Media,
-    certificate: &Certificate,
-    pairs: RtpPairs,
-) -> voex_janus::Config {
-    let workers = media.candidates(addresses);
-    let first = workers.first().and_then(|worker| worker.candidates.first());
-    voex_janus::Config {
-        server_name: settings.turn.realm.clone().unwrap_or_else(media::host_name),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        fingerprint_sha256: certificate.fingerprint_sha256(),
-        public_ip: first.map_or_else(|| addresses.primary(), |candidate| candidate.address.ip()),
-        workers,
-        session_timeout: Duration::from_secs(settings.mcu.session_timeout_s.into()),
-        reclaim_timeout: Duration::from_secs(settings.mcu.reclaim_timeout_s.into()),
-        api_secret: settings
-            .mcu
-            .api_secret
-            .as_ref()
-            .map(|secret| secret.reveal().to_owned()),
-        rooms: settings.mcu.rooms.iter().map(room).collect(),
-        rtp_ports: Box::new(pairs),
-    }
-}
-
-fn room(room: &voex_config::StaticRoom) -> (u64, voex_janus::RoomConfig) {
-    let reveal = |secret: &Option<voex_config::Secret>| secret.as_ref().map(|secret| secret.reveal().to_owned());
-    let default = voex_janus::RoomConfig::default();
-    let config = voex_janus::RoomConfig {
-        description: room.description.clone(),
-        secret: reveal(&room.secret),
-        pin: reveal(&room.pin),
-        is_private: room.is_private,
-        publishers_max: room.publishers.unwrap_or(default.publishers_max),
-        bitrate_bps: room.bitrate_bps.unwrap_or(default.bitrate_bps),
-        ..default
-    };
-    (room.id, config)
-}
-
-fn sip_config(settings: &Settings, sockets: &SipSockets) -> voex_sip::Config {
-    voex_sip::Config {
-        listen: sockets.listens(),
-        user_agent: concat!("voex/", env!("CARGO_PKG_VERSION")).to_owned(),
-        timers: voex_sip::TimerConfig::default(),
-        allow: settings
-            .sip
-            .trunks
-            .iter()
-            .flat_map(|trunk| trunk.allow.clone())
-            .collect(),
-        allow_account_hosts: true,
-        strangers: voex_sip::Strangers::Refuse,
-        limits: voex_sip::Limits::default(),
-    }
-}
-
-fn pages(
-    state: &Arc<State>,
-    status: &Arc<Status>,
-    settings: &watch::Receiver<Arc<Settings>>,
-    listeners: Listeners,
-    logging: &LogControl,
-) -> Pages {
-    let (health, figures) = (state.clone(), status.clone());
-    let (shown, access) = (status.clone(), settings.clone());
-    let mut pages = Pages::new(
-        move || health.health(figures.relay_ports_percent()),
-        move || shown.to_json(),
-        move |client| access.borrow().may_read_console(client),
-    );
-    let media = &status.media;
-    pages.register(Process {
-        version: env!("CARGO_PKG_VERSION"),
-        dropped_log_lines: logging.dropped_lines(),
-    });
-    pages.register(role::Turn(media.turn.clone()));
-    pages.register(role::Sfu(media.sfu.clone()));
-    pages.register(role::Transports(
-        media.sfu.iter().map(|sfu| sfu.transport.clone()).collect(),
-    ));
-    pages.register(role::Workers(media.workers.clone()));
-    pages.register(role::Janus(status.janus.clone()));
-    pages.register(role::Sip(status.sip.clone()));
-    pages.register(Loops(media.net.clone()));
-    pages.register(listeners);
-    pages
-}
-
-/// Names every listener and where it is.
-fn listeners(settings: &Settings, addresses: &Addresses, bound: &Bound, media: &Media) -> Vec<(String, String)> {
-    let joined = |items: Vec<String>| items.join(", ");
-    let mut lines = Vec::new();
-    let turn = media.workers.turn_listeners();
-    if !turn.is_empty() {
-        let at = turn.iter().map(|at| format!("{at}/udp")).collect();
-        lines.push(("STUN and TURN".to_owned(), joined(at)));
-        let shown = |relay: &voex_turn::RelayAddress| match relay.local == relay.public {
-            true => relay.local.to_string(),
-            false => format!("{} as {}", relay.local, relay.public),
-        };
-        let on = joined(addresses.relays.iter().map(shown).collect());
-        lines.push((
-            "TURN relays".to_owned(),
-            format!("{}/udp on {on}", settings.turn.relay_ports),
-        ));
-    }
-    let sockets = media.workers.media_sockets();
-    if !sockets.is_empty() {
-        let at = sockets.iter().map(|socket| format!("{}/udp", socket.local)).collect();
-        lines.push(("conference media".to_owned(), joined(at)));
-    }
-    let tcp = |listener: &TcpListener| listener.local_addr().map(|at| at.to_string()).unwrap_or_default();
-    if let Some(api) = &bound.api {
-        lines.push(("Janus API".to_owned(), format!("ws://{}", tcp(api))));
-    }
-    for listen in bound.sip.listens() {
-        lines.push(("SIP".to_owned(), format!("udp:{}", listen.advertised)));
-    }
-    lines.push((
-        "metrics, health, console".to_owned(),
-        format!("http://{}", tcp(&bound.http)),
-    ));
-    lines
 }

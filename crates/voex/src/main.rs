@@ -12,9 +12,11 @@
 mod addresses;
 mod check_config;
 mod cli;
+mod console;
 mod control;
 mod figures;
 mod host;
+mod machines;
 mod media;
 mod notify;
 mod serve;

@@ -62,27 +62,8 @@ pub(crate) fn start(
     rng: &mut Rng,
 ) -> Result<Media, StartError> {
     let wake = Arc::new(Notify::new());
-    let waker = wake.clone();
+    let config = net_config(settings, addresses, wake.clone(), rng);
     let count = worker_count(settings);
-    let has_media = settings.mcu.enabled || settings.sip.enabled;
-    let relays = settings.turn.enabled.then(|| RelayRange {
-        addresses: addresses.relays.clone(),
-        ports: range(settings.turn.relay_ports),
-    });
-    let config = voex_net::Config {
-        workers: usize::from(count),
-        turn_listeners: if settings.turn.enabled {
-            turn_listeners(settings, addresses)
-        } else {
-            Vec::new()
-        },
-        media_addresses: if has_media { addresses.media.clone() } else { Vec::new() },
-        media_ports: range(settings.media.ports),
-        relays,
-        event_wake: Arc::new(move || waker.notify_one()),
-        seed: seed(rng),
-        ..voex_net::Config::default()
-    };
     let mut metrics = Metrics::default();
     let turn = turn_config(settings, addresses, users, own_sockets, rng);
     let (workers, events) = Workers::start(config, |id, topology| {
@@ -111,6 +92,28 @@ pub(crate) fn start(
         wake,
         metrics,
     })
+}
+
+fn net_config(settings: &Settings, addresses: &Addresses, wake: Arc<Notify>, rng: &mut Rng) -> voex_net::Config {
+    let has_media = settings.mcu.enabled || settings.sip.enabled;
+    let mut config = voex_net::Config {
+        workers: usize::from(worker_count(settings)),
+        media_ports: range(settings.media.ports),
+        event_wake: Arc::new(move || wake.notify_one()),
+        seed: seed(rng),
+        ..voex_net::Config::default()
+    };
+    if has_media {
+        config.media_addresses.clone_from(&addresses.media);
+    }
+    if settings.turn.enabled {
+        config.turn_listeners = turn_listeners(settings, addresses);
+        config.relays = Some(RelayRange {
+            addresses: addresses.relays.clone(),
+            ports: range(settings.turn.relay_ports),
+        });
+    }
+    config
 }
 
 impl Media {

@@ -1,0 +1,88 @@
+//! What the console shows: the pages with their figures, and where everything listens.
+
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use voex_config::Settings;
+use voex_telemetry::{LogControl, Pages, Process, role};
+
+use crate::addresses::Addresses;
+use crate::figures::{Listeners, Loops, State, Status};
+use crate::host::Bound;
+use crate::media::Media;
+
+/// Makes the pages and registers every figure.
+pub(crate) fn pages(
+    state: &Arc<State>,
+    status: &Arc<Status>,
+    settings: &watch::Receiver<Arc<Settings>>,
+    listeners: Listeners,
+    logging: &LogControl,
+) -> Pages {
+    let (health, figures) = (state.clone(), status.clone());
+    let (shown, access) = (status.clone(), settings.clone());
+    let mut pages = Pages::new(
+        move || health.health(figures.relay_ports_percent()),
+        move || shown.to_json(),
+        move |client| access.borrow().may_read_console(client),
+    );
+    let media = &status.media;
+    pages.register(Process {
+        version: env!("CARGO_PKG_VERSION"),
+        dropped_log_lines: logging.dropped_lines(),
+    });
+    pages.register(role::Turn(media.turn.clone()));
+    pages.register(role::Sfu(media.sfu.clone()));
+    pages.register(role::Transports(
+        media.sfu.iter().map(|sfu| sfu.transport.clone()).collect(),
+    ));
+    pages.register(role::Workers(media.workers.clone()));
+    pages.register(role::Janus(status.janus.clone()));
+    pages.register(role::Sip(status.sip.clone()));
+    pages.register(Loops(media.net.clone()));
+    pages.register(listeners);
+    pages
+}
+
+/// Names every listener and where it is.
+pub(crate) fn listeners(
+    settings: &Settings,
+    addresses: &Addresses,
+    bound: &Bound,
+    media: &Media,
+) -> Vec<(String, String)> {
+    let joined = |items: Vec<String>| items.join(", ");
+    let mut lines = Vec::new();
+    let turn = media.workers.turn_listeners();
+    if !turn.is_empty() {
+        let at = turn.iter().map(|at| format!("{at}/udp")).collect();
+        lines.push(("STUN and TURN".to_owned(), joined(at)));
+        let shown = |relay: &voex_turn::RelayAddress| match relay.local == relay.public {
+            true => relay.local.to_string(),
+            false => format!("{} as {}", relay.local, relay.public),
+        };
+        let on = joined(addresses.relays.iter().map(shown).collect());
+        lines.push((
+            "TURN relays".to_owned(),
+            format!("{}/udp on {on}", settings.turn.relay_ports),
+        ));
+    }
+    let sockets = media.workers.media_sockets();
+    if !sockets.is_empty() {
+        let at = sockets.iter().map(|socket| format!("{}/udp", socket.local)).collect();
+        lines.push(("conference media".to_owned(), joined(at)));
+    }
+    let tcp = |listener: &TcpListener| listener.local_addr().map(|at| at.to_string()).unwrap_or_default();
+    if let Some(api) = &bound.api {
+        lines.push(("Janus API".to_owned(), format!("ws://{}", tcp(api))));
+    }
+    for listen in bound.sip.listens() {
+        lines.push(("SIP".to_owned(), format!("udp:{}", listen.advertised)));
+    }
+    lines.push((
+        "metrics, health, console".to_owned(),
+        format!("http://{}", tcp(&bound.http)),
+    ));
+    lines
+}
