@@ -38,7 +38,7 @@ impl Digits {
         event: TelephoneEvent,
         clock_rate: u32,
     ) -> Option<(char, Duration)> {
-        let Some(digit) = event.digit() else { return None };
+        let digit = event.digit()?;
         let is_same = |current: &Current| current.timestamp == timestamp && current.digit == digit;
         let mut ended = None;
         let current = match &mut self.current {

@@ -8,10 +8,13 @@ use crate::limits::{RESEND_BURST_PACKETS, RESEND_PACKETS_PER_S, RESENDS_REMEMBER
 #[derive(Default)]
 pub(crate) struct Resends {
     /// Made with the first retransmission: most subscriptions never need it.
-    recent: Option<Box<[Option<(u64, Instant)>; RESENDS_REMEMBERED]>>,
+    recent: Option<Box<Recent>>,
     tokens: u32,
     refilled_at: Option<Instant>,
 }
+
+/// Source packet and when it was sent again, by sequence number modulo the length.
+type Recent = [Option<(u64, Instant)>; RESENDS_REMEMBERED];
 
 impl Resends {
     /// Whether source packet `sequence` may be sent again now; counts it as sent. No to one sent within `interval`.

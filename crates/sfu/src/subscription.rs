@@ -341,3 +341,20 @@ pub(crate) fn abs_send_time(ntp: u64) -> [u8; 3] {
 pub(crate) fn from_65536ths(value: u32) -> Duration {
     Duration::from_micros((u64::from(value) * 1_000_000) >> 16)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_forwarding_touches_of_a_subscription_fits_four_cache_lines() {
+        let bytes = size_of::<Subscription>();
+        assert!(bytes <= 4 * 64, "{bytes}");
+    }
+
+    #[test]
+    fn abs_send_time_is_the_middle_of_ntp_time() {
+        // 6 bits of seconds, 18 bits of fraction: 5.5 s.
+        assert_eq!(abs_send_time((0xffff_ff45 << 32) | 0x8000_0000), [0x16, 0, 0]);
+    }
+}

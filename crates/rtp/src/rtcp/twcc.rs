@@ -192,7 +192,7 @@ pub(super) fn write(
             Err(_) => out.put(&delta.to_be_bytes())?,
         }
     }
-    while out.at % 4 != 0 {
+    while !out.at.is_multiple_of(4) {
         out.put(&[0])?;
     }
     let (length, buf) = (out.at, out.buf);
