@@ -18,7 +18,7 @@ const GROWTH_KB_MAX: u64 = 8_000;
 
 #[test]
 fn a_minute_of_noise_on_every_port_neither_ends_a_call_nor_grows_memory() {
-    println!("seed {SEED}");
+    eprintln!("seed {SEED}");
     let namespace = Namespace::new();
     let mut server = Server::start(&namespace, "");
     let targets = udp_listeners(&namespace);
