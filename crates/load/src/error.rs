@@ -37,6 +37,16 @@ pub enum LoadError {
         /// What is missing or unusable.
         what: &'static str,
     },
+    /// The server answers, but so slowly that the load would never begin.
+    #[error("after {seconds} s only {made} of {wanted} clients were ready")]
+    TooSlow {
+        /// How long it was waited.
+        seconds: u64,
+        /// Clients that were ready.
+        made: usize,
+        /// Clients that were wanted.
+        wanted: usize,
+    },
     /// A server under test did not start.
     #[error("{server} did not start: {why}")]
     NotStarted {

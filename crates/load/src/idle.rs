@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::LoadError;
 use crate::client::Client;
 use crate::process::Process;
-use crate::rig::Target;
+use crate::rig::{Patience, Target};
 
 /// Allocations made first and held beside, so that a server's pools and code are warm.
 const WARM_UP: usize = 64;
@@ -64,7 +64,9 @@ pub fn run(
 fn allocate(target: &Target, count: usize, quiet: bool) -> Result<Vec<Client>, LoadError> {
     let mut clients = Vec::with_capacity(count);
     let mut told = Instant::now();
+    let patience = Patience::new(count);
     while clients.len() < count {
+        patience.check(clients.len())?;
         clients.push(target.allocate()?);
         if !quiet && told.elapsed() > Duration::from_secs(1) {
             told = Instant::now();

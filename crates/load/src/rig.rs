@@ -1,6 +1,7 @@
 //! Everything a load needs in place before the first packet.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use voex_stun::{ChannelNumber, ErrorCode};
 
@@ -13,6 +14,9 @@ use crate::pattern::{Direction, Pattern, Wrap};
 
 /// Other ports tried when a server answers 437 (RFC 8656 §7.4).
 const OTHER_PORTS: usize = 16;
+
+/// Longest time to make all clients of a load.
+const MAKING_MAX: Duration = Duration::from_secs(60);
 
 /// The server under test.
 #[derive(Clone, Debug)]
@@ -28,6 +32,33 @@ pub struct Target {
 pub struct Rig {
     pub(crate) endpoints: Vec<Endpoint>,
     pub(crate) flows: Vec<Flow>,
+}
+
+/// How long clients may take to be made.
+pub(crate) struct Patience {
+    begun: Instant,
+    wanted: usize,
+}
+
+impl Patience {
+    pub(crate) fn new(wanted: usize) -> Self {
+        Self {
+            begun: Instant::now(),
+            wanted,
+        }
+    }
+
+    /// Ends what takes too long.
+    pub(crate) fn check(&self, made: usize) -> Result<(), LoadError> {
+        if self.begun.elapsed() < MAKING_MAX {
+            return Ok(());
+        }
+        Err(LoadError::TooSlow {
+            seconds: MAKING_MAX.as_secs(),
+            made,
+            wanted: self.wanted,
+        })
+    }
 }
 
 impl Target {
@@ -72,9 +103,17 @@ impl Rig {
             endpoints: Vec::new(),
             flows: Vec::new(),
         };
-        match pattern.direction {
-            Direction::Pair => (0..pattern.clients / 2).try_for_each(|_| rig.add_pair(target, pattern.wrap))?,
-            _ => (0..pattern.clients).try_for_each(|_| rig.add_client_and_peer(target, pattern))?,
+        let patience = Patience::new(pattern.clients);
+        let mut made = 0;
+        while made < pattern.clients {
+            patience.check(made)?;
+            if pattern.direction == Direction::Pair {
+                rig.add_pair(target, pattern.wrap)?;
+                made += 2;
+            } else {
+                rig.add_client_and_peer(target, pattern)?;
+                made += 1;
+            }
         }
         for endpoint in &rig.endpoints {
             endpoint
