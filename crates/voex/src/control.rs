@@ -66,6 +66,8 @@ impl Control {
     /// Works until `Order::Stop`, or until whoever gives orders is gone.
     pub(crate) async fn run(mut self, mut inputs: Inputs) {
         let (mut api, mut sip) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
+        // A role that is off has no senders: its closed channel is always ready and must not be asked again.
+        let (mut api_open, mut sip_open) = (true, true);
         let wake = self.wake.clone();
         loop {
             let deadline = self.deadline();
@@ -74,8 +76,8 @@ impl Control {
                     Some(Order::Drain) => self.commands.send_to_all(|| voex_worker::Command::RefuseNewAllocations),
                     Some(Order::Stop) | None => break,
                 },
-                _ = inputs.api.recv_many(&mut api, BATCH) => {}
-                _ = inputs.sip.recv_many(&mut sip, BATCH) => {}
+                count = inputs.api.recv_many(&mut api, BATCH), if api_open => api_open = count > 0,
+                count = inputs.sip.recv_many(&mut sip, BATCH), if sip_open => sip_open = count > 0,
                 () = wake.notified() => {}
                 () = time::sleep_until(deadline.into()) => {}
             }

@@ -116,13 +116,7 @@ async fn drain(host: &Host, signals: &mut Signals) {
 
 /// Reads the settings again and takes over what can change while running. A wrong file leaves everything as it was.
 fn reload(args: &cli::Serve, loaded: &mut Loaded, host: &Host, logging: &LogControl) {
-    const TAKEN: [&str; 5] = [
-        "log.level",
-        "acl.cts",
-        "mcu.ws.allow_prefix",
-        "http.allow",
-        "log.format",
-    ];
+    const TAKEN: [&str; 4] = ["log.level", "acl.cts", "mcu.ws.allow_prefix", "http.allow"];
     notify("RELOADING=1");
     match settings_file::load(args.settings.as_deref(), &args.sets, args.strict) {
         Err(report) => {
@@ -134,7 +128,7 @@ fn reload(args: &cli::Serve, loaded: &mut Loaded, host: &Host, logging: &LogCont
             let (taken, waiting): (Vec<_>, Vec<_>) = fresh
                 .changed_keys(loaded)
                 .into_iter()
-                .partition(|key| TAKEN[..4].contains(key));
+                .partition(|key| TAKEN.contains(key));
             logging.set_level(level(fresh.settings.log.level));
             host.set_access(&fresh.settings);
             tracing::info!(

@@ -4,6 +4,7 @@ mod common;
 
 use std::net::TcpListener;
 use std::process::Command;
+use std::time::Duration;
 
 use common::{Server, in_namespace, loopback, run, settings_file, voex};
 
@@ -32,6 +33,7 @@ fn a_start_says_ready_and_serves_health_metrics_and_status() {
         "mcu_sessions ",
         "sip_dialogs ",
         "sip_refused_total{",
+        "sip_calls ",
         "net_batching{path=\"gso\"}",
         "users_in_calls_count ",
         "express_version{",
@@ -201,6 +203,24 @@ fn a_role_that_is_off_binds_nothing() {
     let listening: Vec<_> = log.lines().filter(|line| line.contains("listening: ")).collect();
     assert_eq!(listening.len(), 1, "{log}");
     assert!(listening[0].contains("http://127.0.0.1:9189"));
+}
+
+#[test]
+fn a_host_that_only_relays_sleeps_while_nobody_calls() {
+    let server = Server::start(&["--set", "mcu.enabled=no", "--set", "sip.enabled=no"]);
+    let cpu_seconds = || {
+        let (_, metrics) = server.get("/metrics");
+        let line = metrics
+            .lines()
+            .find_map(|line| line.strip_prefix("process_cpu_seconds_total "));
+        line.and_then(|seconds| seconds.parse::<f64>().ok())
+            .expect("the process tells its CPU time")
+    };
+    let before = cpu_seconds();
+    std::thread::sleep(Duration::from_secs(2));
+    let used = cpu_seconds() - before;
+    // A task that never sleeps takes two; an idle process a hundredth, most of it for the two scrapes.
+    assert!(used < 0.5, "{used} s of CPU in two idle seconds");
 }
 
 #[test]

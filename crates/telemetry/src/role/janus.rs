@@ -59,6 +59,39 @@ impl Expose for Janus {
             "Error replies of the videoroom, by code.",
             "code",
             m.videoroom_errors.values(),
-        )
+        )?;
+        families.counters(
+            "mcu_sip_errors",
+            "Error replies of the SIP plugin, by code.",
+            "code",
+            m.sip_errors.values(),
+        )?;
+        expose_calls(&m.calls, families)
     }
+}
+
+/// Figures of the calls that join a SIP leg and a browser.
+fn expose_calls(calls: &voex_bridge::Metrics, families: &mut Families<'_>) -> fmt::Result {
+    families.gauge(
+        "sip_calls",
+        "Calls that exist now, ringing ones included.",
+        calls.calls.value(),
+    )?;
+    families.counter("sip_calls_outgoing", "Calls made towards SIP.", calls.outgoing.value())?;
+    families.counter(
+        "sip_calls_incoming",
+        "Calls taken from SIP, refused ones included.",
+        calls.incoming.value(),
+    )?;
+    families.counter(
+        "sip_calls_answered",
+        "Calls that were answered.",
+        calls.answered.value(),
+    )?;
+    families.counters(
+        "sip_calls_failed",
+        "Calls that ended unanswered, by SIP status code.",
+        "code",
+        calls.failed.values(),
+    )
 }
