@@ -52,7 +52,7 @@ impl Default for Config {
             media_ports: 20_000..=40_000,
             relays: None,
             look_again_max: Duration::from_micros(5),
-            nap_max: Duration::from_micros(500),
+            nap_max: Duration::from_micros(900),
             gso: Toggle::Probe,
             gro: Toggle::Probe,
             event_wake: Arc::new(|| {}),
