@@ -1,0 +1,3 @@
+exports.createSocket = () => {
+  throw new Error('Unix datagram sockets are not part of the scenarios');
+};
