@@ -117,6 +117,20 @@ fn without_an_ack_the_call_is_hung_up() {
 }
 
 #[test]
+fn a_call_hung_up_whose_ack_never_comes_was_ended_by_us() {
+    let (mut host, leg) = Host::called();
+    host.command(accept(leg));
+    host.hangup(leg);
+    host.advance(ms(31_999));
+    host.sent.clear();
+    host.advance(ms(1));
+    let bye = host.request(Method::Bye);
+    host.answer(&respond(&bye, 200));
+    let ended = host.ended();
+    assert_eq!((ended.cause, ended.code), (EndCause::ByeByUs, 200));
+}
+
+#[test]
 fn a_call_hung_up_before_its_ack_gets_bye_after_the_ack() {
     let (mut host, leg) = Host::called();
     host.command(accept(leg));

@@ -429,3 +429,50 @@ fn fields_of_the_application_go_into_invite_and_bye() {
         Some("Q.850;cause=16")
     );
 }
+
+fn challenged(invite: &voex_sip_wire::Request) -> voex_sip_wire::Response {
+    let mut challenge = respond(invite, 407);
+    let value = "Digest realm=\"r\", nonce=\"n\", qop=\"auth\"";
+    challenge.headers.push(Header::ProxyAuthenticate, value);
+    challenge
+}
+
+#[test]
+fn a_challenge_that_crosses_cancel_ends_the_call_and_calls_nobody_anew() {
+    let (mut host, invite) = Host::calling();
+    host.answer(&respond(&invite, 100));
+    host.hangup(LEG);
+    host.request(Method::Cancel);
+    host.answer(&challenged(&invite));
+    host.request(Method::Ack);
+    host.quiet_but_for_events();
+    assert_eq!(host.ended().cause, EndCause::CancelledByUs);
+}
+
+#[test]
+fn a_challenge_to_a_call_hung_up_before_any_answer_ends_it() {
+    let (mut host, invite) = Host::calling();
+    host.hangup(LEG);
+    host.answer(&challenged(&invite));
+    host.request(Method::Ack);
+    host.quiet_but_for_events();
+    let ended = host.ended();
+    assert_eq!((ended.cause, ended.code), (EndCause::CancelledByUs, 487));
+}
+
+#[test]
+fn a_call_hung_up_goes_to_no_further_address() {
+    let mut host = Host::with_guest();
+    let call = CallSpec::new(LEG, ALICE, "sip:123@pbx.example.com", OFFER.to_vec());
+    host.command(Command::Call(Box::new(call)));
+    let (query, ..) = host.lookups.pop_front().unwrap();
+    host.resolve(query, &[there(), there()]);
+    let invite = host.request(Method::Invite);
+    host.answer(&respond(&invite, 100));
+    host.hangup(LEG);
+    host.request(Method::Cancel);
+    host.answer(&respond(&invite, 503));
+    host.request(Method::Ack);
+    host.quiet_but_for_events();
+    assert_eq!(host.ended().code, 503);
+}

@@ -108,12 +108,15 @@ impl Endpoint {
     pub(super) fn invite_failed(&mut self, _now: Instant, id: LegId, response: Response) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         leg.invite_client = None;
-        let cause = match (leg.ending.take(), response.headers.is_empty()) {
-            (Some(ending), true) => return self.end_leg(id, ending.cause, ending.code, ending.reason, None),
-            (Some(ending), false) if response.code == 487 => ending.cause,
-            (_, false) => EndCause::Refused,
-            (None, true) if response.code == 408 => EndCause::Timeout,
-            (None, true) => EndCause::Local,
+        let silent = response.headers.is_empty();
+        let cause = match leg.ending.take() {
+            Some(ending) if silent || matches!(response.code, 401 | 407) => {
+                return self.end_leg(id, ending.cause, ending.code, ending.reason, None);
+            }
+            Some(ending) if response.code == 487 => ending.cause,
+            None if silent && response.code == 408 => EndCause::Timeout,
+            None if silent => EndCause::Local,
+            _ => EndCause::Refused,
         };
         self.end_leg(id, cause, response.code, &response.reason, Some(&response.headers));
     }

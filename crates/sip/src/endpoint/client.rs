@@ -257,6 +257,15 @@ impl Endpoint {
         }
     }
 
+    /// Says whether this is the INVITE of a leg that is being cancelled: it must not be sent anew, since nobody would
+    /// cancel it.
+    fn is_given_up(&self, purpose: Purpose) -> bool {
+        match purpose {
+            Purpose::Invite(leg) => self.legs.get(&leg).is_some_and(|leg| leg.ending.is_some()),
+            _ => false,
+        }
+    }
+
     /// Goes on with the next address of the name, or reports the failure.
     fn try_next_target(&mut self, now: Instant, id: ClientId, code: u16) {
         let Some(client) = self.clients.get_mut(&id) else {
@@ -264,7 +273,7 @@ impl Endpoint {
         };
         let (outgoing, more) = (client.outgoing.clone(), std::mem::take(&mut client.more));
         self.remove_client(id);
-        if more.is_empty() {
+        if more.is_empty() || self.is_given_up(outgoing.purpose) {
             self.request_failed(now, &outgoing, code, reason_phrase(code));
         } else {
             self.start_client(now, outgoing, more);
@@ -306,10 +315,12 @@ impl Endpoint {
             return;
         };
         let purpose = client.outgoing.purpose;
-        if response.code == 503 && !client.more.is_empty() && purpose != Purpose::Cancel {
+        let has_more = !client.more.is_empty();
+        let given_up = self.is_given_up(purpose);
+        if response.code == 503 && has_more && !given_up && purpose != Purpose::Cancel {
             return self.try_next_after_503(now, id);
         }
-        if matches!(response.code, 401 | 407) && self.answer_challenge(now, id, &response) {
+        if matches!(response.code, 401 | 407) && !given_up && self.answer_challenge(now, id, &response) {
             return;
         }
         match purpose {

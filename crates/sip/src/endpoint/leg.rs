@@ -364,7 +364,8 @@ impl Endpoint {
         if unacked.give_up_at <= now {
             leg.unacked = None;
             if leg.state != LegState::Terminating {
-                self.send_bye(now, id, Ending::timeout());
+                let ending = leg.ending.take().unwrap_or_else(Ending::timeout);
+                self.send_bye(now, id, ending);
             }
             return;
         }

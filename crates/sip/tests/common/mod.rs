@@ -225,6 +225,11 @@ impl Host {
     }
 
     #[track_caller]
+    pub(crate) fn quiet_but_for_events(&self) {
+        assert!(self.sent.is_empty(), "{:?}", self.sent);
+    }
+
+    #[track_caller]
     pub(crate) fn quiet(&self) {
         assert!(
             self.sent.is_empty() && self.events.is_empty(),
