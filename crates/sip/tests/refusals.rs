@@ -132,6 +132,18 @@ fn account_hosts_are_strangers_when_so_set() {
 }
 
 #[test]
+fn a_user_whose_name_begins_like_a_scanners_is_no_scanner() {
+    let mut host = Host::with_guest();
+    host.receive(&request(
+        "OPTIONS",
+        "Contact: <sip:sipclient@x>\r\nUser-Agent: sipclient/2\r\n",
+    ));
+    host.response(200);
+    host.receive(&request("OPTIONS", "User-Agent: sipcli/v1.8\r\n"));
+    host.quiet();
+}
+
+#[test]
 fn scanners_get_no_answer_even_from_admitted_addresses() {
     let mut host = Host::with_guest();
     for fields in [

@@ -60,6 +60,32 @@ fn register_names_registrar_address_of_record_and_contact() {
 }
 
 #[test]
+fn a_contact_parameter_that_is_more_than_one_is_left_out() {
+    let mut host = Host::new(config());
+    let bad = [
+        ("x", Some("1>, <sip:eve@h")),
+        ("y", Some("1\r\nX-Injected: 1")),
+        ("a;expires", Some("0")),
+        ("a b", None),
+        ("z", Some("")),
+    ];
+    let bad = bad.map(|(name, value)| (name.to_owned(), value.map(str::to_owned)));
+    let contact_params = bad
+        .into_iter()
+        .chain([("ok".to_owned(), Some("\"a b\"".to_owned()))])
+        .collect();
+    let spec = AccountSpec {
+        contact_params,
+        ..account()
+    };
+    host.command(Command::Register(Box::new(spec)));
+    let register = host.request(Method::Register);
+    let contact = register.headers.get(Header::Contact);
+    assert_eq!(contact, Some("<sip:alice@10.0.0.1:5060>;ok=\"a b\""));
+    assert_eq!(host.metrics.fields_left_out.value(), 5);
+}
+
+#[test]
 fn a_challenge_is_answered_and_only_the_end_is_reported() {
     let (mut host, first) = registering();
     host.answer(&challenge(&first, 401, "n1"));

@@ -146,6 +146,9 @@ impl Endpoint {
             }
         }
         self.accounts_by_user.insert((account.user(), id));
+        if account.spec.catch_all {
+            self.catch_all.insert(id);
+        }
         let guest = account.state == State::Guest;
         self.accounts.insert(id, account);
         self.learn_hosts(now, id);
@@ -186,6 +189,7 @@ impl Endpoint {
         self.set_state(id, State::Failed);
         let account = self.accounts.remove(&id)?;
         self.accounts_by_user.remove(&(account.user(), id));
+        self.catch_all.remove(&id);
         for ip in &account.hosts {
             self.account_hosts.remove(&(*ip, id));
         }
@@ -248,7 +252,11 @@ impl Endpoint {
         let mut request = register_request(account, &self.config.user_agent);
         if let Some(mut contact) = contact {
             for (name, value) in &account.spec.contact_params {
-                contact.params.set(name, value.clone());
+                if is_parameter(name, value.as_deref()) {
+                    contact.params.set(name, value.clone());
+                } else {
+                    self.metrics.fields_left_out.inc();
+                }
             }
             request.headers.push(Header::Contact, contact.to_string());
         }
@@ -352,6 +360,12 @@ impl Endpoint {
             .headers
             .push_front(Header::Via, Via::new("UDP", advertised, &branch).to_string());
     }
+}
+
+/// Says whether an application's parameter is one parameter and nothing else.
+fn is_parameter(name: &str, value: Option<&str>) -> bool {
+    let text = value.map_or_else(|| format!(";{name}"), |value| format!(";{name}={value}"));
+    Params::parse_header(&text).is_ok_and(|params| params.iter().eq([(name, value)]))
 }
 
 /// Makes REGISTER without Via and Contact.

@@ -16,7 +16,7 @@ const SCANNERS: [&str; 8] = [
     "sipvicious",
     "sundayddr",
     "sip-scan",
-    "sipcli",
+    "sipcli/",
     "vaxsipuseragent",
     "pplsip",
 ];

@@ -60,12 +60,7 @@ impl Endpoint {
                 .or_else(|| named().next())
         });
         by_user.or_else(|| {
-            let all = || {
-                self.accounts
-                    .values()
-                    .filter(|account| account.spec.catch_all)
-                    .map(|account| account.spec.id)
-            };
+            let all = || self.catch_all.iter().copied();
             all()
                 .find(|id| self.is_host_of(*id, source.address))
                 .or_else(|| all().next())

@@ -40,7 +40,9 @@ pub(super) fn add(to: &mut HeaderFields, fields: &Headers, except: Option<Header
     for (name, value) in fields {
         let header = Header::from_name(name);
         let reserved = header != except && header.is_some_and(|header| RESERVED.contains(&header));
-        if reserved || !is_safe_field(name, value) {
+        // A NUL ends the line for peers written in C.
+        let controls = value.contains(|c: char| c.is_control() && c != '\t');
+        if reserved || controls || !is_safe_field(name, value) {
             metrics.fields_left_out.inc();
         } else {
             to.push_by_name(name, value.as_str());
@@ -93,12 +95,13 @@ mod tests {
             ("Call-ID", "x"),
             ("X-B", "1\r\nVia: x"),
             ("X C", "1"),
+            ("X-D", "1\0"),
         ];
         let fields = fields.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
         let (mut headers, metrics) = (HeaderFields::new(), Metrics::default());
         add(&mut headers, &fields, None, &metrics);
         assert_eq!(headers.iter().collect::<Vec<_>>(), [("X-A", "1")]);
-        assert_eq!(metrics.fields_left_out.value(), 4);
+        assert_eq!(metrics.fields_left_out.value(), 5);
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub struct Endpoint {
     accounts: BTreeMap<AccountId, Account>,
     accounts_by_user: BTreeSet<(String, AccountId)>,
     account_hosts: BTreeSet<(IpAddr, AccountId)>,
+    /// Accounts that take calls for users nobody else has.
+    catch_all: BTreeSet<AccountId>,
     legs: BTreeMap<LegId, Leg>,
     legs_by_tag: BTreeMap<String, LegId>,
     clients: BTreeMap<ClientId, ClientTransaction>,
@@ -120,6 +122,7 @@ impl Endpoint {
             accounts: BTreeMap::new(),
             accounts_by_user: BTreeSet::new(),
             account_hosts: BTreeSet::new(),
+            catch_all: BTreeSet::new(),
             legs: BTreeMap::new(),
             legs_by_tag: BTreeMap::new(),
             clients: BTreeMap::new(),
