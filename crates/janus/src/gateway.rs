@@ -270,8 +270,8 @@ impl Gateway {
                 Ok(())
             }
             ("message", Some(handle)) => self.message(origin, id, handle, &request.members),
-            ("trickle", Some(_)) => {
-                trickle::check(&request.members)?;
+            ("trickle", Some(handle)) => {
+                trickle::check(&request.members, self.host.has_remote(handle))?;
                 self.reply(origin, "ack", Some(id));
                 Ok(())
             }

@@ -78,11 +78,14 @@ pub(crate) fn parse(value: &Value, offered: bool) -> Result<Jsep, Error> {
             return Err(Error::new(Code::UnknownJsepType, text));
         }
     };
-    if kind == JsepKind::Answer && !offered {
-        return Err(Error::new(Code::UnexpectedAnswer, "Unexpected ANSWER (did we offer?)"));
-    }
     if !sdp.starts_with("v=") {
         return Err(Error::new(Code::InvalidSdp, "Invalid SDP (doesn't start with v=)"));
+    }
+    if !["o=", "s=", "m="].iter().all(|start| has_line(sdp, start)) {
+        return Err(Error::new(Code::InvalidSdp, "Missing mandatory lines (o=, s= or m=)"));
+    }
+    if kind == JsepKind::Answer && !offered {
+        return Err(Error::new(Code::UnexpectedAnswer, "Unexpected ANSWER (did we offer?)"));
     }
     let description = Description::parse(sdp).map_err(|_| Error::new(Code::InvalidSdp, "JSEP error: invalid SDP"))?;
     let e2ee = jsep.flag("e2ee").unwrap_or(false);
@@ -91,6 +94,10 @@ pub(crate) fn parse(value: &Value, offered: bool) -> Result<Jsep, Error> {
         description,
         e2ee,
     })
+}
+
+fn has_line(sdp: &str, start: &str) -> bool {
+    sdp.lines().any(|line| line.starts_with(start))
 }
 
 fn refused(error: FieldError) -> Error {

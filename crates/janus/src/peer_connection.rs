@@ -136,6 +136,11 @@ impl Host {
         self.handles.get(&handle)?.peer_connection.as_ref()
     }
 
+    /// Tells whether the client has described itself on a handle.
+    pub(crate) fn has_remote(&self, handle: HandleId) -> bool {
+        self.peer_connection(handle).is_some_and(|pc| pc.remote.is_some())
+    }
+
     /// Takes the PeerConnection of a handle away without a word to the client; true when there was one.
     /// `close` is false when the worker has closed the transport already.
     pub(crate) fn drop_peer_connection(&mut self, handle: HandleId, close: bool) -> bool {

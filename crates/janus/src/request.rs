@@ -36,7 +36,7 @@ pub(crate) fn parse(text: &str) -> Result<Request, Refused> {
     let refuse = |error| Refused { session, error };
     let transaction = required_string(&members, "transaction").map_err(refuse)?.to_owned();
     let verb = required_string(&members, "janus").map_err(refuse)?.to_owned();
-    if members.get("id").is_some_and(|id| positive(id).is_none()) {
+    if members.get("id").is_some_and(|id| !id.is_u64()) {
         return Err(refuse(Error::wrong_type("id", "a positive integer")));
     }
     Ok(Request {

@@ -7,14 +7,16 @@ use serde_json::{Map, Value};
 
 use crate::error::{Code, Error};
 
-/// Checks a `trickle` request.
-pub(crate) fn check(members: &Map<String, Value>) -> Result<(), Error> {
+/// Checks a `trickle` request. Candidates that come before the client's description (`described` is false) are
+/// acknowledged unread, as those that wait for it always were.
+pub(crate) fn check(members: &Map<String, Value>, described: bool) -> Result<(), Error> {
     match (members.get("candidate"), members.get("candidates")) {
         (None, None) => Err(Error::missing("candidate|candidates")),
         (Some(_), Some(_)) => Err(Error::new(
             Code::InvalidJson,
             "Can't have both candidate and candidates",
         )),
+        _ if !described => Ok(()),
         (Some(candidate), None) => check_candidate(candidate),
         (None, Some(Value::Array(_))) => Ok(()),
         (None, Some(_)) => Err(Error::wrong_type("candidates", "an array")),
