@@ -103,6 +103,8 @@ pub(crate) struct Host {
     pub(crate) sessions: Sessions,
     pub(crate) handles: HashMap<HandleId, Handle>,
     pub(crate) transports: HashMap<TransportId, TransportOwner>,
+    /// Number of transports on each worker.
+    transports_on: HashMap<WorkerId, usize>,
     pub(crate) tracks: HashMap<TrackId, TrackOwner>,
     pub(crate) outputs: VecDeque<Output>,
     last_media_id: u64,
@@ -119,6 +121,7 @@ impl Host {
             sessions: Sessions::default(),
             handles: HashMap::new(),
             transports: HashMap::new(),
+            transports_on: HashMap::new(),
             tracks: HashMap::new(),
             outputs: VecDeque::new(),
             last_media_id: 0,
@@ -266,9 +269,9 @@ impl Host {
 
     /// Gives the worker with the fewest transports.
     pub(crate) fn least_loaded_worker(&self) -> WorkerId {
-        let load = |worker: WorkerId| self.transports.values().filter(|owner| owner.worker == worker).count();
+        let load = |worker: &WorkerId| self.transports_on.get(worker).copied().unwrap_or_default();
         let workers = self.config.workers.iter().map(|media| media.worker);
-        workers.min_by_key(|worker| load(*worker)).unwrap_or(WorkerId(0))
+        workers.min_by_key(load).unwrap_or(WorkerId(0))
     }
 
     pub(crate) fn own_transport(
@@ -285,11 +288,15 @@ impl Host {
             tracks: Vec::new(),
         };
         self.transports.insert(id, owner);
+        *self.transports_on.entry(worker).or_default() += 1;
     }
 
     /// Forgets a transport and its tracks.
     pub(crate) fn forget_transport(&mut self, transport: TransportId) -> Option<TransportOwner> {
         let owner = self.transports.remove(&transport)?;
+        if let Some(transports) = self.transports_on.get_mut(&owner.worker) {
+            *transports -= 1;
+        }
         for track in &owner.tracks {
             self.tracks.remove(track);
         }

@@ -68,6 +68,7 @@ transcripts! {
     subscriber_updates
     switching
     moderation
+    kick_with_subscriptions
     key_frame_timer
 }
 

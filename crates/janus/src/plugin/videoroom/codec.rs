@@ -109,14 +109,6 @@ impl RoomCodec {
         codecs.filter(|codecs| codecs.len() <= CODECS_MAX)
     }
 
-    /// Gives every codec of a kind.
-    pub(crate) fn all(kind: MediaKind) -> Vec<Self> {
-        ROWS.iter()
-            .filter(|row| row.kind == kind)
-            .map(|row| row.codec)
-            .collect()
-    }
-
     /// Reads one name.
     pub(crate) fn parse(name: &str, kind: MediaKind) -> Option<Self> {
         let is_it = |row: &&Row| row.kind == kind && row.name.eq_ignore_ascii_case(name);

@@ -12,15 +12,13 @@ use crate::jsep::JsepKind;
 use crate::plugin::Message;
 use crate::plugin::fields::{Field, Fields, Type, check, optional, required};
 
-const JOIN: [Field; 4] = [
+const ROOM: [Field; 1] = [required("room", Type::Unsigned)];
+const PIN: [Field; 1] = [optional("pin", Type::String)];
+const JOIN: [Field; 5] = [
     required("ptype", Type::String),
     optional("audio", Type::Boolean),
     optional("video", Type::Boolean),
     optional("data", Type::Boolean),
-];
-const ROOM: [Field; 3] = [
-    required("room", Type::Unsigned),
-    optional("pin", Type::String),
     optional("token", Type::String),
 ];
 const PUBLISHER: [Field; 3] = [
@@ -33,12 +31,13 @@ impl VideoRoom {
     /// `join` and `joinandconfigure` on a handle that has no role yet.
     pub(super) fn join(&mut self, host: &mut Host, handle: HandleId, message: &Message) -> Result<(), Error> {
         let body = &message.body;
-        check(body, &JOIN)?;
-        let ptype = body.text("ptype").unwrap_or_default();
         check(body, &ROOM)?;
         let room = self.room(body)?;
+        check(body, &PIN)?;
         check_secret(body, "pin", room.config.pin.as_deref())?;
         let room = room.id;
+        check(body, &JOIN)?;
+        let ptype = body.text("ptype").unwrap_or_default();
         match ptype.to_ascii_lowercase().as_str() {
             "publisher" => self.join_publisher(host, handle, room, message),
             "subscriber" | "listener" => self.join_subscriber(host, handle, room, message),

@@ -46,7 +46,7 @@ const CREATE: [Field; 33] = [
     optional("threads", Type::Unsigned),
 ];
 
-const EDIT: [Field; 11] = [
+const EDIT: [Field; 12] = [
     optional("secret", Type::String),
     optional("new_description", Type::String),
     optional("new_is_private", Type::Boolean),
@@ -57,6 +57,7 @@ const EDIT: [Field; 11] = [
     optional("new_fir_freq", Type::Unsigned),
     optional("new_publishers", Type::Unsigned),
     optional("new_lock_record", Type::Boolean),
+    optional("new_rec_dir", Type::String),
     optional("permanent", Type::Boolean),
 ];
 
@@ -96,6 +97,7 @@ impl VideoRoom {
         config.description = text("new_description").or(config.description.take());
         config.secret = text("new_secret").or(config.secret.take());
         config.pin = text("new_pin").or(config.pin.take());
+        config.rec_dir = text("new_rec_dir").or(config.rec_dir.take());
         config.is_private = body.flag("new_is_private").unwrap_or(config.is_private);
         config.require_private_id = body.flag("new_require_pvtid").unwrap_or(config.require_private_id);
         config.lock_record = body.flag("new_lock_record").unwrap_or(config.lock_record);
@@ -144,9 +146,6 @@ impl VideoRoom {
                 list.get_or_insert_default();
             }
             "disable" => *list = None,
-            "add" | "remove" if body.list("allowed").is_none() => {
-                return Err(Error::new(Code::MissingElement, "Missing mandatory element (allowed)"));
-            }
             "add" => {
                 let list = list.get_or_insert_default();
                 let room_left = ALLOWED_MAX.saturating_sub(list.len());
@@ -190,6 +189,7 @@ impl VideoRoom {
     pub(super) fn add_room(&mut self, host: &mut Host, id: u64, config: RoomConfig) {
         let worker = self.home_worker(host);
         self.rooms.insert(id, Room::new(id, config, worker));
+        *self.rooms_on.entry(worker).or_default() += 1;
         host.metrics.rooms.set(self.rooms.len() as i64);
     }
 
@@ -285,7 +285,11 @@ fn codecs(
     match body.text(name) {
         None => Ok(default),
         Some(list) => RoomCodec::parse_list(list, kind).ok_or_else(|| {
-            let known = RoomCodec::join(&RoomCodec::all(kind)).replace(',', ", ");
+            // Clients know these very texts; the lists in them are not all that is taken.
+            let known = match kind {
+                MediaKind::Audio => "opus, isac32, isac16, pcmu, pcma or g722",
+                MediaKind::Video => "vp8, vp9, av1, h264 or h265",
+            };
             Error::invalid(format!("Invalid element ({name} can only be or contain {known})"))
         }),
     }

@@ -9,6 +9,9 @@ use super::publisher::Publisher;
 use super::room::{Room, object};
 use super::{Role, VideoRoom};
 use crate::host::{HangupReason, Host};
+use crate::plugin::fields::{Field, Type, optional};
+
+const DESTROY: [Field; 1] = [optional("permanent", Type::Boolean)];
 
 impl VideoRoom {
     /// The PeerConnection of a publisher is up: the others are told.
@@ -73,10 +76,13 @@ impl VideoRoom {
 
     /// `destroy`: everybody is told and loses the PeerConnection.
     pub(super) fn destroy(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
-        let id = self.room_with_secret(body, &[])?.id;
+        let id = self.room_with_secret(body, &DESTROY)?.id;
         let Some(room) = self.rooms.shift_remove(&id) else {
             return Err(Error::no_such_room(id));
         };
+        if let Some(rooms) = self.rooms_on.get_mut(&room.worker) {
+            *rooms -= 1;
+        }
         host.metrics.rooms.set(self.rooms.len() as i64);
         let destroyed = json!({"videoroom": "destroyed", "room": id});
         for publisher in room.publishers.values() {

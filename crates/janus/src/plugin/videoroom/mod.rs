@@ -44,6 +44,8 @@ pub(crate) const ROOMS_MAX: usize = 65_536;
 pub(crate) struct VideoRoom {
     /// Rooms by id, in the order of creation.
     rooms: IndexMap<u64, Room>,
+    /// Number of rooms on each worker.
+    rooms_on: HashMap<WorkerId, usize>,
     /// What each handle is; handles that never joined are not in it.
     roles: HashMap<HandleId, Role>,
     /// When rooms ask their publishers for key frames (`fir_freq`).
@@ -106,6 +108,7 @@ impl VideoRoom {
     pub(crate) fn new(host: &mut Host) -> Self {
         let mut plugin = Self {
             rooms: IndexMap::new(),
+            rooms_on: HashMap::new(),
             roles: HashMap::new(),
             key_frames_due: BTreeSet::new(),
         };
@@ -147,7 +150,10 @@ impl VideoRoom {
                     "Invalid request on unconfigured participant",
                 )),
             },
-            Some(Role::Left) => Err(Error::new(Code::AlreadyJoined, "Not in a room (create a new handle)")),
+            Some(Role::Left) => Err(match request {
+                "join" | "joinandconfigure" => Error::new(Code::AlreadyJoined, "Not in a room (create a new handle)"),
+                _ => Error::new(Code::NoSuchRoom, "No such room"),
+            }),
             Some(Role::Kicked) => Err(Error::new(Code::Unauthorized, "Unauthorized, you have been kicked")),
             Some(Role::Publisher { room, user }) => self.publisher_request(host, room, user, request, message),
             Some(Role::Subscriber { room }) => self.subscriber_request(host, room, handle, request, message),
@@ -210,28 +216,32 @@ impl VideoRoom {
 
     /// Gives the worker with the fewest rooms.
     fn home_worker(&self, host: &Host) -> WorkerId {
-        let rooms_on = |worker: WorkerId| self.rooms.values().filter(|room| room.worker == worker).count();
+        let rooms_on = |worker: &WorkerId| self.rooms_on.get(worker).copied().unwrap_or_default();
         let workers = host.config.workers.iter().map(|media| media.worker);
-        workers.min_by_key(|worker| rooms_on(*worker)).unwrap_or(WorkerId(0))
+        workers.min_by_key(rooms_on).unwrap_or(WorkerId(0))
     }
 }
 
 impl Plugin for VideoRoom {
     fn handle_attach(&mut self, _host: &mut Host, _handle: HandleId) {}
 
-    fn handle_message(&mut self, host: &mut Host, _handle: HandleId, message: Message) -> Answer {
+    fn handle_message(&mut self, host: &mut Host, _handle: HandleId, mut message: Message) -> Answer {
         if let Err(error) = fields::check(&message.body, &[required("request", Type::String)]) {
             return Answer::Success(refusal(host, &error.into()));
         }
         if let Err(error) = check_sizes(&message.body) {
             return Answer::Success(refusal(host, &error));
         }
-        let request = message.body.text("request").unwrap_or_default().to_owned();
+        let written = message.body.text("request").unwrap_or_default().to_owned();
+        let request = written.to_ascii_lowercase();
         match self.synchronous(host, &request, &message.body) {
             Some(Ok(answer)) => Answer::Success(answer),
             Some(Err(error)) => Answer::Success(refusal(host, &error)),
-            None if ASYNCHRONOUS.contains(&request.as_str()) => Answer::Ack(message),
-            None => Answer::Success(refusal(host, &unknown(&request))),
+            None if ASYNCHRONOUS.contains(&request.as_str()) => {
+                message.body.insert("request".into(), request.into());
+                Answer::Ack(message)
+            }
+            None => Answer::Success(refusal(host, &unknown(&written))),
         }
     }
 

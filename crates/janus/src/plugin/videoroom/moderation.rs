@@ -4,9 +4,11 @@ use serde_json::{Map, Value, json};
 
 use super::error::{Code, Error};
 use super::publish::no_user;
+use super::room::Room;
+use super::subscriber::Subscriber;
 use super::{Role, VideoRoom};
-use crate::host::Host;
-use crate::plugin::fields::{Field, Fields, Type, required};
+use crate::host::{HangupReason, Host};
+use crate::plugin::fields::{Field, Fields, Type, check, required};
 
 const KICK: [Field; 1] = [required("id", Type::Unsigned)];
 const MODERATE: [Field; 3] = [
@@ -17,10 +19,11 @@ const MODERATE: [Field; 3] = [
 
 impl VideoRoom {
     pub(super) fn kick(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
-        let room = self.room_with_secret(body, &KICK)?.id;
+        check(body, &KICK)?;
+        let room = self.room_with_secret(body, &[])?.id;
         let user = body.number("id").unwrap_or_default();
         let kicked = self.publisher(room, user)?;
-        let handle = kicked.handle;
+        let (handle, private_id) = (kicked.handle, u64::from(kicked.private_id));
         let event = kicked.farewell(room, "kicked");
         let leaving = json!({"videoroom": "event", "room": room, "leaving": "ok", "reason": "kicked"});
         host.push_event(handle, None, leaving, None);
@@ -29,6 +32,9 @@ impl VideoRoom {
         if let Some(room) = self.rooms.get_mut(&room) {
             room.publishers.shift_remove(&user);
             room.notify_others(host, None, &event);
+            if room.config.require_private_id {
+                room.close_subscriptions_of(host, private_id);
+            }
         }
         Ok(json!({"videoroom": "success"}))
     }
@@ -58,5 +64,16 @@ impl VideoRoom {
             room.notify_others(host, None, &event);
         }
         Ok(json!({"videoroom": "success"}))
+    }
+}
+
+impl Room {
+    /// Closes the PeerConnections of the subscribers that named a private id.
+    fn close_subscriptions_of(&mut self, host: &mut Host, private_id: u64) {
+        let theirs = |subscriber: &&mut Subscriber| subscriber.private_id == Some(private_id);
+        for subscriber in self.subscribers.values_mut().filter(theirs) {
+            host.close_peer_connection(subscriber.handle, HangupReason::ClosePc);
+            subscriber.forget_sources();
+        }
     }
 }

@@ -39,7 +39,7 @@ const PUBLISH: [Field; 18] = [
     optional("restart", Type::Boolean),
 ];
 const STREAM: [Field; 3] = [
-    required("mid", Type::String),
+    optional("mid", Type::String),
     optional("keyframe", Type::Boolean),
     optional("send", Type::Boolean),
 ];
@@ -61,6 +61,9 @@ impl VideoRoom {
         let (handle, was_active) = (publisher.handle, publisher.active);
         if request == "publish" && was_active {
             return Err(Error::new(Code::AlreadyPublished, "Can't publish, already published"));
+        }
+        if message.jsep.is_none() {
+            publisher.check_mids(body)?;
         }
         let answer = match &message.jsep {
             Some(offer) if offer.kind == JsepKind::Offer => Some(self.negotiate(host, room_id, user, body, offer)?),
@@ -286,11 +289,23 @@ impl Publisher {
         }
     }
 
-    /// Applies `streams`: key frames and relaying, stream by stream. Unknown mids are ignored.
+    /// Refuses `streams` that name a mid which is not published; an object without a mid says nothing.
+    fn check_mids(&self, body: &Map<String, Value>) -> Result<(), Error> {
+        let mut mids = objects(body, "streams").filter_map(|wish| wish.text("mid"));
+        match mids.find(|mid| !self.streams.iter().any(|stream| stream.mid == *mid)) {
+            Some(unknown) => Err(Error::new(
+                Code::NoSuchFeed,
+                format!("No such mid '{unknown}' published"),
+            )),
+            None => Ok(()),
+        }
+    }
+
+    /// Applies `streams`: key frames and relaying, stream by stream. Mids that a new offer does not have are ignored.
     fn apply_streams(&mut self, host: &mut Host, body: &Map<String, Value>) {
         for wish in objects(body, "streams") {
-            let mid = wish.text("mid").unwrap_or_default();
-            let Some(stream) = self.streams.iter_mut().find(|stream| stream.mid == mid) else {
+            let mid = wish.text("mid");
+            let Some(stream) = self.streams.iter_mut().find(|stream| Some(&*stream.mid) == mid) else {
                 continue;
             };
             if let Some(sending) = wish.flag("send") {

@@ -64,6 +64,7 @@ impl VideoRoom {
         check_private_id(room, body)?;
         let autoupdate = body.flag("autoupdate").unwrap_or(true);
         let mut subscriber = Subscriber::new(handle, autoupdate, body.flag("use_msid").unwrap_or(false));
+        subscriber.private_id = body.number("private_id");
         subscriber.add_all(host, room.find_all(&wishes, 0)?);
         if subscriber.lines.is_empty() {
             return Err(Error::new(Code::InvalidSdp, "Can't offer an SDP with no stream"));

@@ -28,6 +28,8 @@ pub(crate) struct Subscriber {
     pub(crate) autoupdate: bool,
     /// Offers carry the publishers' msid.
     pub(crate) use_msid: bool,
+    /// The private id of the participant that it said it belongs to.
+    pub(crate) private_id: Option<u64>,
     pub(crate) is_paused: bool,
     pub(crate) is_up: bool,
     pub(crate) e2ee: bool,
@@ -101,6 +103,7 @@ impl Subscriber {
             lines: Vec::new(),
             autoupdate,
             use_msid,
+            private_id: None,
             is_paused: false,
             is_up: false,
             e2ee: false,
