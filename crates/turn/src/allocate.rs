@@ -7,6 +7,7 @@ use voex_base::Outbox;
 use voex_stun::{AddressFamily, AttributeType, EvenPort, Message, RequestedTransport};
 
 use crate::allocation::{Allocation, Binding, PortPlan, Relay, RelayedAddress};
+use crate::answer::Proof;
 use crate::relay::BIND_TRIES_MAX;
 use crate::relay_port::PortWish;
 use crate::request::{Granted, Identity, Request};
@@ -78,7 +79,7 @@ impl Server {
         let mut client = allocation.five_tuple.client;
         client.set_ip(client.ip().to_canonical());
         self.answers
-            .grant(&allocation.made_by, Some(&allocation.key), out, |writer| {
+            .grant(&allocation.made_by, Proof::Key(&allocation.key), out, |writer| {
                 let token = allocation.reservation.map(|token| token.0);
                 writer
                     .xor_relayed_address(allocation.relayed.public)

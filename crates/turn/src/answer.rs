@@ -2,6 +2,7 @@ use voex_base::{FiveTuple, Outbox};
 use voex_stun::{Class, IntegrityKey, MessageWriter, Method, TransactionId, UnknownAttributes};
 
 use crate::Refusal;
+use crate::answer_limiter::Allowance;
 use crate::nonce::NONCE_BYTES;
 
 /// What an answer needs to know of its request.
@@ -32,27 +33,29 @@ pub(crate) struct Refused<'a> {
 /// characters of four bytes and as much SOFTWARE.
 const ANSWER_BYTES_MAX: usize = 1_400;
 
+/// What speaks for an answer to a client.
+pub(crate) enum Proof<'a> {
+    /// The client has proved who it is: the answer is signed with the key its request fits.
+    Key(&'a IntegrityKey),
+    /// It has not, and may not even be where its request claims to come from.
+    None(Allowance<'a>),
+}
+
 impl Answers {
-    /// Sends a success response; `key` is absent only for Binding.
+    /// Sends a success response; gives whether it did.
     pub(crate) fn grant(
         &self,
         to: &ReplyTo,
-        key: Option<&IntegrityKey>,
+        proof: Proof<'_>,
         out: &mut impl Outbox,
         body: impl for<'b> FnOnce(MessageWriter<'b>) -> MessageWriter<'b>,
-    ) {
-        self.send(to, Class::Success, key, out, body);
+    ) -> bool {
+        self.send(to, Class::Success, proof, out, body)
     }
 
-    /// Sends an error response; `key` is absent when the client has not proved who it is.
-    pub(crate) fn refuse(
-        &self,
-        to: &ReplyTo,
-        key: Option<&IntegrityKey>,
-        out: &mut impl Outbox,
-        refused: &Refused<'_>,
-    ) {
-        self.send(to, Class::Error, key, out, |mut writer| {
+    /// Sends an error response; gives whether it did.
+    pub(crate) fn refuse(&self, to: &ReplyTo, proof: Proof<'_>, out: &mut impl Outbox, refused: &Refused<'_>) -> bool {
+        self.send(to, Class::Error, proof, out, |mut writer| {
             writer = writer.error_code(refused.refusal.stun_code());
             if refused.refusal == Refusal::UnknownAttribute {
                 writer = writer.unknown_attributes(refused.unknown);
@@ -61,28 +64,34 @@ impl Answers {
                 Some(nonce) => writer.realm(&self.realm).nonce(nonce),
                 None => writer,
             }
-        });
+        })
     }
 
     fn send(
         &self,
         to: &ReplyTo,
         class: Class,
-        key: Option<&IntegrityKey>,
+        proof: Proof<'_>,
         out: &mut impl Outbox,
         body: impl for<'b> FnOnce(MessageWriter<'b>) -> MessageWriter<'b>,
-    ) {
+    ) -> bool {
         let room = out.reserve(ANSWER_BYTES_MAX);
         let mut writer = body(MessageWriter::new(room, class, to.method, to.id));
-        if let Some(key) = key {
+        if let Proof::Key(key) = &proof {
             writer = writer.software(&self.software).message_integrity(key);
         }
         if to.fingerprint {
             writer = writer.fingerprint();
         }
         // Only a realm longer than `Config::realm` allows does not fit; then there is nothing right to send.
-        if let Ok(len) = writer.finish() {
+        let Ok(len) = writer.finish() else { return false };
+        let is_due = match proof {
+            Proof::Key(_) => true,
+            Proof::None(mut allowance) => allowance.admits(len),
+        };
+        if is_due {
             out.commit(to.five_tuple.socket, to.five_tuple.client, len);
         }
+        is_due
     }
 }

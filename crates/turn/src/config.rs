@@ -31,13 +31,29 @@ pub struct Config {
     pub allocations_max: usize,
     /// Which peers relays may reach.
     pub peers: PeerRules,
-    /// Unauthenticated answers a second and source address; up to twice as many in a burst. More are not answered.
-    pub unauthenticated_answers_per_s: u32,
+    /// Refusals of clients that have not proved who they are, where the refusal is more than half again as long as the
+    /// request. What goes beyond is not answered; a client that retransmits gets its answer later.
+    ///
+    /// 200 a second and 2000 at once: a victim whose address is forged hears at most 16 kB/s of each shard, and an
+    /// office of thousands behind one address, all coming back after an outage, is let in within seconds.
+    pub challenges: AnswerRate,
+    /// Likewise for answers to Binding requests, which are sent every few seconds by every client behind a NAT and are
+    /// a few bytes longer than half again the shortest request: 1000 a second and 2000 at once.
+    pub bindings: AnswerRate,
     /// Accepts channel numbers up to 0x7FFF, as RFC 5766 §11 had them; else only those of RFC 8656, up to 0x4FFF. On by
     /// default: clients of the older standard draw from the whole range and cannot be told otherwise.
     pub rfc5766_channel_numbers: bool,
     /// Whether the socket owner can send with the DF bit. Without it DONT-FRAGMENT is refused with 420.
     pub dont_fragment: bool,
+}
+
+/// How many unauthenticated answers one source gets of one shard; a source is an IPv4 address or an IPv6 /64.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct AnswerRate {
+    /// Answers a second; at least one.
+    pub per_s: u32,
+    /// Answers at once, after some quiet; at least one.
+    pub burst: u32,
 }
 
 /// An address of relays, seen from both sides of a one-to-one NAT.
@@ -110,7 +126,14 @@ impl Config {
             allocations_per_user_max: None,
             allocations_max: 16_384,
             peers: PeerRules::default(),
-            unauthenticated_answers_per_s: 1_000,
+            challenges: AnswerRate {
+                per_s: 200,
+                burst: 2_000,
+            },
+            bindings: AnswerRate {
+                per_s: 1_000,
+                burst: 2_000,
+            },
             rfc5766_channel_numbers: true,
             dont_fragment: false,
         }

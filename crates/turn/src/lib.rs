@@ -14,7 +14,7 @@
 //!
 //! [`Server`] is the shard of one worker: no sockets, no clock, no threads. Data takes one look-up by five-tuple or by
 //! relay, and neither allocates nor formats. Answers to clients who have not proved who they are leave no state behind
-//! and are bounded by source ([`Config::unauthenticated_answers_per_s`]); a refused request changes nothing.
+//! and are bounded by source ([`Config::challenges`], [`Config::bindings`]); a refused request changes nothing.
 //!
 //! Quotas and bounds count one shard. Deliberately absent: TCP relays (RFC 6062), mobility (RFC 8016), username
 //! anonymity and password algorithms (RFC 8489 §9.2; clients fall back to MD5 and HMAC-SHA1), and padding of ChannelData
@@ -61,7 +61,7 @@ mod server;
 mod timer;
 
 pub use allocation::RelayedAddress;
-pub use config::{Config, Lifetimes, PeerRules, RelayAddress, Secret, UserSecret};
+pub use config::{AnswerRate, Config, Lifetimes, PeerRules, RelayAddress, Secret, UserSecret};
 pub use drop_reason::DropReason;
 pub use metrics::Metrics;
 pub use refusal::Refusal;

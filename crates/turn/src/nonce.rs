@@ -1,6 +1,8 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD_NO_PAD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
@@ -9,19 +11,21 @@ use voex_base::WallTime;
 /// Makes and checks nonces without remembering any.
 ///
 /// ```text
-/// hex of: issue time in seconds (4 bytes) │ HMAC-SHA256 over time and client address, first 10 bytes
+/// base64 of: issue time in seconds (4 bytes) │ HMAC-SHA256 over time and client address, first 8 bytes
 /// ```
 ///
-/// A nonce holds for the address it was sent to, so using one proves that its holder receives there.
+/// A nonce holds for the address it was sent to, so using one proves that its holder receives there. It is short because
+/// it goes to strangers, whose requests are short too: guessing one takes 2^63 tries within its lifetime.
 pub(crate) struct NonceSource {
     mac: Hmac<Sha256>,
     lifetime: Duration,
 }
 
-/// Characters of a nonce.
-pub(crate) const NONCE_BYTES: usize = 2 * (TIME_BYTES + MAC_BYTES);
+/// Characters of a nonce; twelve bytes need no padding.
+pub(crate) const NONCE_BYTES: usize = RAW_BYTES / 3 * 4;
+const RAW_BYTES: usize = TIME_BYTES + MAC_BYTES;
 const TIME_BYTES: usize = 4;
-const MAC_BYTES: usize = 10;
+const MAC_BYTES: usize = 8;
 
 impl NonceSource {
     pub(crate) fn new(signing_key: &[u8; 32], lifetime: Duration) -> Self {
@@ -36,14 +40,27 @@ impl NonceSource {
 
     /// Tells whether this nonce was issued to this client and is not too old.
     pub(crate) fn holds(&self, wall: WallTime, client: SocketAddr, nonce: &[u8]) -> bool {
-        let Some(issued_s) = nonce.get(..2 * TIME_BYTES).and_then(from_hex) else {
+        let mut raw = [0; RAW_BYTES];
+        if nonce.len() != NONCE_BYTES || STANDARD_NO_PAD.decode_slice(nonce, &mut raw) != Ok(RAW_BYTES) {
             return false;
-        };
+        }
+        let issued_s = u32::from_be_bytes([raw[0], raw[1], raw[2], raw[3]]);
         let age_s = u64::from((wall.unix_s() as u32).wrapping_sub(issued_s));
-        age_s < self.lifetime.as_secs() && bool::from(self.at(issued_s, client)[..].ct_eq(nonce))
+        age_s < self.lifetime.as_secs() && bool::from(self.code(issued_s, client).ct_eq(&raw[TIME_BYTES..]))
     }
 
     fn at(&self, time_s: u32, client: SocketAddr) -> [u8; NONCE_BYTES] {
+        let mut raw = [0; RAW_BYTES];
+        raw[..TIME_BYTES].copy_from_slice(&time_s.to_be_bytes());
+        raw[TIME_BYTES..].copy_from_slice(&self.code(time_s, client));
+        let mut nonce = [0; NONCE_BYTES];
+        STANDARD_NO_PAD
+            .encode_slice(raw, &mut nonce)
+            .expect("12 bytes are 16 characters of base64");
+        nonce
+    }
+
+    fn code(&self, time_s: u32, client: SocketAddr) -> [u8; MAC_BYTES] {
         let mut mac = self.mac.clone();
         mac.update(&time_s.to_be_bytes());
         match client.ip() {
@@ -51,22 +68,10 @@ impl NonceSource {
             IpAddr::V6(ip) => mac.update(&ip.octets()),
         }
         mac.update(&client.port().to_be_bytes());
-        let code = mac.finalize().into_bytes();
-        let mut nonce = [0; NONCE_BYTES];
-        let bytes = time_s.to_be_bytes().into_iter().chain(code.iter().copied());
-        for (pair, byte) in nonce.chunks_exact_mut(2).zip(bytes) {
-            pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
-        }
-        nonce
+        let mut code = [0; MAC_BYTES];
+        code.copy_from_slice(&mac.finalize().into_bytes()[..MAC_BYTES]);
+        code
     }
-}
-
-const HEX: &[u8; 16] = b"0123456789abcdef";
-
-fn from_hex(digits: &[u8]) -> Option<u32> {
-    digits.iter().try_fold(0_u32, |number, digit| {
-        Some((number << 4) | char::from(*digit).to_digit(16)?)
-    })
 }
 
 #[cfg(test)]
@@ -108,6 +113,7 @@ mod tests {
             assert!(!source().holds(ISSUED, client, &altered), "{at}");
         }
         assert!(!source().holds(ISSUED, client, b""));
-        assert!(!source().holds(ISSUED, client, &nonce[..27]));
+        assert!(!source().holds(ISSUED, client, &nonce[..12]));
+        assert!(!source().holds(ISSUED, client, &[&nonce[..], b"AAAA"].concat()));
     }
 }

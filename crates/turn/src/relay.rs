@@ -14,7 +14,7 @@ use voex_base::{Outbox, SocketId, WallTime};
 use voex_stun::UnknownAttributes;
 
 use crate::allocation::{Binding, PortPlan, Relay};
-use crate::answer::Refused;
+use crate::answer::{Proof, Refused};
 use crate::relay_port::PortWish;
 use crate::reservation::ReservedPort;
 use crate::timer::AllocationId;
@@ -158,6 +158,6 @@ impl Server {
             nonce: None,
         };
         self.answers
-            .refuse(&allocation.made_by, Some(&allocation.key), out, &refused);
+            .refuse(&allocation.made_by, Proof::Key(&allocation.key), out, &refused);
     }
 }

@@ -3,7 +3,8 @@ use std::time::Instant;
 use voex_base::{FiveTuple, Outbox, WallTime};
 use voex_stun::{AttributeType, IntegrityKey, Message, Method, UnknownAttributes};
 
-use crate::answer::{Refused, ReplyTo};
+use crate::answer::{Proof, Refused, ReplyTo};
+use crate::answer_limiter::{Allowance, AnswerLimiter};
 use crate::timer::AllocationId;
 use crate::{ClientVerdict, DropReason, Refusal, Server};
 
@@ -43,6 +44,16 @@ impl Request<'_> {
             fingerprint: self.message.fingerprint_fits().is_some(),
         }
     }
+
+    /// Gives what the request is worth in answers as long as its sender has proved nothing.
+    fn allowance<'a>(&self, limiter: &'a mut AnswerLimiter) -> Allowance<'a> {
+        Allowance {
+            limiter,
+            now: self.now,
+            source: self.five_tuple.client.ip(),
+            request_bytes: self.message.as_bytes().len(),
+        }
+    }
 }
 
 impl Server {
@@ -67,12 +78,14 @@ impl Server {
         if !unknown.is_empty() {
             return self.refuse_stranger(request, Refusal::UnknownAttribute, &unknown, out);
         }
-        self.take_strangers_share(request)?;
         let mut client = request.five_tuple.client;
         client.set_ip(client.ip().to_canonical());
-        self.answers.grant(&request.reply_to(), None, out, |writer| {
+        let proof = Proof::None(request.allowance(&mut self.binding_limiter));
+        if !self.answers.grant(&request.reply_to(), proof, out, |writer| {
             writer.xor_mapped_address(client)
-        });
+        }) {
+            return Err(DropReason::AnswerRateLimited);
+        }
         self.metrics.bindings_total.inc();
         Ok(ClientVerdict::Handled)
     }
@@ -89,7 +102,8 @@ impl Server {
         Ok(ClientVerdict::Handled)
     }
 
-    /// The long-term credential mechanism (RFC 8489 §9.2.4), in its order.
+    /// The long-term credential mechanism (RFC 8489 §9.2.4), but with the nonce before the key, as RFC 5389 §10.2.2 had
+    /// it: who cannot show a nonce has not proved where it is, and is not worth the hashing.
     fn authenticate<'a>(&self, request: &Request<'a>) -> Result<Identity<'a>, Refusal> {
         let message = &request.message;
         if !message.has_integrity() {
@@ -144,18 +158,22 @@ impl Server {
                     nonce: None,
                 };
                 self.answers
-                    .refuse(&request.reply_to(), Some(&identity.key), out, &refused);
+                    .refuse(&request.reply_to(), Proof::Key(&identity.key), out, &refused);
             }
         }
     }
 
     fn answer_granted(&self, request: &Request<'_>, identity: &Identity<'_>, granted: Granted, out: &mut impl Outbox) {
-        let (to, key) = (&request.reply_to(), Some(&identity.key));
+        let (to, proof) = (&request.reply_to(), Proof::Key(&identity.key));
         match granted {
             Granted::Allocated(id) => self.answer_allocated(self.table.get(id), out),
             Granted::Later => {}
-            Granted::Refreshed(seconds) => self.answers.grant(to, key, out, |writer| writer.lifetime_s(seconds)),
-            Granted::Done => self.answers.grant(to, key, out, |writer| writer),
+            Granted::Refreshed(seconds) => {
+                self.answers.grant(to, proof, out, |writer| writer.lifetime_s(seconds));
+            }
+            Granted::Done => {
+                self.answers.grant(to, proof, out, |writer| writer);
+            }
         }
     }
 
@@ -167,29 +185,19 @@ impl Server {
         unknown: &UnknownAttributes,
         out: &mut impl Outbox,
     ) -> Result<ClientVerdict, DropReason> {
-        self.take_strangers_share(request)?;
         let is_challenge = matches!(refusal, Refusal::Unauthenticated | Refusal::StaleNonce);
         let nonce = is_challenge.then(|| self.nonces.issue(request.wall, request.five_tuple.client));
-        self.answers.refuse(
-            &request.reply_to(),
-            None,
-            out,
-            &Refused {
-                refusal,
-                unknown,
-                nonce,
-            },
-        );
+        let refused = Refused {
+            refusal,
+            unknown,
+            nonce,
+        };
+        let proof = Proof::None(request.allowance(&mut self.challenge_limiter));
+        if !self.answers.refuse(&request.reply_to(), proof, out, &refused) {
+            return Err(DropReason::AnswerRateLimited);
+        }
         self.metrics.refused.of(refusal).inc();
         Ok(ClientVerdict::Handled)
-    }
-
-    fn take_strangers_share(&mut self, request: &Request<'_>) -> Result<(), DropReason> {
-        if self.limiter.allows(request.now, request.five_tuple.client.ip()) {
-            Ok(())
-        } else {
-            Err(DropReason::AnswerRateLimited)
-        }
     }
 
     /// Finds the allocation that a request is about (RFC 8656 §5): 437 when there is none, 441 when it is another

@@ -8,7 +8,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use voex_base::FiveTuple;
 use voex_stun::{AttributeType, Class, IntegrityKey, Method, TransactionId, long_term_key};
-use voex_turn::{ClientVerdict, DropReason, Refusal, Secret, UserSecret};
+use voex_turn::{AnswerRate, ClientVerdict, DropReason, Refusal, Secret, UserSecret};
 
 use crate::world::{Client, REALM, UNIX_START_S, World, address, config, message};
 
@@ -204,7 +204,7 @@ fn an_allocation_outlives_the_time_limited_name_that_made_it() {
 #[test]
 fn answers_to_strangers_are_bounded_by_source() {
     let mut config = config();
-    config.unauthenticated_answers_per_s = 5;
+    config.challenges = AnswerRate { per_s: 5, burst: 10 };
     let mut world = World::with(config);
     let answers = |world: &mut World, client: &str| {
         let mut stranger = Client::new(client, "", "");
@@ -236,7 +236,7 @@ fn answers_to_strangers_are_bounded_by_source() {
 #[test]
 fn a_client_that_proved_itself_is_not_bounded() {
     let mut config = config();
-    config.unauthenticated_answers_per_s = 1;
+    config.challenges = AnswerRate { per_s: 1, burst: 2 };
     let mut world = World::with(config);
     let mut alice = Client::alice();
     alice.allocates(&mut world);
@@ -251,7 +251,32 @@ fn a_challenge_stays_small() {
     let mut stranger = Client::alice();
     let request = stranger.unsigned(Method::ALLOCATE, |writer| writer.requested_transport_udp());
     let answer = world.ask(stranger.five_tuple, &request);
-    assert!(answer.0.len() <= 100, "{}", answer.0.len());
+    // Header, error code with its reason, nonce, and a realm of nine to twelve characters.
+    assert_eq!(answer.0.len(), 20 + 20 + 20 + 16);
+}
+
+#[test]
+fn strangers_who_use_up_their_challenges_still_learn_their_address() {
+    let mut config = config();
+    config.challenges = AnswerRate { per_s: 1, burst: 1 };
+    config.bindings = AnswerRate { per_s: 1, burst: 2 };
+    let mut world = World::with(config);
+    let mut stranger = Client::alice();
+    let mut ask = |method, software: &str| {
+        let request = stranger.unsigned(method, |writer| writer.software(software));
+        world.deliver(stranger.five_tuple, &request)
+    };
+    let limited = ClientVerdict::Drop(DropReason::AnswerRateLimited);
+    assert_eq!(ask(Method::ALLOCATE, ""), ClientVerdict::Handled);
+    assert_eq!(ask(Method::ALLOCATE, ""), limited);
+    for expected in [ClientVerdict::Handled, ClientVerdict::Handled, limited] {
+        assert_eq!(ask(Method::BINDING, ""), expected);
+    }
+    for _ in 0..10 {
+        // 32 bytes for 28, and 76 for 56.
+        assert_eq!(ask(Method::BINDING, "me"), ClientVerdict::Handled);
+        assert_eq!(ask(Method::ALLOCATE, &"m".repeat(32)), ClientVerdict::Handled);
+    }
 }
 
 #[test]
