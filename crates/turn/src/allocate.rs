@@ -123,7 +123,9 @@ impl Server {
             RelayWanted::Reserved(token) => {
                 let reserved = self.tokens.redeem(request.wall, identity.user, token);
                 let reserved = reserved.ok_or(Refusal::InsufficientCapacity)?;
-                if usize::from(reserved.relay_index) >= self.config.relays.len() {
+                // The code of a token is short. One that was guessed may at least open no port but a relay's.
+                let exists = usize::from(reserved.relay_index) < self.config.relays.len();
+                if !exists || !self.config.ports.is_relay_port(reserved.port) {
                     return Err(Refusal::InsufficientCapacity);
                 }
                 Ok((reserved.relay_index, PortPlan::Reserved(reserved)))

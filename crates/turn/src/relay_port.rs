@@ -43,6 +43,11 @@ impl PortShare {
         Self::new(range, 0, 1)
     }
 
+    /// Tells whether a port is a relay's on some shard.
+    pub(crate) fn is_relay_port(&self, port: u16) -> bool {
+        self.range.contains(&port)
+    }
+
     /// Draws a free port: looks at every pair once, from a random one on.
     ///
     /// Returns `None` when no port of the part fits the wish.

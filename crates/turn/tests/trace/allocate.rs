@@ -288,6 +288,27 @@ fn a_token_is_redeemed_on_another_shard_of_the_process() {
 }
 
 #[test]
+fn a_token_for_a_port_that_is_no_relay_port_gets_508() {
+    let with_ports = |ports| {
+        let mut config = config();
+        config.ports = PortShare::whole(ports);
+        World::with(config)
+    };
+    let token = Client::alice()
+        .asks_allocation(&mut with_ports(20_000..=20_001), |w| {
+            w.attribute(AttributeType::EVEN_PORT, &[0x80])
+        })
+        .granted()
+        .token()
+        .unwrap();
+    for (ports, code) in [(50_000..=50_001, Some(508)), (20_000..=20_001, None)] {
+        let mut world = with_ports(ports);
+        let answer = Client::alice().asks_allocation(&mut world, |w| w.reservation_token(token));
+        assert_eq!(answer.message().error_code().unwrap().map(|code| code.number()), code);
+    }
+}
+
+#[test]
 fn a_token_of_another_user_or_an_invented_one_gets_508() {
     let mut world = World::new();
     let answer = Client::alice()
