@@ -97,8 +97,8 @@ pub struct Lifetimes {
 
 /// Which peers relays may reach.
 ///
-/// Loopback (unless allowed), unspecified, multicast, link-local with the metadata service, `0.0.0.0/8` and broadcast
-/// are refused whatever the lists say. Addresses are judged in canonical form (`voex_base::canonical_ip`).
+/// Loopback (unless allowed), unspecified, multicast, link-local, the metadata services of clouds, `0.0.0.0/8` and
+/// broadcast are refused whatever the lists say. Addresses are judged in canonical form (`voex_base::canonical_ip`).
 #[derive(Clone, Default, Debug)]
 pub struct PeerRules {
     /// Exceptions to `deny`.

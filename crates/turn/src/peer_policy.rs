@@ -38,6 +38,7 @@ impl PeerPolicy {
 
     fn is_closed_v4(&self, ip: Ipv4Addr) -> bool {
         (ip.is_loopback() && !self.rules.allow_loopback)
+            || METADATA_V4.contains(&ip)
             || ip.octets()[0] == 0
             || ip.is_link_local()
             || ip.is_multicast()
@@ -48,12 +49,22 @@ impl PeerPolicy {
         // fec0::/10 was link-scope's sibling, site-local; stacks that still honour it treat it as inside.
         let is_site_local = ip.segments()[0] & 0xffc0 == 0xfec0;
         (ip.is_loopback() && !self.rules.allow_loopback)
+            || ip == METADATA_V6
             || ip.is_unspecified()
             || ip.is_unicast_link_local()
             || ip.is_multicast()
             || is_site_local
     }
 }
+
+/// Where clouds keep a machine's credentials outside the link-local 169.254.169.254, which is closed with its range:
+/// Alibaba, Oracle, Azure; and Amazon over IPv6.
+const METADATA_V4: [Ipv4Addr; 3] = [
+    Ipv4Addr::new(100, 100, 100, 200),
+    Ipv4Addr::new(192, 0, 0, 192),
+    Ipv4Addr::new(168, 63, 129, 16),
+];
+const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254);
 
 fn within(networks: &[IpNet], ip: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(&ip))
@@ -93,6 +104,11 @@ mod tests {
             "64:ff9b::a9fe:a9fe",
             "2002:a9fe:a9fe::1",
             "::ffff:0.0.0.0",
+            "100.100.100.200",
+            "192.0.0.192",
+            "168.63.129.16",
+            "::ffff:100.100.100.200",
+            "fd00:ec2::254",
         ] {
             assert!(!permits(PeerRules::default(), closed), "{closed}");
         }
@@ -106,6 +122,8 @@ mod tests {
             "172.16.0.1",
             "8.8.8.8",
             "fd00::1",
+            "fd00:ec2::253",
+            "100.100.100.201",
             "2001:db8::1",
             "::ffff:10.0.0.1",
         ] {
