@@ -15,6 +15,8 @@ pub(crate) struct Credentials {
     realm: String,
     users: KeyedMap<String, IntegrityKey>,
     shared_secrets: Vec<Hmac<Sha1>>,
+    /// Fits nothing; checked for names that do not exist, so that they cannot be told by the time it takes.
+    nobody: IntegrityKey,
 }
 
 /// Length of a password that is base64 of an HMAC-SHA1.
@@ -34,10 +36,13 @@ impl Credentials {
             Hmac::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes keys of every length")
         };
         let shared_secrets = config.shared_secrets.iter().map(keyed).collect();
+        let mut nobody = [0; 16];
+        rng.fill(&mut nobody);
         Self {
             realm: config.realm.clone(),
             users,
             shared_secrets,
+            nobody: IntegrityKey::new(&nobody),
         }
     }
 
@@ -47,7 +52,11 @@ impl Credentials {
         let fits = |key: &IntegrityKey| message.check_integrity(key).is_ok();
         match self.users.get(user) {
             Some(key) => fits(key).then(|| key.clone()),
-            None if expiry_of(user)? < wall.unix_s() => None,
+            None if expiry_of(user).is_none_or(|expiry| expiry < wall.unix_s()) => {
+                // Nobody holds this key, so the outcome is known; the work is what counts.
+                std::hint::black_box(fits(&self.nobody));
+                None
+            }
             None => self
                 .shared_secrets
                 .iter()
