@@ -29,8 +29,11 @@ pub use outbound::{Outbound, ProtectError};
 /// Room that protecting needs behind a packet: the longest tag (16 bytes) and the SRTCP index word (4).
 pub const PROTECT_OVERHEAD_BYTES: usize = 20;
 
-/// SSRCs that one direction of one session keeps state for. A packet of one more is refused: evicting would forget
-/// which packets of the evicted SSRC were seen, and let them be replayed.
+/// SSRCs that one direction of one session keeps windows for.
+///
+/// Received, a packet of one more is refused: evicting would forget which packets of the evicted SSRC were seen, and let
+/// them be replayed. Sent, the SSRC that rested longest makes room and is barred from then on, since streams come and
+/// go for as long as a meeting lasts; only when 65 536 are barred is a new one refused.
 pub const SSRCS_MAX: usize = 1_024;
 
 /// Length of the RTP header with CSRCs and extension, or `None` when `packet` does not hold it (RFC 3550 §5.1).

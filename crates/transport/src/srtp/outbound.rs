@@ -17,10 +17,10 @@ pub enum ProtectError {
     Malformed,
     /// The buffer does not reach [`PROTECT_OVERHEAD_BYTES`] behind the packet.
     NoRoom,
-    /// This sequence number of this SSRC was sent, or is too old to know. Sealing another packet under the same index
+    /// This sequence number of this SSRC was sent, or is too old to know, or the SSRC itself is. Sealing another packet under the same index
     /// would repeat a keystream, and with GCM give the authentication key away; retransmit by RTX (RFC 4588).
     IndexReused,
-    /// More than [`SSRCS_MAX`](super::SSRCS_MAX) SSRCs.
+    /// As many SSRCs as are remembered came and went under this key; see [`SSRCS_MAX`](super::SSRCS_MAX).
     SsrcTableFull,
     /// 2^48 RTP or 2^31 RTCP packets were sent under this key (RFC 3711 §9.2).
     KeyExhausted,
@@ -99,7 +99,7 @@ impl Outbound {
         let sequence_number = u16::from_be_bytes([packet[2], packet[3]]);
         let ssrc = u32_at(packet, 8);
 
-        let slot = self.streams.find(ssrc);
+        let slot = self.slot(ssrc)?;
         let index = self.fresh_index(slot, sequence_number)?;
         let sealed = self
             .rtp
@@ -131,10 +131,19 @@ impl Outbound {
         Ok(sealed)
     }
 
-    fn fresh_index(&self, slot: Slot, sequence_number: u16) -> Result<u64, ProtectError> {
-        if matches!(slot, Slot::Full) {
-            return Err(ProtectError::SsrcTableFull);
+    /// Finds the window of an SSRC, or makes room for one. An SSRC whose window was given up stays barred: which of its
+    /// indices were used is not known any more.
+    fn slot(&mut self, ssrc: u32) -> Result<Slot, ProtectError> {
+        match self.streams.find(ssrc) {
+            known @ Slot::Known(_) => Ok(known),
+            _ if self.streams.is_retired(ssrc) => Err(ProtectError::IndexReused),
+            Slot::Full if !self.streams.retire_oldest() => Err(ProtectError::SsrcTableFull),
+            Slot::Full => Ok(self.streams.find(ssrc)),
+            free @ Slot::Free(_) => Ok(free),
         }
+    }
+
+    fn fresh_index(&self, slot: Slot, sequence_number: u16) -> Result<u64, ProtectError> {
         let Some(window) = self.streams.window(slot) else {
             return Ok(sequence_number.into());
         };

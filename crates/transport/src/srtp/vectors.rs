@@ -322,20 +322,33 @@ fn a_sequence_number_is_protected_once() {
 }
 
 #[test]
-fn an_ssrc_too_many_is_refused_in_both_directions() {
+fn an_ssrc_too_many_is_refused_when_received() {
     let (mut outbound, mut inbound) = pair(Profile::AeadAes128Gcm);
-    let (mut second_outbound, _) = pair(Profile::AeadAes128Gcm);
     for ssrc in 0..SSRCS_MAX as u32 {
         let sealed = protect_rtp(&mut outbound, &rtp(ssrc, 1, b"voice"));
         assert!(unprotect_rtp(&mut inbound, &sealed).is_ok());
     }
-    let plain = rtp(SSRCS_MAX as u32, 1, b"voice");
-    assert_eq!(
-        outbound.protect_rtp(&mut with_room(&plain), plain.len()),
-        Err(ProtectError::SsrcTableFull)
-    );
-    let sealed = protect_rtp(&mut second_outbound, &plain);
+    let sealed = protect_rtp(&mut outbound, &rtp(SSRCS_MAX as u32, 1, b"voice"));
     assert_eq!(unprotect_rtp(&mut inbound, &sealed), Err(UnprotectError::SsrcTableFull));
+}
+
+/// Whoever publishes anew again and again takes new SSRCs of everybody who listens.
+#[test]
+fn streams_that_come_and_go_leave_room_for_others_and_their_ssrcs_are_barred() {
+    let (mut outbound, _) = pair(Profile::AeadAes128Gcm);
+    let steady = 0;
+    for come_and_gone in 1..=3 * SSRCS_MAX as u32 {
+        protect_rtp(&mut outbound, &rtp(come_and_gone, 1, b"voice"));
+        protect_rtp(&mut outbound, &rtp(steady, come_and_gone as u16, b"voice"));
+    }
+    let mut reuse = |ssrc, sequence_number| {
+        let plain = rtp(ssrc, sequence_number, b"voice");
+        outbound.protect_rtp(&mut with_room(&plain), plain.len())
+    };
+    assert_eq!(reuse(steady, 1), Err(ProtectError::IndexReused), "still known");
+    assert_eq!(reuse(1, 1), Err(ProtectError::IndexReused), "the same packet again");
+    assert_eq!(reuse(1, 2), Err(ProtectError::IndexReused), "the first one to go");
+    assert!(reuse(3 * SSRCS_MAX as u32, 2).is_ok(), "the last one to come");
 }
 
 #[test]
