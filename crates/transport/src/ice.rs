@@ -9,7 +9,7 @@ use voex_stun::{AttributeType, Class, ErrorCode, IntegrityKey, Message, MessageW
 use crate::DropReason;
 
 /// Remote addresses kept for a transport. Browsers show fewer than ten; when one more passes a check, the one that
-/// was checked longest ago and is not nominated makes room.
+/// was checked longest ago makes room, unless it is the nominated one or, before there is one, the one in use.
 pub const REMOTES_MAX: usize = 16;
 
 /// Longest answer: header, error code with reason, sixteen unknown attributes, integrity, fingerprint.
@@ -25,6 +25,8 @@ pub(crate) struct Ice {
     remote_ufrag: Option<String>,
     remotes: Vec<Remote>,
     nominated: Option<Pair>,
+    /// The pair that carried the remote's last DTLS or SRTP before it nominated one.
+    used: Option<Pair>,
     last_check: Option<Instant>,
 }
 
@@ -83,6 +85,7 @@ impl Ice {
             remote_ufrag: None,
             remotes: Vec::new(),
             nominated: None,
+            used: None,
             last_check: None,
         }
     }
@@ -98,10 +101,19 @@ impl Ice {
         self.remote_ufrag = Some(ufrag);
     }
 
-    /// The nominated pair, or before there is one the pair that was checked last.
+    /// The nominated pair; before there is one the pair that the remote uses, and before that the pair that was checked
+    /// last. A remote checks all its pairs in turn, and what follows its checks would go now here, now there.
+    #[inline]
     pub(crate) fn best(&self) -> Option<Pair> {
-        self.nominated
-            .or_else(|| self.remotes.iter().max_by_key(|r| r.last_check).map(|r| r.pair))
+        self.nominated.or(self.used).or_else(|| self.checked_last())
+    }
+
+    /// Takes note that the remote sent DTLS or authentic SRTP over a pair that it has checked.
+    #[inline]
+    pub(crate) fn note_use(&mut self, pair: Pair) {
+        if self.nominated.is_none() {
+            self.used = Some(pair);
+        }
     }
 
     /// Tells whether a valid check came over this pair.
@@ -209,15 +221,21 @@ impl Ice {
         change
     }
 
+    fn checked_last(&self) -> Option<Pair> {
+        let latest = self.remotes.iter().max_by_key(|remote| remote.last_check);
+        latest.map(|remote| remote.pair)
+    }
+
     fn make_room(&mut self) -> Option<Pair> {
         if self.remotes.len() < REMOTES_MAX {
             return None;
         }
+        let kept = self.nominated.or(self.used);
         let (oldest, _) = self
             .remotes
             .iter()
             .enumerate()
-            .filter(|(_, remote)| Some(remote.pair) != self.nominated)
+            .filter(|(_, remote)| Some(remote.pair) != kept)
             .min_by_key(|(_, remote)| remote.last_check)?;
         Some(self.remotes.swap_remove(oldest).pair)
     }
@@ -289,7 +307,10 @@ fn refuse(request: &Message<'_>, (socket, to): Pair, refusal: &Refusal<'_>, out:
     if let Some(key) = refusal.key {
         writer = writer.message_integrity(key);
     }
-    if let Ok(len) = writer.fingerprint().finish() {
+    let Ok(len) = writer.fingerprint().finish() else { return };
+    // Whoever has proved nothing may have forged where it is, so it gets nothing worth forging for. A check that is
+    // one in earnest names a user and is long enough.
+    if refusal.key.is_some() || 2 * len <= 3 * request.as_bytes().len() {
         out.commit(socket, to, len);
     }
 }

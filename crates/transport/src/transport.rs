@@ -159,8 +159,8 @@ impl Transport {
         protected.inspect_err(|error| self.metrics.protect_errors.of(*error).inc())
     }
 
-    /// Where media goes: the nominated pair; before there is one, the pair that was checked last (RFC 8445 §12.1
-    /// allows any valid pair, and browsers send media before they nominate).
+    /// Where media goes: the nominated pair; before there is one, the pair that the remote's media or handshake came
+    /// over, or was checked last (RFC 8445 §12.1 allows any valid pair, and browsers send media before they nominate).
     #[inline]
     pub fn destination(&self) -> Option<(SocketId, SocketAddr)> {
         self.ice.best()
@@ -241,7 +241,13 @@ impl Transport {
         } else {
             srtp.inbound.unprotect_rtp(data).map(Received::Rtp)
         };
-        received.unwrap_or_else(|error| Received::Drop(drop_reason(error)))
+        match received {
+            Ok(received) => {
+                self.ice.note_use(pair);
+                received
+            }
+            Err(error) => Received::Drop(drop_reason(error)),
+        }
     }
 
     fn handle_stun(&mut self, now: Instant, pair: Pair, data: &[u8], out: &mut impl Outbox) -> Received {
@@ -291,6 +297,9 @@ impl Transport {
             if !self.start_dtls(now, DtlsRole::Server) {
                 return Received::Nothing;
             }
+        }
+        if !self.dtls.is_connected() {
+            self.ice.note_use(pair);
         }
         match self.dtls.handle_datagram(now, data) {
             Ok(()) => self.advance(now, out),
@@ -345,7 +354,12 @@ impl Transport {
     /// Sets SRTP keys. The certificate behind them has been judged: by [`Dtls::drain`] when the fingerprint was known
     /// then, else by [`set_remote`](Self::set_remote).
     fn take_keys(&mut self) {
-        if let Some(keys) = self.dtls.take_keys() {
+        if self.dtls.remote_certificate().is_none() {
+            // Keys that no certificate stands behind are nobody's.
+            if self.dtls.is_connected() {
+                self.go_down(DownReason::DtlsError);
+            }
+        } else if let Some(keys) = self.dtls.take_keys() {
             self.metrics.dtls_finished.inc();
             self.metrics.srtp_profiles.of(keys.local.profile()).inc();
             self.srtp = Some(Box::new(Srtp {

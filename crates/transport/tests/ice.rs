@@ -156,6 +156,71 @@ fn a_broken_fingerprint_is_dropped_in_silence_and_an_indication_accepted() {
 }
 
 #[test]
+fn before_a_nomination_media_stays_on_the_pair_that_the_remote_uses() {
+    let mut world = World::new(DtlsRole::Server, 1);
+    world.remote.nominates = false;
+    world.set_remote();
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.outcome(), [Event::Up]);
+
+    let (home, other) = (world.remote.address, address("192.0.2.44:1000"));
+    let check = world.remote.check(false);
+    world.deliver(other, check);
+    assert_eq!(world.transport.destination(), Some((SOCKET, home)), "a check alone");
+
+    let (outbound, _) = world.remote.srtp.as_mut().unwrap();
+    let voice = sealed(&rtp(1, b"voice"), |buf, len| outbound.protect_rtp(buf, len));
+    let mut forged = voice.clone();
+    *forged.last_mut().unwrap() ^= 1;
+    world.deliver(other, forged);
+    assert_eq!(world.transport.destination(), Some((SOCKET, home)), "forged media");
+    world.deliver(other, voice);
+    assert_eq!(world.transport.destination(), Some((SOCKET, other)), "authentic media");
+
+    let check = world.remote.check(true);
+    world.deliver(home, check);
+    assert_eq!(world.transport.destination(), Some((SOCKET, home)), "a nomination");
+}
+
+#[test]
+fn the_pair_in_use_is_never_the_one_that_makes_room() {
+    let mut world = World::new(DtlsRole::Server, 1);
+    world.remote.nominates = false;
+    world.set_remote();
+    world.run(Duration::from_secs(5));
+    let home = world.remote.address;
+    for host in 0..2 * REMOTES_MAX {
+        let check = world.remote.check(false);
+        world.deliver(address(&format!("192.0.2.{host}:1000")), check);
+    }
+    assert_eq!(world.transport.destination(), Some((SOCKET, home)));
+    assert!(world.transport.remotes().any(|pair| pair == (SOCKET, home)));
+}
+
+#[test]
+fn a_stranger_gets_no_answer_that_is_much_longer_than_its_request() {
+    let mut world = world();
+    let from = world.remote.address;
+    let mut bare = [0; 64];
+    let id = TransactionId([1; 12]);
+    let len = MessageWriter::new(&mut bare, Class::Request, Method::BINDING, id)
+        .finish()
+        .unwrap();
+    let (received, answers) = world.exchange(from, bare[..len].to_vec());
+    assert_eq!(received, Received::Drop(DropReason::IceIncomplete));
+    assert!(answers.is_empty());
+    let (_, answers) = world.exchange(
+        from,
+        Check {
+            pwd: None,
+            ..Check::default()
+        }
+        .bytes(),
+    );
+    assert_eq!(error_code(&answers[0]), Some(ErrorCode::BAD_REQUEST));
+}
+
+#[test]
 fn the_latest_nomination_wins() {
     let mut world = world();
     let (host, relay) = (address("192.0.2.1:1000"), address("203.0.113.5:50000"));
