@@ -9,7 +9,7 @@ use common::*;
 use proptest::prelude::*;
 use voex_base::Rng;
 use voex_transport::fuzz::{Target, srtp_round_trip};
-use voex_transport::{DropReason, DtlsRole, Event, Received};
+use voex_transport::{DownReason, DropReason, DtlsRole, Event, Received};
 
 #[test]
 fn first_bytes_of_no_protocol_are_dropped() {
@@ -104,6 +104,47 @@ fn a_certificate_of_twenty_datagrams_finds_room() {
     world.set_remote();
     world.run(std::time::Duration::from_secs(5));
     assert_eq!(world.outcome(), [Event::Up]);
+}
+
+/// Whoever can forge the remote's address must not be able to end what the handshake has made.
+#[test]
+fn a_flood_of_records_in_the_clear_does_nothing_once_the_transport_is_up() {
+    for role in [DtlsRole::Client, DtlsRole::Server] {
+        let mut world = World::up(role);
+        let from = world.remote.address;
+        for sequence in 0..200_u8 {
+            for content_type in 20..=26 {
+                let body = [1, 0, 0, 1, 0, sequence, 0, 0, 0, 0, 0, 1, 0];
+                let mut record = vec![
+                    content_type,
+                    254,
+                    253,
+                    0,
+                    0,
+                    0,
+                    0,
+                    0,
+                    0,
+                    1,
+                    sequence,
+                    0,
+                    body.len() as u8,
+                ];
+                record.extend(body);
+                world.deliver(from, record);
+            }
+        }
+        assert_eq!(world.outcome(), [Event::Up], "{role:?}");
+        for record in world.remote.close(world.now) {
+            world.send_to_transport(record);
+        }
+        world.run(std::time::Duration::from_millis(100));
+        assert_eq!(
+            world.outcome(),
+            [Event::Up, Event::Down(DownReason::DtlsAlert)],
+            "the association still hears what is authentic"
+        );
+    }
 }
 
 /// Bytes that begin like DTLS, between the records of a real handshake.
