@@ -57,6 +57,9 @@ pub enum Output {
 /// Most sessions at once; `create` beyond is answered 472.
 pub const SESSIONS_MAX: usize = 65_536;
 
+/// Most sessions that end in one call: each may be news to everybody in its rooms, and the next call is due at once.
+pub const SESSIONS_ENDED_AT_ONCE_MAX: usize = 64;
+
 /// Most handles of one session; `attach` beyond is answered 461.
 pub const HANDLES_PER_SESSION_MAX: usize = 16_384;
 
@@ -125,14 +128,12 @@ impl Gateway {
             return;
         };
         self.host.metrics.connections.set(self.connections.len() as i64);
+        // First all of them lose the connection, so that none is told of the others' ends.
+        let limits = self.limits();
         for session in gone.sessions {
-            if self.host.config.reclaim_timeout.is_zero() {
-                self.end_session(session);
-            } else {
-                let limits = self.limits();
-                self.host.sessions.orphan(now, limits, session);
-            }
+            self.host.sessions.orphan(now, limits, session);
         }
+        self.end_expired(now);
     }
 
     /// A media worker reports.
@@ -158,12 +159,7 @@ impl Gateway {
     /// Time has passed: ends sessions without a sign of life and runs the plugins' timers.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.host.set_time(now);
-        let limits = self.limits();
-        while let Some(session) = self.host.sessions.next_expired(now, limits) {
-            self.host.metrics.session_timeouts.inc();
-            self.host.send_to_session(session, reply::timeout(session));
-            self.end_session(session);
-        }
+        self.end_expired(now);
         self.plugins.handle_timeout(&mut self.host);
     }
 
@@ -437,6 +433,23 @@ impl Gateway {
 
 /// Ends of sessions, handles and PeerConnections.
 impl Gateway {
+    /// Ends sessions whose time is over; those beyond the bound are due at the next
+    /// [`handle_timeout`](Self::handle_timeout).
+    fn end_expired(&mut self, now: Instant) {
+        let limits = self.limits();
+        for _ in 0..SESSIONS_ENDED_AT_ONCE_MAX {
+            let Some(session) = self.host.sessions.next_expired(now, limits) else {
+                return;
+            };
+            let has_connection = self.host.sessions.connection_of(session).is_some();
+            if has_connection || !limits.reclaim_timeout.is_zero() {
+                self.host.metrics.session_timeouts.inc();
+                self.host.send_to_session(session, reply::timeout(session));
+            }
+            self.end_session(session);
+        }
+    }
+
     fn end_session(&mut self, session: SessionId) {
         let Some(JanusSession {
             connection, handles, ..

@@ -19,6 +19,7 @@
 //! |---|---|---|
 //! | message | 1 MiB, 128 levels of nesting | 450, 454 |
 //! | sessions | [`SESSIONS_MAX`] | 472 |
+//! | sessions that end in one call | [`SESSIONS_ENDED_AT_ONCE_MAX`] | the rest is due at once |
 //! | handles | [`HANDLES_PER_SESSION_MAX`], [`HANDLES_MAX`] | 461 |
 //! | rooms | 65 536 | videoroom 499 |
 //! | m-lines of a subscriber | 240 | videoroom 499 |
@@ -71,7 +72,9 @@ mod trickle;
 
 pub use config::{Candidate, Config, PortsExhausted, RtpPair, RtpPorts, WorkerMedia};
 pub use error::Code;
-pub use gateway::{ConnectionId, Gateway, HANDLES_MAX, HANDLES_PER_SESSION_MAX, Output, SESSIONS_MAX};
+pub use gateway::{
+    ConnectionId, Gateway, HANDLES_MAX, HANDLES_PER_SESSION_MAX, Output, SESSIONS_ENDED_AT_ONCE_MAX, SESSIONS_MAX,
+};
 pub use metrics::Metrics;
 pub use plugin::sip::Code as SipCode;
 pub use plugin::videoroom::{Code as VideoRoomCode, RoomCodec, RoomConfig};

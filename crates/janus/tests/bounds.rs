@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use voex_base::{Rng, WallTime, WorkerId};
 use voex_janus::{
     Config, ConnectionId, Gateway, HANDLES_PER_SESSION_MAX, Metrics, Output, PortsExhausted, RtpPair, RtpPorts,
-    SESSIONS_MAX,
+    SESSIONS_ENDED_AT_ONCE_MAX, SESSIONS_MAX,
 };
 
 const ALICE: ConnectionId = ConnectionId(0);
@@ -97,6 +97,33 @@ fn names_that_everybody_would_be_sent_have_a_length() {
     );
 }
 
+#[test]
+fn a_lost_connection_ends_its_sessions_in_portions_and_tells_it_nothing() {
+    const SESSIONS: i64 = 200;
+    let mut alice = Alice::new();
+    for session in 1..=SESSIONS {
+        alice.says(&format!(r#"{{"janus":"create","transaction":"c","id":{session}}}"#));
+        let handle = alice.attaches(session);
+        if session == 1 {
+            let create = r#"{"request":"create","room":5}"#;
+            alice.sends(session, &handle, create);
+        }
+        alice.sends(session, &handle, r#"{"request":"join","ptype":"publisher","room":5}"#);
+    }
+    let now = alice.now;
+    alice.gateway.handle_close(now, ALICE);
+    let ended = SESSIONS_ENDED_AT_ONCE_MAX as i64;
+    assert_eq!(alice.metrics.sessions.value(), SESSIONS - ended);
+    for left in [SESSIONS - 2 * ended, SESSIONS - 3 * ended, 0] {
+        assert!(alice.gateway.poll_timeout().is_some_and(|due| due <= now));
+        alice.gateway.handle_timeout(now);
+        assert_eq!(alice.metrics.sessions.value(), left);
+    }
+    assert!(alice.gateway.poll_output().is_none());
+    assert_eq!(alice.metrics.session_timeouts.value(), 0);
+    assert_eq!(alice.gateway.poll_timeout(), None);
+}
+
 /// A connection whose every message gets one reply.
 struct Alice {
     gateway: Gateway,
@@ -111,6 +138,25 @@ impl Alice {
         let now = Instant::now();
         gateway.handle_open(now, ALICE, IpAddr::from([127, 0, 0, 1]));
         Self { gateway, metrics, now }
+    }
+
+    /// Attaches to the videoroom; gives the handle's id.
+    fn attaches(&mut self, session: i64) -> String {
+        let attached = self.says(&format!(
+            r#"{{"janus":"attach","transaction":"a","session_id":{session},"plugin":"janus.plugin.videoroom"}}"#
+        ));
+        let (_, id) = attached.split_once(r#""data":{"id":"#).expect("attached");
+        id.trim_end_matches('}').to_owned()
+    }
+
+    /// Sends a message, whatever comes back.
+    fn sends(&mut self, session: i64, handle: &str, body: &str) {
+        let wall = WallTime::from_unix(Duration::from_secs(1_790_000_000));
+        let text = format!(
+            r#"{{"janus":"message","transaction":"m","session_id":{session},"handle_id":{handle},"body":{body}}}"#
+        );
+        self.gateway.handle_message(self.now, wall, ALICE, &text);
+        while self.gateway.poll_output().is_some() {}
     }
 
     fn says(&mut self, text: &str) -> String {

@@ -77,7 +77,7 @@ impl VideoRoom {
     /// `destroy`: everybody is told and loses the PeerConnection.
     pub(super) fn destroy(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
         let id = self.room_with_secret(body, &DESTROY)?.id;
-        let Some(room) = self.rooms.shift_remove(&id) else {
+        let Some(room) = self.rooms.swap_remove(&id) else {
             return Err(Error::no_such_room(id));
         };
         if let Some(rooms) = self.rooms_on.get_mut(&room.worker) {

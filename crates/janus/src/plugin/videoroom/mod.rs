@@ -42,7 +42,7 @@ pub(crate) const ROOMS_MAX: usize = 65_536;
 
 /// State of the plugin.
 pub(crate) struct VideoRoom {
-    /// Rooms by id, in the order of creation.
+    /// Rooms by id, in the order of creation as long as none is destroyed.
     rooms: IndexMap<u64, Room>,
     /// Number of rooms on each worker.
     rooms_on: HashMap<WorkerId, usize>,
