@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use voex_base::{FiveTuple, Outbox, Rng, SocketId, VecOutbox, WallTime};
 use voex_stun::{ChannelData, ChannelNumber, Class, IntegrityKey, Message, MessageWriter, Method, TransactionId};
-use voex_turn::{ClientVerdict, Config, Metrics, Output, PortShare, RelayAddress, Secret, Server, UserSecret};
+use voex_turn::{
+    AnswerRate, ClientVerdict, Config, Metrics, Output, PortShare, RelayAddress, Secret, Server, UserSecret,
+};
 
 const LISTENER: SocketId = SocketId(1);
 const WALL: WallTime = WallTime::from_unix(Duration::from_secs(1_800_000_000));
@@ -106,7 +108,11 @@ fn peer_to_data(criterion: &mut Criterion, shard: &mut Shard, clients: u16, byte
 
 fn binding(criterion: &mut Criterion) {
     let mut config = config();
-    config.unauthenticated_answers_per_s = u32::MAX / 2;
+    let all = AnswerRate {
+        per_s: u32::MAX / 2,
+        burst: u32::MAX / 2,
+    };
+    (config.challenges, config.bindings) = (all, all);
     let mut server = Server::new(config, Rng::from_number(1), Arc::new(Metrics::default()));
     let request = message(Class::Request, Method::BINDING, |writer| writer);
     let (now, mut out) = (Instant::now(), SlabOutbox::new());

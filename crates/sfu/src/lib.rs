@@ -39,6 +39,7 @@ mod missing;
 mod packet;
 mod plain;
 mod reception;
+mod remotes;
 mod resends;
 mod rewriter;
 mod ring;

@@ -199,6 +199,25 @@ fn numbers_of_a_stream_never_repeat_however_often_it_is_taken_down_and_set_up() 
 }
 
 #[test]
+fn a_check_from_the_forged_address_of_another_costs_it_one_packet() {
+    let (mut world, mut publisher, mut subscriber) = meeting();
+    let mut intruder = Browser::new(3, world.now);
+    intruder.open(&mut world.shard, world.now, &mut world.out);
+    intruder.address = publisher.address;
+    intruder
+        .check(&mut world.shard, world.now, world.wall, &mut world.out)
+        .unwrap();
+    world.forget();
+
+    let packet = |sequence| Rtp::new(111, 5, sequence, 960 * u32::from(sequence)).with_extension(4, b"0");
+    assert_eq!(send(&mut world, &mut publisher, &packet(1)), Err(DropReason::Transport));
+    for sequence in 2..5 {
+        assert_eq!(send(&mut world, &mut publisher, &packet(sequence)), Ok(()));
+    }
+    assert_eq!(heard(&mut world, &mut subscriber).len(), 3);
+}
+
+#[test]
 fn a_browser_that_closes_takes_its_tracks_and_subscriptions_along() {
     let (mut world, mut publisher, _subscriber) = meeting();
     for mut data in publisher.close() {

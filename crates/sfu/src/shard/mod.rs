@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rustc_hash::{FxBuildHasher, FxHashMap, FxSeededState};
+use rustc_hash::{FxBuildHasher, FxHashMap};
 use slab::Slab;
 use voex_base::{Outbox, Rng, SocketId, SubscriptionId, TrackId, TransportId, WallTime};
 use voex_transport::{Certificate, Timeouts};
@@ -20,6 +20,7 @@ use voex_transport::{Certificate, Timeouts};
 use crate::command::{Command, DownReason, Event};
 use crate::connection::{Connection, Link, RetiredStream};
 use crate::limits::EVENTS_MAX;
+use crate::remotes::Remotes;
 use crate::timer_queue::TimerQueue;
 use crate::track::Track;
 use crate::{DropReason, Metrics};
@@ -67,8 +68,7 @@ struct Index {
     subscriptions: FxHashMap<SubscriptionId, Position>,
     /// Chosen by us; a datagram only asks.
     ufrags: FxHashMap<Box<str>, usize>,
-    /// Addresses that passed an ICE check, at most a few for each transport. Seeded, since remotes choose addresses.
-    remotes: std::collections::HashMap<(SocketId, SocketAddr), usize, FxSeededState>,
+    remotes: Remotes,
     plain_sockets: FxHashMap<SocketId, usize>,
 }
 
@@ -82,7 +82,7 @@ struct Position {
 impl Shard {
     /// Makes an empty shard. All randomness comes from `rng`, but for that of DTLS.
     pub fn new(config: Config, mut rng: Rng, metrics: Arc<Metrics>) -> Self {
-        let seeded = FxSeededState::with_seed(rng.u64() as usize);
+        let remotes = Remotes::new(&mut rng);
         Self {
             config,
             rng,
@@ -94,7 +94,7 @@ impl Shard {
                 tracks: FxHashMap::with_hasher(FxBuildHasher),
                 subscriptions: FxHashMap::with_hasher(FxBuildHasher),
                 ufrags: FxHashMap::with_hasher(FxBuildHasher),
-                remotes: std::collections::HashMap::with_hasher(seeded),
+                remotes,
                 plain_sockets: FxHashMap::with_hasher(FxBuildHasher),
             },
             timers: TimerQueue::default(),
@@ -196,9 +196,7 @@ impl Shard {
             Link::WebRtc(transport) => {
                 transport.close(out);
                 for remote in transport.remotes() {
-                    if self.index.remotes.get(&remote) == Some(&key) {
-                        self.index.remotes.remove(&remote);
-                    }
+                    self.index.remotes.release(remote, key);
                 }
             }
             Link::Plain(plain) => {

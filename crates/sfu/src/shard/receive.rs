@@ -1,9 +1,8 @@
 //! From a datagram to a packet of a track.
 
-use std::net::SocketAddr;
 use std::time::Instant;
 
-use voex_base::{MTU_BYTES, Outbox, SocketId, WallTime};
+use voex_base::{MTU_BYTES, Outbox, WallTime};
 use voex_rtp::payload::event::TelephoneEvent;
 use voex_rtp::rtcp::Compound;
 use voex_rtp::{Packet, is_rtcp, rtx};
@@ -17,10 +16,8 @@ use crate::limits::TWCC_INTERVAL;
 use crate::missing::Outlook;
 use crate::packet::{MediaPacket, element};
 use crate::reception::Place;
+use crate::remotes::Pair;
 use crate::track::PayloadType;
-
-/// Our socket and the remote's address.
-type Pair = (SocketId, SocketAddr);
 
 impl Shard {
     pub(super) fn receive(
@@ -47,7 +44,7 @@ impl Shard {
                 return Some(*key);
             }
         }
-        self.index.remotes.get(&pair).copied()
+        self.index.remotes.owner(pair)
     }
 
     fn receive_webrtc(
@@ -72,7 +69,10 @@ impl Shard {
                 self.after_transport(now, key, out);
                 Ok(())
             }
-            Received::Drop(_) => {
+            Received::Drop(reason) => {
+                if is_of_another(reason) {
+                    self.index.remotes.doubt(pair);
+                }
                 self.after_transport(now, key, out);
                 Err(DropReason::Transport)
             }
@@ -127,12 +127,10 @@ impl Shard {
                     return self.go_down(key, down_reason(reason), out);
                 }
                 Some(voex_transport::Event::RemoteAdded(socket, address)) => {
-                    self.index.remotes.insert((socket, address), key);
+                    self.index.remotes.claim((socket, address), key);
                 }
                 Some(voex_transport::Event::RemoteRemoved(socket, address)) => {
-                    if self.index.remotes.get(&(socket, address)) == Some(&key) {
-                        self.index.remotes.remove(&(socket, address));
-                    }
+                    self.index.remotes.release((socket, address), key);
                 }
                 None => {
                     let next = transport.poll_timeout();
@@ -368,6 +366,15 @@ impl Shard {
             self.tell(Event::Digit(id, digit, duration));
         }
     }
+}
+
+/// Whether what a transport refused may have been meant for another that claims the same pair.
+fn is_of_another(reason: voex_transport::DropReason) -> bool {
+    use voex_transport::DropReason;
+    matches!(
+        reason,
+        DropReason::SrtpNotAuthentic | DropReason::SrtpNoKeys | DropReason::DtlsUnexpected | DropReason::UnknownRemote
+    )
 }
 
 fn down_reason(reason: voex_transport::DownReason) -> DownReason {
