@@ -70,3 +70,17 @@ fn a_wrong_password_is_refused_with_401() {
     assert_eq!(server.metric("turn_allocations_made_total"), 0.0);
     server.stop();
 }
+
+#[test]
+fn the_listener_itself_is_no_peer() {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, "");
+    let mut command = namespace.command("turnutils_uclient");
+    command.args(["-u", TURN_USER, "-w", TURN_PASSWORD, "-e", ADDRESS, "-r", "3478"]);
+    command.args(["-m", "1", "-n", "1", "-c", "-X", ADDRESS]);
+    let done = Peer::start(command).finish(Duration::from_secs(60));
+    assert!(!done.success, "{}{}", done.stdout, done.stderr);
+    assert!(server.metric("turn_refused_total{code=\"403\"") >= 1.0);
+    assert_eq!(server.metric("turn_relayed_packets_total"), 0.0);
+    server.stop();
+}

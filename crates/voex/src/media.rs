@@ -275,6 +275,18 @@ fn turn_listeners(settings: &Settings, addresses: &Addresses) -> Vec<SocketAddr>
         .collect()
 }
 
+/// The TURN listeners under every address a client may know them by: a relay to one would be a way to allocate through
+/// an allocation, with no end (RFC 8656 §21.1.7).
+fn turn_listeners_as_peers(settings: &Settings, addresses: &Addresses) -> Vec<SocketAddr> {
+    let public = addresses.relays.iter().map(|relay| relay.public);
+    let listen = addresses.turn.iter().copied();
+    let ports = &settings.turn.plain_ports;
+    public
+        .chain(listen)
+        .flat_map(|ip| ports.iter().map(move |port| SocketAddr::new(ip, *port)))
+        .collect()
+}
+
 fn turn_config(
     settings: &Settings,
     addresses: &Addresses,
@@ -302,7 +314,7 @@ fn turn_config(
         allow: turn.peers_allow.clone(),
         deny: turn.peers_deny.clone(),
         allow_loopback: turn.peers_allow_loopback,
-        own_sockets,
+        own_sockets: [own_sockets, turn_listeners_as_peers(settings, addresses)].concat(),
     };
     config
 }

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -25,8 +26,9 @@ const SUB_PROTOCOL: &str = "janus-protocol";
 const CONNECTIONS_MAX: usize = 1_024;
 /// Longest message, in bytes; a longer one closes the connection with 1009.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
-/// Messages that may wait for a reader; one more closes the connection with 1008.
-const QUEUE_MESSAGES_MAX: usize = 1_024;
+/// Bytes of messages that may wait for a reader; more close the connection with 1008. One request can make an event for
+/// each of many thousand handles of a connection, so the bound is far above what a reader that keeps up ever meets.
+const QUEUE_BYTES_MAX: usize = 16 << 20;
 /// How long a connection may take from TCP to WebSocket.
 const HANDSHAKE_MAX: Duration = Duration::from_secs(10);
 /// How long one message may take to leave.
@@ -56,7 +58,8 @@ pub(crate) enum ApiInput {
 
 /// The way to one client.
 pub(crate) struct Outgoing {
-    queue: mpsc::Sender<String>,
+    queue: mpsc::UnboundedSender<String>,
+    waiting_bytes: Arc<AtomicUsize>,
     too_slow: Arc<Notify>,
 }
 
@@ -67,13 +70,15 @@ pub(crate) struct TooSlow;
 impl Outgoing {
     /// Queues a message. Dropping the `Outgoing` closes the connection after what is queued.
     pub(crate) fn send(&self, text: String) -> Result<(), TooSlow> {
-        match self.queue.try_send(text) {
-            Ok(()) | Err(mpsc::error::TrySendError::Closed(_)) => Ok(()),
-            Err(mpsc::error::TrySendError::Full(_)) => {
-                self.too_slow.notify_one();
-                Err(TooSlow)
-            }
+        let length = text.len();
+        if self.waiting_bytes.load(Relaxed) + length > QUEUE_BYTES_MAX {
+            self.too_slow.notify_one();
+            return Err(TooSlow);
         }
+        // A connection that is gone wants nothing any more.
+        self.waiting_bytes.fetch_add(length, Relaxed);
+        let _ = self.queue.send(text);
+        Ok(())
     }
 }
 
@@ -171,10 +176,12 @@ async fn serve(stream: TcpStream, peer: SocketAddr, allowed: bool, id: Connectio
         }
         Err(_) => return,
     };
-    let (queue, queued) = mpsc::channel(QUEUE_MESSAGES_MAX);
+    let (queue, queued) = mpsc::unbounded_channel();
+    let waiting_bytes = Arc::new(AtomicUsize::new(0));
     let too_slow = Arc::new(Notify::new());
     let outgoing = Outgoing {
         queue,
+        waiting_bytes: waiting_bytes.clone(),
         too_slow: too_slow.clone(),
     };
     let opened = ApiInput::Opened {
@@ -191,6 +198,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, allowed: bool, id: Connectio
         peer,
         inputs: inputs.clone(),
         queued,
+        waiting_bytes,
         too_slow,
         heard: Instant::now(),
     }
@@ -259,7 +267,8 @@ struct Conversation {
     id: ConnectionId,
     peer: SocketAddr,
     inputs: mpsc::Sender<ApiInput>,
-    queued: mpsc::Receiver<String>,
+    queued: mpsc::UnboundedReceiver<String>,
+    waiting_bytes: Arc<AtomicUsize>,
     too_slow: Arc<Notify>,
     heard: Instant,
 }
@@ -271,7 +280,10 @@ impl Conversation {
             let step = tokio::select! {
                 () = self.too_slow.notified() => Err(Some(TOO_SLOW)),
                 text = self.queued.recv() => match text {
-                    Some(text) => self.write(Message::text(text)).await,
+                    Some(text) => {
+                        self.waiting_bytes.fetch_sub(text.len(), Relaxed);
+                        self.write(Message::text(text)).await
+                    }
                     None => Err(Some((CloseCode::Away, "closed by the server"))),
                 },
                 message = self.socket.next() => self.take(message).await,

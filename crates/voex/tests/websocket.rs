@@ -198,6 +198,55 @@ async fn a_client_that_does_not_read_is_disconnected_and_others_are_served() {
 }
 
 #[tokio::test]
+async fn a_request_that_makes_thousands_of_events_for_one_connection_does_not_close_it() {
+    const HANDLES: usize = 1_500;
+    let server = Server::start(&[]);
+    let mut client = connect(server.api(), Some("janus-protocol")).await.unwrap();
+    say(&mut client, json!({"janus": "create", "transaction": "t"})).await;
+    let session = hear(&mut client).await["data"]["id"].clone();
+    let attach =
+        json!({"janus": "attach", "session_id": session, "plugin": "janus.plugin.videoroom", "transaction": "t"});
+    let message = |handle: &Value, transaction: &str, body: Value| json!({"janus": "message", "session_id": session, "handle_id": handle, "transaction": transaction, "body": body});
+    say(&mut client, attach.clone()).await;
+    let manager = hear(&mut client).await["data"]["id"].clone();
+    say(
+        &mut client,
+        message(&manager, "t", json!({"request": "create", "room": 77})),
+    )
+    .await;
+    hear(&mut client).await;
+    for _ in 0..HANDLES {
+        say(&mut client, attach.clone()).await;
+        let handle = hear(&mut client).await["data"]["id"].clone();
+        say(
+            &mut client,
+            message(
+                &handle,
+                "t",
+                json!({"request": "join", "ptype": "publisher", "room": 77}),
+            ),
+        )
+        .await;
+        assert_eq!(hear(&mut client).await["janus"], "ack");
+        assert_eq!(hear(&mut client).await["plugindata"]["data"]["videoroom"], "joined");
+    }
+    say(
+        &mut client,
+        message(&manager, "end", json!({"request": "destroy", "room": 77})),
+    )
+    .await;
+    let mut told = 0;
+    loop {
+        let message = hear(&mut client).await;
+        if message["transaction"] == "end" {
+            break;
+        }
+        told += usize::from(message["plugindata"]["data"]["videoroom"] == "destroyed");
+    }
+    assert_eq!(told, HANDLES);
+}
+
+#[tokio::test]
 async fn a_stop_says_goodbye_to_the_clients() {
     let mut server = Server::start(&[]);
     let mut client = connect(server.api(), Some("janus-protocol")).await.unwrap();
