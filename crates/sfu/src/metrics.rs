@@ -41,6 +41,8 @@ pub struct Metrics {
     pub rtcp_sent: Counter,
     /// Commands that named an unknown id or went over a bound.
     pub ignored_commands: Counter,
+    /// Events that nobody took before the queue was full.
+    pub events_lost: Counter,
     /// Datagrams dropped, and forwards that failed.
     pub drops: CounterSet<DropReason>,
     /// Counters of the transports.

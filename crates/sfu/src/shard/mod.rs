@@ -146,6 +146,8 @@ impl Shard {
     fn tell(&mut self, event: Event) {
         if self.events.len() < EVENTS_MAX {
             self.events.push_back(event);
+        } else {
+            self.metrics.events_lost.inc();
         }
     }
 

@@ -83,6 +83,11 @@ impl Expose for Sfu {
                 "Commands that named something gone.",
                 sum(shards, |m| m.ignored_commands.value()),
             ),
+            (
+                "sfu_events_lost",
+                "Events that nobody took before the queue was full.",
+                sum(shards, |m| m.events_lost.value()),
+            ),
         ];
         for (name, help, value) in counters {
             families.counter(name, help, value)?;
