@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 
 use socket2::Socket;
 use voex_base::{SocketId, WorkerId};
+use voex_turn::ClientPath;
 use voex_worker::{MediaSocket, Role};
 
 use crate::config::{BindFailure, Config, Purpose, StartError};
@@ -60,7 +61,7 @@ impl Bound {
                 .collect::<io::Result<Vec<_>>>()?
         };
         for (mine, socket) in self.sockets.iter_mut().zip(sockets) {
-            mine.push((ids.next(), Role::TurnListener, socket));
+            mine.push((ids.next(), Role::TurnListener(ClientPath::udp(address)), socket));
         }
         self.turn_listeners.push(address);
         Ok(())

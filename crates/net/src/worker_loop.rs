@@ -90,6 +90,8 @@ struct WorkerLoop {
     ids: Arc<SocketIds>,
     gro: bool,
     outputs_left: bool,
+    /// The way to the control plane was full: events may wait in the TURN shard.
+    turn_events_left: bool,
     look_again: LookAgain,
     metrics: Arc<Metrics>,
 }
@@ -136,6 +138,7 @@ impl WorkerLoop {
             ids: parts.ids,
             gro: parts.capabilities.gro,
             outputs_left: false,
+            turn_events_left: false,
             look_again: LookAgain::new(parts.look_again_max, parts.nap_max),
             metrics,
         };
@@ -157,9 +160,22 @@ impl WorkerLoop {
         while let Some(event) = self.worker.poll_event() {
             self.events.push(event);
         }
+        self.report_turn();
         self.events.announce();
         self.egress.flush();
         self.after_pass(clock.now, found)
+    }
+
+    /// Reports what TURN has to tell as far as there is room; the shard keeps the rest.
+    fn report_turn(&mut self) {
+        self.turn_events_left = false;
+        while let Some(event) = self.events.has_room().then(|| self.worker.poll_turn_event()) {
+            match event {
+                Some(event) => self.events.push(event),
+                None => return,
+            }
+        }
+        self.turn_events_left = true;
     }
 
     fn after_pass(&mut self, now: Instant, found: u32) -> Next {
@@ -218,7 +234,8 @@ impl WorkerLoop {
         if timer != Some(Duration::ZERO) {
             self.metrics.sleeps.inc();
         }
-        let backlog = self.events.has_backlog().then_some(BACKLOG_RETRY);
+        let kept_back = self.turn_events_left || self.events.has_backlog();
+        let backlog = kept_back.then_some(BACKLOG_RETRY);
         [timer, backlog].into_iter().flatten().min()
     }
 
@@ -291,7 +308,8 @@ impl WorkerLoop {
             self.metrics.commands.inc();
             match order {
                 Order::Command(command) => {
-                    self.worker.handle_command(clock.now, command, &mut self.egress);
+                    self.worker
+                        .handle_command(clock.now, clock.wall, command, &mut self.egress);
                 }
                 Order::AdoptRtp(pair) => {
                     for (id, socket) in *pair {

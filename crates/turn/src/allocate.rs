@@ -1,6 +1,7 @@
 //! Allocate (RFC 8656 §7.2): from the request to the wish for a socket, and the answer.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use voex_base::Outbox;
@@ -10,9 +11,10 @@ use crate::allocation::{Allocation, Binding, PortPlan, Relay, RelayedAddress};
 use crate::answer::Proof;
 use crate::relay::BIND_TRIES_MAX;
 use crate::relay_port::PortWish;
+use crate::report::EVENTS_WAITING_MAX;
 use crate::request::{Granted, Identity, Request};
 use crate::timer::AllocationId;
-use crate::{Refusal, Server};
+use crate::{Refusal, Server, SessionId};
 
 /// What an Allocate request asks for, as far as it can be judged by itself.
 struct Wanted {
@@ -35,7 +37,9 @@ impl Server {
         let (relay_index, port) = self.plan_relay(request, identity, &wanted.relay)?;
         self.check_capacity(identity, port)?;
         let relay_address = self.config.relays[usize::from(relay_index)];
+        self.last_session += 1;
         let id = self.table.insert(Allocation {
+            session: SessionId::new(self.config.shard, self.last_session),
             five_tuple: request.five_tuple,
             user: identity.user.into(),
             key: identity.key.clone(),
@@ -57,6 +61,8 @@ impl Server {
             expires: request.now,
             permissions: Default::default(),
             channels: Default::default(),
+            traffic: Arc::default(),
+            reported: Box::default(),
             timer: None,
         });
         self.bind_relay(id).inspect_err(|_| {
@@ -78,7 +84,8 @@ impl Server {
     pub(crate) fn answer_allocated(&self, allocation: &Allocation, out: &mut impl Outbox) {
         let mut client = allocation.five_tuple.client;
         client.set_ip(client.ip().to_canonical());
-        self.answers
+        let len = self
+            .answers
             .grant(&allocation.made_by, Proof::Key(&allocation.key), out, |writer| {
                 let token = allocation.reservation.map(|token| token.0);
                 writer
@@ -87,6 +94,7 @@ impl Server {
                     .optional(AttributeType::RESERVATION_TOKEN, token.as_ref().map(|token| &token[..]))
                     .xor_mapped_address(client)
             });
+        allocation.traffic.to_client.count(len);
     }
 
     /// A five-tuple has one allocation; a retransmission of the request that made it gets the same answer.
@@ -139,7 +147,8 @@ impl Server {
             return Err(Refusal::AllocationQuotaReached);
         }
         let can_reserve = port != PortPlan::Draw(PortWish::EvenAndNext) || self.table.has_room_to_reserve();
-        if self.draining || self.table.len() >= self.config.allocations_max || !can_reserve {
+        let is_full = self.table.len() >= self.config.allocations_max || self.events.len() >= EVENTS_WAITING_MAX;
+        if self.draining || is_full || !can_reserve {
             return Err(Refusal::InsufficientCapacity);
         }
         Ok(())

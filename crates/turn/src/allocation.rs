@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use voex_base::{FiveTuple, SocketId};
@@ -10,6 +11,7 @@ use crate::permission::Permissions;
 use crate::relay_port::PortWish;
 use crate::reservation::ReservedPort;
 use crate::timer::AllocationId;
+use crate::{Flow, SessionId, TRAFFIC_REPORT_PACKETS, Traffic};
 
 /// A relayed transport address, seen from both sides of a one-to-one NAT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,8 +24,9 @@ pub struct RelayedAddress {
 
 /// An allocation (RFC 8656 §3.2), from the request that asks for it until it is refreshed no more.
 pub(crate) struct Allocation {
+    pub(crate) session: SessionId,
     pub(crate) five_tuple: FiveTuple,
-    pub(crate) user: Box<str>,
+    pub(crate) user: Arc<str>,
     pub(crate) key: IntegrityKey,
     pub(crate) relayed: RelayedAddress,
     pub(crate) dont_fragment: bool,
@@ -36,6 +39,9 @@ pub(crate) struct Allocation {
     pub(crate) expires: Instant,
     pub(crate) permissions: Permissions,
     pub(crate) channels: ChannelBindings,
+    pub(crate) traffic: Arc<Traffic>,
+    /// What of `traffic` has been reported, on the client's and on the peers' side.
+    pub(crate) reported: Box<(Flow, Flow)>,
     /// The timer that is set for it.
     pub(crate) timer: Option<Instant>,
 }
@@ -87,6 +93,19 @@ impl Allocation {
     pub(crate) fn expire(&mut self, now: Instant) {
         self.permissions.expire(now);
         self.channels.expire(now);
+    }
+
+    /// Tells whether it is time to report what was relayed.
+    #[inline]
+    pub(crate) fn is_report_due(&self) -> bool {
+        self.traffic.packets().is_multiple_of(TRAFFIC_REPORT_PACKETS)
+    }
+
+    /// Gives what was relayed since the last report, and counts it as reported.
+    pub(crate) fn report(&mut self) -> (Flow, Flow) {
+        let (client, peer) = (self.traffic.client(), self.traffic.peer());
+        let (client_before, peer_before) = std::mem::replace(&mut *self.reported, (client, peer));
+        (client.since(client_before), peer.since(peer_before))
     }
 
     /// Gives when something of it ends next; `None` while its relay is being bound.

@@ -1,9 +1,11 @@
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Instant;
 
 use slab::Slab;
 use voex_base::{FiveTuple, Rng, SocketId};
 
+use crate::Traffic;
 use crate::allocation::{Allocation, Relay};
 use crate::credentials::name_without_expiry;
 use crate::keyed::{KeyedMap, keyed_map};
@@ -42,20 +44,32 @@ impl Allocations {
 
     /// Finds the allocation that may carry data of a client now.
     #[inline]
-    pub(crate) fn live_of_client(&self, five_tuple: &FiveTuple, now: Instant) -> Option<&Allocation> {
-        let allocation = &self.slab[self.by_five_tuple.get(five_tuple)?.0 as usize];
+    pub(crate) fn live_of_client(&mut self, five_tuple: &FiveTuple, now: Instant) -> Option<&mut Allocation> {
+        let allocation = &mut self.slab[self.by_five_tuple.get(five_tuple)?.0 as usize];
         (now < allocation.expires).then_some(allocation)
     }
 
     /// Finds the allocation that may carry data of a peer now.
     #[inline]
-    pub(crate) fn live_of_relay(&self, relay: SocketId, now: Instant) -> Option<&Allocation> {
-        let allocation = &self.slab[self.by_relay.get(&relay)?.0 as usize];
+    pub(crate) fn live_of_relay(&mut self, relay: SocketId, now: Instant) -> Option<&mut Allocation> {
+        let allocation = &mut self.slab[self.by_relay.get(&relay)?.0 as usize];
         (now < allocation.expires).then_some(allocation)
     }
 
     pub(crate) fn id_of_client(&self, five_tuple: &FiveTuple) -> Option<AllocationId> {
         self.by_five_tuple.get(five_tuple).copied()
+    }
+
+    /// Gives the counters of a client's allocation.
+    pub(crate) fn traffic_of_client(&self, five_tuple: &FiveTuple) -> Option<Arc<Traffic>> {
+        let id = self.id_of_client(five_tuple)?;
+        Some(Arc::clone(&self.get(id).traffic))
+    }
+
+    /// Finds allocations by what they are.
+    pub(crate) fn find(&self, is_wanted: impl Fn(&Allocation) -> bool) -> Vec<AllocationId> {
+        let wanted = self.slab.iter().filter(|(_, allocation)| is_wanted(allocation));
+        wanted.map(|(index, _)| AllocationId(index as u32)).collect()
     }
 
     pub(crate) fn of_address(&self, address: SocketAddr) -> Option<&Allocation> {

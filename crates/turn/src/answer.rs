@@ -42,19 +42,19 @@ pub(crate) enum Proof<'a> {
 }
 
 impl Answers {
-    /// Sends a success response; gives whether it did.
+    /// Sends a success response; gives its length, or zero if it did not.
     pub(crate) fn grant(
         &self,
         to: &ReplyTo,
         proof: Proof<'_>,
         out: &mut impl Outbox,
         body: impl for<'b> FnOnce(MessageWriter<'b>) -> MessageWriter<'b>,
-    ) -> bool {
+    ) -> usize {
         self.send(to, Class::Success, proof, out, body)
     }
 
-    /// Sends an error response; gives whether it did.
-    pub(crate) fn refuse(&self, to: &ReplyTo, proof: Proof<'_>, out: &mut impl Outbox, refused: &Refused<'_>) -> bool {
+    /// Sends an error response; gives its length, or zero if it did not.
+    pub(crate) fn refuse(&self, to: &ReplyTo, proof: Proof<'_>, out: &mut impl Outbox, refused: &Refused<'_>) -> usize {
         self.send(to, Class::Error, proof, out, |mut writer| {
             writer = writer.error_code(refused.refusal.stun_code());
             if refused.refusal == Refusal::UnknownAttribute {
@@ -74,7 +74,7 @@ impl Answers {
         proof: Proof<'_>,
         out: &mut impl Outbox,
         body: impl for<'b> FnOnce(MessageWriter<'b>) -> MessageWriter<'b>,
-    ) -> bool {
+    ) -> usize {
         let room = out.reserve(ANSWER_BYTES_MAX);
         let mut writer = body(MessageWriter::new(room, class, to.method, to.id));
         if let Proof::Key(key) = &proof {
@@ -84,14 +84,15 @@ impl Answers {
             writer = writer.fingerprint();
         }
         // Only a realm longer than `Config::realm` allows does not fit; then there is nothing right to send.
-        let Ok(len) = writer.finish() else { return false };
+        let Ok(len) = writer.finish() else { return 0 };
         let is_due = match proof {
             Proof::Key(_) => true,
             Proof::None(mut allowance) => allowance.admits(len),
         };
-        if is_due {
-            out.commit(to.five_tuple.socket, to.five_tuple.client, len);
+        if !is_due {
+            return 0;
         }
-        is_due
+        out.commit(to.five_tuple.socket, to.five_tuple.client, len);
+        len
     }
 }

@@ -6,9 +6,12 @@ use ipnet::IpNet;
 
 use crate::PortShare;
 
-/// What one shard needs to know. Every shard of a process gets the same, but for [`ports`](Self::ports).
+/// What one shard needs to know. Every shard of a process gets the same, but for [`shard`](Self::shard) and
+/// [`ports`](Self::ports).
 #[derive(Clone, Debug)]
 pub struct Config {
+    /// Number of the shard: the first three digits of the ids of its sessions.
+    pub shard: u16,
     /// Realm of the long-term credentials (RFC 8489 §14.9); at most 127 characters, or answers outgrow their buffer.
     pub realm: String,
     /// SOFTWARE attribute of authenticated answers; empty sends none.
@@ -115,6 +118,7 @@ impl Config {
     /// Makes a configuration with no users and every default.
     pub fn new(realm: &str, signing_key: [u8; 32], relays: Vec<RelayAddress>, ports: PortShare) -> Self {
         Self {
+            shard: 0,
             realm: realm.to_owned(),
             software: String::new(),
             users: Vec::new(),

@@ -34,6 +34,10 @@ impl NonceSource {
         Self { mac, lifetime }
     }
 
+    pub(crate) fn set_lifetime(&mut self, lifetime: Duration) {
+        self.lifetime = lifetime;
+    }
+
     pub(crate) fn issue(&self, wall: WallTime, client: SocketAddr) -> [u8; NONCE_BYTES] {
         self.at(wall.unix_s() as u32, client)
     }

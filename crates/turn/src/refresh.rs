@@ -8,7 +8,7 @@ use voex_stun::AddressFamily;
 use crate::channel_binding::BindingError;
 use crate::permission::Full;
 use crate::request::{Granted, Identity, Request};
-use crate::{Refusal, Server};
+use crate::{EndReason, Refusal, Server};
 
 impl Server {
     pub(crate) fn refresh(&mut self, request: &Request<'_>, identity: &Identity<'_>) -> Result<Granted, Refusal> {
@@ -19,12 +19,14 @@ impl Server {
             return Err(Refusal::PeerAddressFamilyMismatch);
         }
         if asked_s == Some(0) {
-            self.end(id);
+            self.report_refreshed(id, 0);
+            self.end(id, EndReason::Released);
             return Ok(Granted::Refreshed(0));
         }
         let lifetime_s = self.granted_lifetime_s(asked_s);
         self.table.get_mut(id).expires = request.now + Duration::from_secs(lifetime_s.into());
         self.table.reschedule(id);
+        self.report_refreshed(id, lifetime_s);
         Ok(Granted::Refreshed(lifetime_s))
     }
 

@@ -146,6 +146,7 @@ impl Server {
         self.metrics.allocations.add(1);
         self.metrics.allocations_total.inc();
         self.answer_allocated(self.table.get(id), out);
+        self.report_began(wall, id);
     }
 
     fn give_up(&mut self, id: AllocationId, out: &mut impl Outbox) {

@@ -81,9 +81,10 @@ impl Server {
         let mut client = request.five_tuple.client;
         client.set_ip(client.ip().to_canonical());
         let proof = Proof::None(request.allowance(&mut self.binding_limiter));
-        if !self.answers.grant(&request.reply_to(), proof, out, |writer| {
+        let sent = self.answers.grant(&request.reply_to(), proof, out, |writer| {
             writer.xor_mapped_address(client)
-        }) {
+        });
+        if sent == 0 {
             return Err(DropReason::AnswerRateLimited);
         }
         self.metrics.bindings_total.inc();
@@ -135,6 +136,8 @@ impl Server {
 
     fn serve(&mut self, request: &Request<'_>, identity: &Identity<'_>, out: &mut impl Outbox) {
         let dont_fragment = self.config.dont_fragment;
+        // Of the allocation that the request finds, which it may be about to end.
+        let traffic = self.table.traffic_of_client(&request.five_tuple);
         let unknown = request
             .message
             .unknown_attributes(|kind| is_known_in_turn(kind, dont_fragment));
@@ -148,7 +151,7 @@ impl Server {
                 _ => self.bind_channel(request, identity),
             }
         };
-        match outcome {
+        let sent = match outcome {
             Ok(granted) => self.answer_granted(request, identity, granted, out),
             Err(refusal) => {
                 self.metrics.refused.of(refusal).inc();
@@ -158,22 +161,33 @@ impl Server {
                     nonce: None,
                 };
                 self.answers
-                    .refuse(&request.reply_to(), Proof::Key(&identity.key), out, &refused);
+                    .refuse(&request.reply_to(), Proof::Key(&identity.key), out, &refused)
+            }
+        };
+        if let Some(traffic) = traffic {
+            traffic.from_client.count(request.message.as_bytes().len());
+            if sent > 0 {
+                traffic.to_client.count(sent);
             }
         }
     }
 
-    fn answer_granted(&self, request: &Request<'_>, identity: &Identity<'_>, granted: Granted, out: &mut impl Outbox) {
+    fn answer_granted(
+        &self,
+        request: &Request<'_>,
+        identity: &Identity<'_>,
+        granted: Granted,
+        out: &mut impl Outbox,
+    ) -> usize {
         let (to, proof) = (&request.reply_to(), Proof::Key(&identity.key));
         match granted {
-            Granted::Allocated(id) => self.answer_allocated(self.table.get(id), out),
-            Granted::Later => {}
-            Granted::Refreshed(seconds) => {
-                self.answers.grant(to, proof, out, |writer| writer.lifetime_s(seconds));
+            Granted::Allocated(id) => {
+                self.answer_allocated(self.table.get(id), out);
+                0
             }
-            Granted::Done => {
-                self.answers.grant(to, proof, out, |writer| writer);
-            }
+            Granted::Later => 0,
+            Granted::Refreshed(seconds) => self.answers.grant(to, proof, out, |writer| writer.lifetime_s(seconds)),
+            Granted::Done => self.answers.grant(to, proof, out, |writer| writer),
         }
     }
 
@@ -193,7 +207,7 @@ impl Server {
             nonce,
         };
         let proof = Proof::None(request.allowance(&mut self.challenge_limiter));
-        if !self.answers.refuse(&request.reply_to(), proof, out, &refused) {
+        if self.answers.refuse(&request.reply_to(), proof, out, &refused) == 0 {
             return Err(DropReason::AnswerRateLimited);
         }
         self.metrics.refused.of(refusal).inc();

@@ -14,12 +14,14 @@ use crate::allocations::Allocations;
 use crate::answer::Answers;
 use crate::answer_limiter::AnswerLimiter;
 use crate::credentials::Credentials;
+use crate::keyed::{KeyedMap, keyed_map};
 use crate::nonce::NonceSource;
 use crate::peer_policy::PeerPolicy;
+use crate::report::report_traffic;
 use crate::request::Request;
 use crate::reservation::ReservationTokens;
 use crate::timer::AllocationId;
-use crate::{Config, DropReason, Metrics};
+use crate::{ClientPath, Config, DropReason, EndReason, Event, Metrics};
 
 /// One worker's shard of the TURN server.
 ///
@@ -29,6 +31,7 @@ use crate::{Config, DropReason, Metrics};
 /// the [`Outbox`].
 pub struct Server {
     pub(crate) config: Config,
+    pub(crate) realm: Arc<str>,
     pub(crate) rng: Rng,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) answers: Answers,
@@ -39,7 +42,10 @@ pub struct Server {
     pub(crate) challenge_limiter: AnswerLimiter,
     pub(crate) binding_limiter: AnswerLimiter,
     pub(crate) table: Allocations,
+    pub(crate) client_sockets: KeyedMap<SocketId, ClientPath>,
     pub(crate) outputs: VecDeque<Output>,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) last_session: u64,
     pub(crate) last_bind_request: u64,
     pub(crate) draining: bool,
 }
@@ -95,6 +101,7 @@ impl Server {
     /// Makes a shard without allocations.
     pub fn new(config: Config, mut rng: Rng, metrics: Arc<Metrics>) -> Self {
         Self {
+            realm: config.realm.as_str().into(),
             answers: Answers {
                 realm: config.realm.clone(),
                 software: config.software.clone(),
@@ -106,7 +113,10 @@ impl Server {
             challenge_limiter: AnswerLimiter::new(config.challenges, &mut rng),
             binding_limiter: AnswerLimiter::new(config.bindings, &mut rng),
             table: Allocations::new(&mut rng),
+            client_sockets: keyed_map(&mut rng),
             outputs: VecDeque::new(),
+            events: VecDeque::new(),
+            last_session: 0,
             last_bind_request: 0,
             draining: false,
             config,
@@ -158,6 +168,11 @@ impl Server {
         self.outputs.pop_front()
     }
 
+    /// Takes the next thing to report.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
     /// Gives when [`handle_timeout`](Self::handle_timeout) wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.table.next_timeout()
@@ -166,14 +181,24 @@ impl Server {
     /// Lets everything end whose time has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(id) = self.table.pop_ended(now) {
-            self.end(id);
+            self.end(id, EndReason::Expired);
         }
+    }
+
+    /// Makes a socket known over which clients reach the server.
+    pub fn add_client_socket(&mut self, socket: SocketId, path: ClientPath) {
+        self.client_sockets.insert(socket, path);
+    }
+
+    /// Forgets a socket of clients. For a stream, [`close_client`](Self::close_client) ends its allocation.
+    pub fn remove_client_socket(&mut self, socket: SocketId) {
+        self.client_sockets.remove(&socket);
     }
 
     /// Ends the allocation of a client whose stream is gone.
     pub fn close_client(&mut self, five_tuple: FiveTuple) {
         if let Some(id) = self.table.id_of_client(&five_tuple) {
-            self.end(id);
+            self.end(id, EndReason::Disconnected);
         }
     }
 
@@ -198,17 +223,23 @@ impl Server {
         self.table.of_relay(relay).map(|allocation| allocation.relayed)
     }
 
-    /// Removes an allocation, and has its relay closed.
-    pub(crate) fn end(&mut self, id: AllocationId) {
-        if let Some(socket) = self.table.remove(id).socket() {
+    /// Removes an allocation, has its relay closed and reports its end.
+    pub(crate) fn end(&mut self, id: AllocationId, reason: EndReason) {
+        let mut allocation = self.table.remove(id);
+        if let Some(socket) = allocation.socket() {
             self.outputs.push_back(Output::CloseRelay(socket));
             self.metrics.allocations.add(-1);
+            self.events.push_back(Event::Ended {
+                session: allocation.session,
+                reason,
+                last: allocation.report(),
+            });
         }
     }
 
     #[inline]
     fn handle_channel_data(
-        &self,
+        &mut self,
         now: Instant,
         five_tuple: &FiveTuple,
         data: &[u8],
@@ -224,6 +255,9 @@ impl Server {
             .ok_or(DropReason::NoChannel)?;
         let relay = allocation.socket().ok_or(DropReason::NoAllocation)?;
         let end = voex_stun::CHANNEL_DATA_HEADER_BYTES + message.payload.len();
+        allocation.traffic.from_client.count(data.len());
+        allocation.traffic.to_peer.count(message.payload.len());
+        report_traffic(allocation, &mut self.events);
         self.metrics.count_to_peer(message.payload.len());
         Ok(ClientVerdict::ToPeer {
             relay,
@@ -264,7 +298,7 @@ impl Server {
     /// Receiving a Send indication (RFC 8656 §11.2).
     #[inline]
     fn handle_send(
-        &self,
+        &mut self,
         now: Instant,
         five_tuple: &FiveTuple,
         message: &Message<'_>,
@@ -286,6 +320,9 @@ impl Server {
         if !self.policy.permits_port(peer) {
             return Err(DropReason::ForbiddenPeer);
         }
+        allocation.traffic.from_client.count(message.as_bytes().len());
+        allocation.traffic.to_peer.count(payload.len());
+        report_traffic(allocation, &mut self.events);
         self.metrics.count_to_peer(payload.len());
         Ok(ClientVerdict::ToPeer { relay, peer, payload })
     }
@@ -308,13 +345,17 @@ impl Server {
             return Err(DropReason::TooLong);
         }
         let FiveTuple { socket, client } = allocation.five_tuple;
-        match allocation.channels.number_of(peer, now) {
+        let sent = match allocation.channels.number_of(peer, now) {
             Some(channel) => {
                 let head = ChannelData::header(channel, data.len()).map_err(|_| DropReason::TooLong)?;
                 out.send(socket, client, &head, data);
+                head.len() + data.len()
             }
             None => send_data_indication(&mut self.rng, out, socket, client, peer, data)?,
-        }
+        };
+        allocation.traffic.from_peer.count(data.len());
+        allocation.traffic.to_client.count(sent);
+        report_traffic(allocation, &mut self.events);
         self.metrics.count_to_client(data.len());
         Ok(())
     }
@@ -336,7 +377,7 @@ fn send_data_indication(
     client: SocketAddr,
     peer: SocketAddr,
     data: &[u8],
-) -> Result<(), DropReason> {
+) -> Result<usize, DropReason> {
     let mut id = TransactionId([0; 12]);
     rng.fill(&mut id.0);
     let room = out.reserve(data.len() + DATA_OVERHEAD_BYTES_MAX);
@@ -346,7 +387,7 @@ fn send_data_indication(
         .finish()
         .map_err(|_| DropReason::TooLong)?;
     out.commit(socket, client, len);
-    Ok(())
+    Ok(len)
 }
 
 /// Checks the attributes of a Send indication (RFC 8656 §11.2): unknown ones that ask to be understood end it.

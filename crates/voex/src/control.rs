@@ -73,7 +73,7 @@ impl Control {
             let deadline = self.deadline();
             tokio::select! {
                 order = inputs.orders.recv() => match order {
-                    Some(Order::Drain) => self.commands.send_to_all(|| voex_worker::Command::RefuseNewAllocations),
+                    Some(Order::Drain) => self.commands.send_to_all(|| voex_worker::Command::Turn(voex_turn::Command::RefuseNewAllocations)),
                     Some(Order::Stop) | None => break,
                 },
                 count = inputs.api.recv_many(&mut api, BATCH), if api_open => api_open = count > 0,
@@ -119,8 +119,11 @@ impl Control {
     }
 
     fn handle_events(&mut self, now: Instant) {
-        while let Some((worker, Event::Sfu(event))) = self.events.try_next() {
-            self.gateway.handle_media_event(now, worker, event);
+        while let Some((worker, event)) = self.events.try_next() {
+            match event {
+                Event::Sfu(event) => self.gateway.handle_media_event(now, worker, event),
+                Event::Turn(_) => {}
+            }
             self.drain(now);
         }
     }

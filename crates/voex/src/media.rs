@@ -73,6 +73,7 @@ pub(crate) fn start(
         if settings.turn.enabled {
             let counters = Arc::new(voex_turn::Metrics::default());
             let mut turn = turn.clone();
+            turn.shard = id.0;
             turn.ports = PortShare::new(range(settings.turn.relay_ports), id.0, count);
             worker = worker.with_turn(voex_turn::Server::new(turn, rng.split(), counters.clone()));
             metrics.turn.push(counters);

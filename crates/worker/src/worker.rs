@@ -8,7 +8,7 @@ use std::time::Instant;
 use rustc_hash::FxHashMap;
 use voex_base::{DATAGRAM_BYTES_MAX, FiveTuple, SocketId, WallTime, WorkerId};
 use voex_sfu::Shard;
-use voex_turn::{BindError, BindRequest, ClientVerdict, Server};
+use voex_turn::{BindError, BindRequest, ClientPath, ClientVerdict, Server};
 
 use crate::crossing::Crossing;
 use crate::{DropReason, Egress, HandOver, Metrics, Place, RelayPlace, Topology};
@@ -18,15 +18,17 @@ use crate::{DropReason, Egress, HandOver, Metrics, Place, RelayPlace, Topology};
 pub enum Command {
     /// For the SFU shard.
     Sfu(voex_sfu::Command),
-    /// The TURN shard answers new allocations with 508 from now on, and serves those it has: draining.
-    RefuseNewAllocations,
+    /// For the TURN shard.
+    Turn(voex_turn::Command),
 }
 
 /// What a worker reports.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, Debug)]
 pub enum Event {
     /// From the SFU shard.
     Sfu(voex_sfu::Event),
+    /// From the TURN shard.
+    Turn(voex_turn::Event),
 }
 
 /// What a worker wants done with sockets.
@@ -35,8 +37,10 @@ pub type Output = voex_turn::Output;
 /// What a socket is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Role {
-    /// TURN and STUN clients.
-    TurnListener,
+    /// TURN and STUN clients, whoever sends.
+    TurnListener(ClientPath),
+    /// One TURN and STUN client: an accepted stream, or a DTLS association.
+    TurnClient(ClientPath, SocketAddr),
     /// A relayed transport address, by the local address it is bound to.
     Relay(SocketAddr),
     /// WebRTC media.
@@ -47,8 +51,8 @@ pub enum Role {
 
 /// One media worker.
 ///
-/// After any call that takes `out`, [`poll_output`](Self::poll_output) and [`poll_event`](Self::poll_event) may have
-/// something; drain both before waiting.
+/// After any call that takes `out`, [`poll_output`](Self::poll_output), [`poll_event`](Self::poll_event) and
+/// [`poll_turn_event`](Self::poll_turn_event) may have something; drain them before waiting.
 pub struct Worker {
     id: WorkerId,
     topology: Arc<Topology>,
@@ -93,18 +97,30 @@ impl Worker {
 
     /// Makes a socket known that was bound for this worker.
     pub fn add_socket(&mut self, id: SocketId, role: Role) {
-        if let Role::Relay(local) = role {
-            self.relays.insert(local, id);
-            self.topology.set_relay_owner(local, Some(self.id));
+        match (role, &mut self.turn) {
+            (Role::Relay(local), _) => {
+                self.relays.insert(local, id);
+                self.topology.set_relay_owner(local, Some(self.id));
+            }
+            (Role::TurnListener(path) | Role::TurnClient(path, _), Some(turn)) => turn.add_client_socket(id, path),
+            _ => {}
         }
         self.roles.insert(id, role);
     }
 
     /// Forgets a socket that is being closed.
     pub fn remove_socket(&mut self, id: SocketId) {
-        if let Some(Role::Relay(local)) = self.roles.remove(&id) {
-            self.relays.remove(&local);
-            self.topology.set_relay_owner(local, None);
+        match (self.roles.remove(&id), &mut self.turn) {
+            (Some(Role::Relay(local)), _) => {
+                self.relays.remove(&local);
+                self.topology.set_relay_owner(local, None);
+            }
+            (Some(Role::TurnListener(_)), Some(turn)) => turn.remove_client_socket(id),
+            (Some(Role::TurnClient(_, client)), Some(turn)) => {
+                turn.close_client(FiveTuple { socket: id, client });
+                turn.remove_client_socket(id);
+            }
+            _ => {}
         }
     }
 
@@ -119,7 +135,9 @@ impl Worker {
         out: &mut impl Egress,
     ) {
         match self.roles.get(&socket) {
-            Some(Role::TurnListener) => self.handle_client(now, wall, FiveTuple { socket, client: from }, data, out),
+            Some(Role::TurnListener(_) | Role::TurnClient(..)) => {
+                self.handle_client(now, wall, FiveTuple { socket, client: from }, data, out)
+            }
             Some(Role::Relay(_)) => self.deliver_to_relay(now, socket, from, data, out),
             Some(Role::Media | Role::PlainRtp) => self.deliver_to_media(now, wall, socket, from, data, out),
             None => self.drop(DropReason::UnknownSocket),
@@ -148,14 +166,14 @@ impl Worker {
     }
 
     /// Takes an order of the control plane.
-    pub fn handle_command(&mut self, now: Instant, command: Command, out: &mut impl Egress) {
+    pub fn handle_command(&mut self, now: Instant, wall: WallTime, command: Command, out: &mut impl Egress) {
         match command {
             Command::Sfu(command) => match self.split(now, out) {
                 (Some(sfu), mut out) => sfu.handle_command(now, command, &mut out),
                 (None, _) => self.metrics.commands_ignored.inc(),
             },
-            Command::RefuseNewAllocations => match &mut self.turn {
-                Some(turn) => turn.refuse_new_allocations(),
+            Command::Turn(command) => match &mut self.turn {
+                Some(turn) => turn.handle_command(now, wall, command, out),
                 None => self.metrics.commands_ignored.inc(),
             },
         }
@@ -192,9 +210,15 @@ impl Worker {
         }
     }
 
-    /// Gives the next event for the control plane.
+    /// Gives the next event of the conference server for the control plane. Nothing keeps these back.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.sfu.as_mut().and_then(Shard::poll_event).map(Event::Sfu)
+    }
+
+    /// Gives the next event of the TURN server, to be asked for while the way to the control plane has room: the shard
+    /// keeps its events, and refuses allocations when too many wait.
+    pub fn poll_turn_event(&mut self) -> Option<Event> {
+        self.turn.as_mut().and_then(Server::poll_event).map(Event::Turn)
     }
 
     /// Gives what is to be done with sockets next.

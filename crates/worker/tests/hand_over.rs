@@ -279,7 +279,7 @@ fn a_command_for_a_shard_that_does_not_run_is_counted() {
     let mut host = Host::new(1, None);
     open_transport(&mut host, 0);
     assert_eq!(host.metrics[0].commands_ignored.value(), 2);
-    let draining = Command::RefuseNewAllocations;
-    host.workers[0].handle_command(host.now, draining, &mut host.kernel);
+    let draining = Command::Turn(voex_turn::Command::RefuseNewAllocations);
+    host.workers[0].handle_command(host.now, host.wall, draining, &mut host.kernel);
     assert_eq!(host.metrics[0].commands_ignored.value(), 2);
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use voex_base::{Outbox, Rng, SocketId, WallTime, WorkerId};
 use voex_sfu::Shard;
 use voex_transport::Certificate;
-use voex_turn::{Output, PeerRules, PortShare, RelayAddress, Secret, Server, UserSecret};
+use voex_turn::{ClientPath, Output, PeerRules, PortShare, RelayAddress, Secret, Server, UserSecret};
 use voex_worker::{Command, Egress, MediaSocket, Metrics, RelayRange, Role, Topology, Worker};
 
 use super::turn_client::{PASSWORD, REALM, TurnClient, USER, relayed_address, success};
@@ -115,7 +115,10 @@ impl Host {
         let server = Server::new(config, Rng::from_number(k.into()), turn_metrics.clone());
         let mut worker = Worker::new(WorkerId(k), self.topology.clone(), metrics.clone()).with_turn(server);
         worker.add_socket(SocketId(100 + u32::from(k)), Role::Media);
-        worker.add_socket(SocketId(200 + u32::from(k)), Role::TurnListener);
+        worker.add_socket(
+            SocketId(200 + u32::from(k)),
+            Role::TurnListener(ClientPath::udp(([10, 0, 0, 1], 3_478).into())),
+        );
         self.workers.push(worker);
         self.metrics.push(metrics);
         self.turn_metrics.push(turn_metrics);
@@ -137,7 +140,7 @@ impl Host {
 
     /// Gives one worker an order.
     pub(crate) fn command(&mut self, worker: usize, command: voex_sfu::Command) {
-        self.workers[worker].handle_command(self.now, Command::Sfu(command), &mut self.kernel);
+        self.workers[worker].handle_command(self.now, self.wall, Command::Sfu(command), &mut self.kernel);
         self.settle();
     }
 

@@ -1,0 +1,112 @@
+//! What the control plane hears of allocations, and what it may do to them.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use voex_base::{Outbox, WallTime};
+
+use crate::allocation::Allocation;
+use crate::answer::Answers;
+use crate::answer_limiter::AnswerLimiter;
+use crate::credentials::{Credentials, name_without_expiry};
+use crate::peer_policy::PeerPolicy;
+use crate::timer::AllocationId;
+use crate::{ClientPath, Command, Config, EndReason, Event, Selection, Server, Session};
+
+/// Events that may wait for the control plane. Then traffic is reported later, refreshes are not, and nothing new begins.
+pub(crate) const EVENTS_WAITING_MAX: usize = 65_536;
+
+/// Reports what an allocation relayed, if enough has come together.
+#[inline]
+pub(crate) fn report_traffic(allocation: &mut Allocation, events: &mut VecDeque<Event>) {
+    if allocation.is_report_due() && events.len() < EVENTS_WAITING_MAX {
+        let (client, peer) = allocation.report();
+        let session = allocation.session;
+        events.push_back(Event::Traffic { session, client, peer });
+    }
+}
+
+impl Server {
+    /// Takes an order of the control plane.
+    pub fn handle_command(&mut self, now: Instant, wall: WallTime, command: Command, out: &mut impl Outbox) {
+        let _ = (now, wall, out);
+        match command {
+            Command::LookedUp { .. } => {}
+            Command::End(selection) => self.end_selected(&selection),
+            Command::RefuseNewAllocations => self.refuse_new_allocations(),
+            Command::Reconfigure(config) => self.reconfigure(*config),
+        }
+    }
+
+    pub(crate) fn report_began(&mut self, wall: WallTime, id: AllocationId) {
+        let allocation = self.table.get(id);
+        let socket = allocation.five_tuple.socket;
+        let session = Session {
+            id: allocation.session,
+            user: Arc::clone(&allocation.user),
+            realm: Arc::clone(&self.realm),
+            path: self.client_path(socket),
+            client: allocation.five_tuple.client,
+            relayed: vec![allocation.relayed],
+            lifetime_s: allocation.lifetime_s,
+            began: wall,
+            traffic: Arc::clone(&allocation.traffic),
+        };
+        self.events.push_back(Event::Began(Box::new(session)));
+    }
+
+    pub(crate) fn report_refreshed(&mut self, id: AllocationId, lifetime_s: u32) {
+        let session = self.table.get(id).session;
+        if self.events.len() < EVENTS_WAITING_MAX {
+            self.events.push_back(Event::Refreshed { session, lifetime_s });
+        }
+    }
+
+    /// Gives how clients reach a socket.
+    pub(crate) fn client_path(&self, socket: voex_base::SocketId) -> ClientPath {
+        let known = self.client_sockets.get(&socket).copied();
+        known.unwrap_or_else(|| ClientPath::udp(([0, 0, 0, 0], 0).into()))
+    }
+
+    fn end_selected(&mut self, selection: &Selection) {
+        let (wanted, reason) = match selection {
+            Selection::Session(session) => (self.table.find(|one| one.session == *session), EndReason::Administrator),
+            Selection::User(user) => (self.table.find(|one| is_of(one, user)), EndReason::Administrator),
+            Selection::DeletedUser(user) => (self.table.find(|one| *one.user == **user), EndReason::UserDeleted),
+            Selection::All => (self.table.find(|_| true), EndReason::Administrator),
+        };
+        for id in wanted {
+            self.end(id, reason);
+        }
+    }
+
+    /// Takes over settings; allocations keep what they were granted.
+    fn reconfigure(&mut self, fresh: Config) {
+        let config = Config {
+            shard: self.config.shard,
+            signing_key: self.config.signing_key,
+            ports: self.config.ports.clone(),
+            ..fresh
+        };
+        self.answers = Answers {
+            realm: config.realm.clone(),
+            software: config.software.clone(),
+        };
+        self.realm = config.realm.as_str().into();
+        self.credentials = Credentials::new(&config, &mut self.rng);
+        self.nonces.set_lifetime(config.lifetimes.nonce);
+        self.policy = PeerPolicy::new(config.peers.clone());
+        if config.challenges != self.config.challenges {
+            self.challenge_limiter = AnswerLimiter::new(config.challenges, &mut self.rng);
+        }
+        if config.bindings != self.config.bindings {
+            self.binding_limiter = AnswerLimiter::new(config.bindings, &mut self.rng);
+        }
+        self.config = config;
+    }
+}
+
+fn is_of(allocation: &Allocation, user: &str) -> bool {
+    *allocation.user == *user || name_without_expiry(&allocation.user) == user
+}
