@@ -14,7 +14,7 @@ use crate::relay_port::PortWish;
 use crate::report::EVENTS_WAITING_MAX;
 use crate::request::{Granted, Identity, Request};
 use crate::timer::AllocationId;
-use crate::{Refusal, Server, SessionId};
+use crate::{Refusal, Server, SessionId, TRAFFIC_REPORT_PACKETS};
 
 /// What an Allocate request asks for, as far as it can be judged by itself.
 struct Wanted {
@@ -63,8 +63,11 @@ impl Server {
             channels: Default::default(),
             traffic: Arc::default(),
             reported: Box::default(),
+            report_at: TRAFFIC_REPORT_PACKETS,
             timer: None,
         });
+        let request_bytes = request.message.as_bytes().len();
+        self.table.get(id).traffic.from_client.count(request_bytes);
         self.bind_relay(id).inspect_err(|_| {
             self.table.remove(id);
         })?;

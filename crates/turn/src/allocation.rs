@@ -42,6 +42,8 @@ pub(crate) struct Allocation {
     pub(crate) traffic: Arc<Traffic>,
     /// What of `traffic` has been reported, on the client's and on the peers' side.
     pub(crate) reported: Box<(Flow, Flow)>,
+    /// Packets of both sides at which the next report is due.
+    pub(crate) report_at: u64,
     /// The timer that is set for it.
     pub(crate) timer: Option<Instant>,
 }
@@ -98,12 +100,13 @@ impl Allocation {
     /// Tells whether it is time to report what was relayed.
     #[inline]
     pub(crate) fn is_report_due(&self) -> bool {
-        self.traffic.packets().is_multiple_of(TRAFFIC_REPORT_PACKETS)
+        self.traffic.packets() >= self.report_at
     }
 
     /// Gives what was relayed since the last report, and counts it as reported.
     pub(crate) fn report(&mut self) -> (Flow, Flow) {
         let (client, peer) = (self.traffic.client(), self.traffic.peer());
+        self.report_at = client.packets() + peer.packets() + TRAFFIC_REPORT_PACKETS;
         let (client_before, peer_before) = std::mem::replace(&mut *self.reported, (client, peer));
         (client.since(client_before), peer.since(peer_before))
     }

@@ -74,7 +74,12 @@ impl ChannelBindings {
     }
 
     pub(crate) fn expire(&mut self, now: Instant) {
-        self.bindings.retain(|binding| now < binding.expires);
+        self.retain(|_, expires| now < expires);
+    }
+
+    /// Takes back every binding that `keeps` does not keep, by its peer and its end.
+    pub(crate) fn retain(&mut self, keeps: impl Fn(SocketAddr, Instant) -> bool) {
+        self.bindings.retain(|binding| keeps(binding.peer, binding.expires));
         let bindings = &self.bindings;
         let lives = |number: ChannelNumber| bindings.binary_search_by(|known| known.number.cmp(&number)).is_ok();
         self.by_peer.retain(|(_, number)| lives(*number));

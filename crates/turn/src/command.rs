@@ -14,7 +14,8 @@ pub enum Command {
     End(Selection),
     /// New allocations are refused with 508 from now on; those that exist go on (drain).
     RefuseNewAllocations,
-    /// Takes over settings, and keeps every allocation. `signing_key` and `ports` stay what they were.
+    /// Takes over settings, and keeps every allocation; peers that are closed from now on lose their permissions and
+    /// channels. `signing_key` and `ports` stay what they were.
     Reconfigure(Box<Config>),
 }
 

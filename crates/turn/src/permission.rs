@@ -42,6 +42,11 @@ impl Permissions {
         self.by_ip.retain(|(_, expires)| now < *expires);
     }
 
+    /// Takes back the permissions of addresses that are no longer open.
+    pub(crate) fn retain(&mut self, is_open: impl Fn(IpAddr) -> bool) {
+        self.by_ip.retain(|(ip, _)| is_open(*ip));
+    }
+
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
         self.by_ip.iter().map(|(_, expires)| *expires).min()
     }

@@ -8,7 +8,7 @@ use voex_stun::AddressFamily;
 use crate::channel_binding::BindingError;
 use crate::permission::Full;
 use crate::request::{Granted, Identity, Request};
-use crate::{EndReason, Refusal, Server};
+use crate::{Refusal, Server};
 
 impl Server {
     pub(crate) fn refresh(&mut self, request: &Request<'_>, identity: &Identity<'_>) -> Result<Granted, Refusal> {
@@ -20,8 +20,7 @@ impl Server {
         }
         if asked_s == Some(0) {
             self.report_refreshed(id, 0);
-            self.end(id, EndReason::Released);
-            return Ok(Granted::Refreshed(0));
+            return Ok(Granted::Released(id));
         }
         let lifetime_s = self.granted_lifetime_s(asked_s);
         self.table.get_mut(id).expires = request.now + Duration::from_secs(lifetime_s.into());

@@ -81,7 +81,7 @@ impl Server {
         }
     }
 
-    /// Takes over settings; allocations keep what they were granted.
+    /// Takes over settings; allocations keep what they were granted, but for peers that are closed from now on.
     fn reconfigure(&mut self, fresh: Config) {
         let config = Config {
             shard: self.config.shard,
@@ -104,6 +104,19 @@ impl Server {
             self.binding_limiter = AnswerLimiter::new(config.bindings, &mut self.rng);
         }
         self.config = config;
+        self.close_peers();
+    }
+
+    /// Takes back permissions and channels of peers that the policy no longer permits.
+    fn close_peers(&mut self) {
+        for id in self.table.find(|_| true) {
+            let (policy, allocation) = (&self.policy, self.table.get_mut(id));
+            allocation.permissions.retain(|ip| policy.permits_ip(ip));
+            allocation
+                .channels
+                .retain(|peer, _| policy.permits_ip(peer.ip()) && policy.permits_port(peer));
+            self.table.reschedule(id);
+        }
     }
 }
 

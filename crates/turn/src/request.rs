@@ -6,7 +6,7 @@ use voex_stun::{AttributeType, IntegrityKey, Message, Method, UnknownAttributes}
 use crate::answer::{Proof, Refused, ReplyTo};
 use crate::answer_limiter::{Allowance, AnswerLimiter};
 use crate::timer::AllocationId;
-use crate::{ClientVerdict, DropReason, Refusal, Server};
+use crate::{ClientVerdict, DropReason, EndReason, Refusal, Server};
 
 /// A request and where and when it arrived.
 pub(crate) struct Request<'a> {
@@ -31,6 +31,8 @@ pub(crate) enum Granted {
     Later,
     /// The allocation lives this many seconds more.
     Refreshed(u32),
+    /// The allocation ends with this answer.
+    Released(AllocationId),
     /// A permission or a channel binding stands.
     Done,
 }
@@ -136,7 +138,7 @@ impl Server {
 
     fn serve(&mut self, request: &Request<'_>, identity: &Identity<'_>, out: &mut impl Outbox) {
         let dont_fragment = self.config.dont_fragment;
-        // Of the allocation that the request finds, which it may be about to end.
+        // Of the allocation that the request finds; one that it makes counts it itself.
         let traffic = self.table.traffic_of_client(&request.five_tuple);
         let unknown = request
             .message
@@ -170,6 +172,10 @@ impl Server {
                 traffic.to_client.count(sent);
             }
         }
+        // Last, so that its final report has this request and its answer.
+        if let Ok(Granted::Released(id)) = outcome {
+            self.end(id, EndReason::Released);
+        }
     }
 
     fn answer_granted(
@@ -186,6 +192,7 @@ impl Server {
                 0
             }
             Granted::Later => 0,
+            Granted::Released(_) => self.answers.grant(to, proof, out, |writer| writer.lifetime_s(0)),
             Granted::Refreshed(seconds) => self.answers.grant(to, proof, out, |writer| writer.lifetime_s(seconds)),
             Granted::Done => self.answers.grant(to, proof, out, |writer| writer),
         }

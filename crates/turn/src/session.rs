@@ -37,9 +37,9 @@ pub struct Session {
 /// Live counters of one allocation. The shard writes, anybody reads.
 #[derive(Default, Debug)]
 pub struct Traffic {
-    /// From the client: every message, headers included.
+    /// From the client: requests of the allocation, the one that made it included, and data with its headers.
     pub from_client: TrafficCounters,
-    /// To the client: every message, headers included.
+    /// To the client: answers and data with its headers.
     pub to_client: TrafficCounters,
     /// From peers: application data only.
     pub from_peer: TrafficCounters,

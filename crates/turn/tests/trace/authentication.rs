@@ -308,7 +308,7 @@ fn what_only_servers_send_is_dropped() {
 }
 
 /// The password that goes with a time-limited name.
-fn rest_password(secret: &str, name: &str) -> String {
+pub(crate) fn rest_password(secret: &str, name: &str) -> String {
     let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(name.as_bytes());
     STANDARD.encode(mac.finalize().into_bytes())

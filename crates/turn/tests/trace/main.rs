@@ -12,4 +12,5 @@ mod garbage;
 mod lifetime;
 mod permission;
 mod relay;
+mod session;
 mod world;

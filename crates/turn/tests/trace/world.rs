@@ -10,7 +10,8 @@ use voex_stun::{
     ChannelData, ChannelNumber, Class, IntegrityKey, Message, MessageWriter, Method, ReservationToken, TransactionId,
 };
 use voex_turn::{
-    BindError, ClientVerdict, Config, DropReason, Metrics, Output, PortShare, RelayAddress, Secret, Server, UserSecret,
+    BindError, ClientVerdict, Command, Config, DropReason, Metrics, Output, PortShare, RelayAddress, Secret, Server,
+    UserSecret,
 };
 
 pub(crate) const REALM: &str = "example.org";
@@ -104,6 +105,15 @@ impl World {
             self.serve_sockets();
         }
         verdict
+    }
+
+    /// Gives the shard an order of the control plane.
+    pub(crate) fn command(&mut self, command: Command) {
+        let (now, wall) = (self.now(), self.wall());
+        self.server.handle_command(now, wall, command, &mut self.out);
+        if !self.binds_by_hand {
+            self.serve_sockets();
+        }
     }
 
     /// Delivers a request and gives its one answer.
