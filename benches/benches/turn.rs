@@ -183,7 +183,7 @@ impl Shard {
         self.server
             .handle_client_datagram(self.now, WALL, client(number), request, &mut out);
         while let Some(Output::BindRelay { request, .. }) = self.server.poll_output() {
-            let relay = SocketId(1_000 + u32::from(number));
+            let relay = SocketId(1_000 + u64::from(number));
             self.relays.push(relay);
             self.server
                 .handle_relay_bound(self.now, WALL, request, Ok(relay), &mut out);

@@ -20,7 +20,7 @@ ids! {
     /// A media worker thread, counted from zero.
     WorkerId(u16);
     /// A datagram socket or stream of one process; unique over all workers.
-    SocketId(u32);
+    SocketId(u64);
     /// One WebRTC transport (ICE, DTLS, SRTP) or one plain RTP leg on a media worker.
     TransportId(u64);
     /// One incoming medium of a transport: what a publisher sends under one mid.

@@ -283,7 +283,7 @@ const PORT_PAIRS: u32 = 8;
 
 /// A small pool of ports.
 struct Ports {
-    next: u32,
+    next: u64,
     free: u32,
 }
 

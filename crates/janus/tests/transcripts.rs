@@ -382,6 +382,6 @@ impl RtpPorts for NoPorts {
     }
 
     fn close(&mut self, _worker: WorkerId, pair: RtpPair) {
-        assert_ne!(pair.rtp, SocketId(u32::MAX), "never opened");
+        assert_ne!(pair.rtp, SocketId(u64::MAX), "never opened");
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use socket2::Socket;
@@ -21,11 +21,11 @@ const TRIES_MAX: usize = 64;
 
 /// Hands out socket ids; never the same twice.
 #[derive(Debug)]
-pub(crate) struct SocketIds(AtomicU32);
+pub(crate) struct SocketIds(AtomicU64);
 
 impl SocketIds {
     pub(crate) fn new() -> Self {
-        Self(AtomicU32::new(1))
+        Self(AtomicU64::new(1))
     }
 
     pub(crate) fn next(&self) -> SocketId {

@@ -55,7 +55,7 @@ struct World {
     start: Instant,
     passed: Duration,
     open: Vec<SocketId>,
-    next_socket: u32,
+    next_socket: u64,
     next_id: u32,
     bind_fails: bool,
 }

@@ -16,7 +16,7 @@ use voex_sip::{Listen, QueryId, ResolveError};
 use crate::addresses::{Addresses, toward};
 
 /// Ids of SIP sockets; media sockets are counted from zero.
-const SOCKET_ID_FIRST: u32 = 0xffff_0000;
+const SOCKET_ID_FIRST: u64 = 0xffff_0000;
 /// Datagrams that may wait for the control task; more are dropped and counted.
 pub(crate) const DATAGRAMS_MAX: usize = 4_096;
 /// Names looked up at once.
@@ -61,7 +61,7 @@ impl SipSockets {
         for listen in listen.iter().filter(|listen| listen.transport == SipTransport::Udp) {
             match bind(listen.address).await {
                 Ok((bound, socket)) => {
-                    let id = SocketId(SOCKET_ID_FIRST + sockets.len() as u32);
+                    let id = SocketId(SOCKET_ID_FIRST + sockets.len() as u64);
                     let advertised = SocketAddr::new(advertised(bound, addresses), bound.port());
                     sockets.push((
                         Listen {

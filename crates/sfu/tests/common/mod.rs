@@ -68,11 +68,11 @@ impl Leg {
     }
 
     pub fn rtp_socket(self) -> SocketId {
-        SocketId(self.0 as u32 * 10)
+        SocketId(self.0 * 10)
     }
 
     pub fn rtcp_socket(self) -> SocketId {
-        SocketId(self.0 as u32 * 10 + 1)
+        SocketId(self.0 * 10 + 1)
     }
 
     pub fn rtp(self) -> SocketAddr {

@@ -26,7 +26,7 @@ pub(crate) struct World {
     passed: Duration,
     /// Relays that are open, by socket.
     pub(crate) relays: BTreeMap<SocketId, SocketAddr>,
-    next_socket: u32,
+    next_socket: u64,
     /// What the next bind requests end with; empty means success.
     pub(crate) bind_errors: Vec<BindError>,
     /// Bind requests are left for the test to answer.

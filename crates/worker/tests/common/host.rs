@@ -25,7 +25,7 @@ pub(crate) struct Host {
     pub(crate) kernel: Kernel,
     /// Relay sockets that were bound, by worker.
     pub(crate) relays: Vec<(usize, SocketId, SocketAddr)>,
-    next_socket: u32,
+    next_socket: u64,
 }
 
 /// What left, and what is on its way to other workers.
@@ -75,7 +75,7 @@ impl Host {
         let media = (0..count)
             .map(|k| MediaSocket {
                 worker: WorkerId(k),
-                socket: SocketId(100 + u32::from(k)),
+                socket: SocketId(100 + u64::from(k)),
                 local: SocketAddr::new(local, 20_000 + k),
                 public: public.iter().map(|ip| SocketAddr::new(*ip, 20_000 + k)).collect(),
             })
@@ -114,9 +114,9 @@ impl Host {
         let (metrics, turn_metrics) = (Arc::new(Metrics::default()), Arc::new(voex_turn::Metrics::default()));
         let server = Server::new(config, Rng::from_number(k.into()), turn_metrics.clone());
         let mut worker = Worker::new(WorkerId(k), self.topology.clone(), metrics.clone()).with_turn(server);
-        worker.add_socket(SocketId(100 + u32::from(k)), Role::Media);
+        worker.add_socket(SocketId(100 + u64::from(k)), Role::Media);
         worker.add_socket(
-            SocketId(200 + u32::from(k)),
+            SocketId(200 + u64::from(k)),
             Role::TurnListener(ClientPath::udp(([10, 0, 0, 1], 3_478).into())),
         );
         self.workers.push(worker);
@@ -222,5 +222,5 @@ impl Host {
 
 /// The TURN socket of a worker.
 pub(crate) fn listener(worker: usize) -> SocketId {
-    SocketId(200 + worker as u32)
+    SocketId(200 + worker as u64)
 }
