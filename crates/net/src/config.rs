@@ -36,8 +36,10 @@ pub struct Config {
     pub gso: Toggle,
     /// Receiving of trains.
     pub gro: Toggle,
-    /// Called by a worker after it queued events: must be quick and must not wait (`tokio::sync::Notify::notify_one`).
+    /// Called by a worker after it queued events of the conference server: must be quick and must not wait (`tokio::sync::Notify::notify_one`).
     pub event_wake: Arc<dyn Fn() + Send + Sync>,
+    /// Likewise for events of the TURN server.
+    pub turn_event_wake: Arc<dyn Fn() + Send + Sync>,
     /// Seed of the order in which RTP ports are used.
     pub seed: [u8; 32],
 }
@@ -56,6 +58,7 @@ impl Default for Config {
             gso: Toggle::Probe,
             gro: Toggle::Probe,
             event_wake: Arc::new(|| {}),
+            turn_event_wake: Arc::new(|| {}),
             seed: [0; 32],
         }
     }

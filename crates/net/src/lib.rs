@@ -11,6 +11,7 @@
 //!  other workers ── ring of bytes each pair ──► take_crossed │      └── timers
 //!                                                            ▼
 //!  Events ◄───────── bounded queue, backlog ◄──────────── poll_event
+//!  TurnEvents ◄───── bounded queue ◄───────────────────── poll_turn_event
 //! ```
 //!
 //! [`Workers::start`] binds everything first and refuses with every address that failed. A pass of a worker waits, takes
@@ -47,7 +48,7 @@ pub use config::{BindFailure, Config, MediaAddress, Purpose, StartError, Toggle,
 pub use crossing::CROSSING_BYTES;
 pub use metrics::{DropReason, Metrics};
 pub use ports::PortPool;
-pub use queue::{COMMANDS_MAX, CommandSender, EVENT_BACKLOG_MAX, EVENTS_MAX, Events, QueueFull};
+pub use queue::{COMMANDS_MAX, CommandSender, EVENT_BACKLOG_MAX, EVENTS_MAX, Events, QueueFull, TurnEvents};
 pub use rtp::{PortError, RTP_ADDRESSES_MAX, RtpPair, RtpPorts};
 pub use socket::SOCKET_BUFFER_BYTES;
 pub use workers::{WorkerPanicked, Workers, worker_count};

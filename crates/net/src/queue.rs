@@ -1,4 +1,4 @@
-//! The two queues between the control plane and a worker: commands in, events out; both bounded.
+//! The queues between the control plane and a worker, all bounded: commands in, and events of either shard out.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -6,16 +6,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rtrb::{Consumer, Producer, PushError, RingBuffer};
 use socket2::Socket;
 use voex_base::{SocketId, WorkerId};
-use voex_worker::{Command, Event};
+use voex_worker::Command;
 
 use crate::metrics::Metrics;
 use crate::wake::Wake;
 
 /// Commands that may wait for one worker; a full queue refuses.
 pub const COMMANDS_MAX: usize = 4_096;
-/// Events that may wait in the queue of one worker.
+/// Events that may wait in each of the two queues of one worker.
 pub const EVENTS_MAX: usize = 4_096;
-/// Events that a worker keeps back while its queue is full; after that they are lost and counted.
+/// Events of the conference server that a worker keeps back while their queue is full; after that they are lost and
+/// counted. Those of the TURN server wait in its shard.
 pub const EVENT_BACKLOG_MAX: usize = 4_096;
 
 /// A worker's command queue was full; the command comes back.
@@ -84,19 +85,25 @@ pub(crate) fn commands(worker: WorkerId, wake: Arc<Wake>) -> (CommandSender, Con
     )
 }
 
-/// Events of all workers. Take until `None` after each call of [`Config::event_wake`](crate::Config::event_wake).
-pub struct Events {
-    queues: Vec<Consumer<Event>>,
+/// Events of one kind of all workers. Take until `None` after each call of
+/// [`Config::event_wake`](crate::Config::event_wake) or, for TURN,
+/// [`Config::turn_event_wake`](crate::Config::turn_event_wake).
+pub struct Events<E = voex_sfu::Event> {
+    queues: Vec<Consumer<E>>,
     next: usize,
 }
 
-impl Events {
-    pub(crate) fn new(queues: Vec<Consumer<Event>>) -> Self {
+/// Events of the TURN shards. They have queues of their own, so that a reader that is behind holds up nobody else; what
+/// does not fit stays in the shards.
+pub type TurnEvents = Events<voex_turn::Event>;
+
+impl<E> Events<E> {
+    pub(crate) fn new(queues: Vec<Consumer<E>>) -> Self {
         Self { queues, next: 0 }
     }
 
     /// Takes the next event, going round the workers. Events of one worker keep their order.
-    pub fn try_next(&mut self) -> Option<(WorkerId, Event)> {
+    pub fn try_next(&mut self) -> Option<(WorkerId, E)> {
         for _ in 0..self.queues.len() {
             let worker = self.next;
             self.next = (self.next + 1) % self.queues.len();
@@ -109,16 +116,16 @@ impl Events {
 }
 
 /// A worker's end of its event queue, with the backlog for when it is full.
-pub(crate) struct EventSender {
-    queue: Producer<Event>,
-    backlog: VecDeque<Event>,
+pub(crate) struct EventSender<E> {
+    queue: Producer<E>,
+    backlog: VecDeque<E>,
     wake: Arc<dyn Fn() + Send + Sync>,
     unannounced: bool,
     metrics: Arc<Metrics>,
 }
 
-impl EventSender {
-    pub(crate) fn new(wake: Arc<dyn Fn() + Send + Sync>, metrics: Arc<Metrics>) -> (Self, Consumer<Event>) {
+impl<E> EventSender<E> {
+    pub(crate) fn new(wake: Arc<dyn Fn() + Send + Sync>, metrics: Arc<Metrics>) -> (Self, Consumer<E>) {
         let (queue, consumer) = RingBuffer::new(EVENTS_MAX);
         (
             Self {
@@ -137,7 +144,7 @@ impl EventSender {
         self.backlog.is_empty() && self.queue.slots() > 0
     }
 
-    pub(crate) fn push(&mut self, event: Event) {
+    pub(crate) fn push(&mut self, event: E) {
         if !self.backlog.is_empty() {
             return self.keep_back(event);
         }
@@ -150,7 +157,7 @@ impl EventSender {
         }
     }
 
-    fn keep_back(&mut self, event: Event) {
+    fn keep_back(&mut self, event: E) {
         if self.backlog.len() == EVENT_BACKLOG_MAX {
             return self.metrics.events_lost.inc();
         }
@@ -188,8 +195,8 @@ mod tests {
 
     use super::*;
 
-    fn event(n: u64) -> Event {
-        Event::Sfu(voex_sfu::Event::TransportUp(TransportId(n)))
+    fn event(n: u64) -> voex_sfu::Event {
+        voex_sfu::Event::TransportUp(TransportId(n))
     }
 
     #[test]
@@ -211,7 +218,7 @@ mod tests {
         let mut events = Events::new(vec![consumer]);
         let mut heard = 0;
         while let Some((_, next)) = events.try_next() {
-            assert!(matches!(next, Event::Sfu(next) if next == voex_sfu::Event::TransportUp(TransportId(heard))));
+            assert_eq!(next, event(heard));
             heard += 1;
             sender.announce();
         }

@@ -50,7 +50,8 @@ pub(crate) struct Parts {
     pub(crate) wake: Arc<Wake>,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) orders: Consumer<Order>,
-    pub(crate) events: EventSender,
+    pub(crate) events: EventSender<voex_sfu::Event>,
+    pub(crate) turn_events: EventSender<voex_turn::Event>,
     /// Ways to the other workers, by their number; none to itself.
     pub(crate) crossings_out: Vec<Option<CrossingSender>>,
     pub(crate) crossings_in: Vec<CrossingReceiver>,
@@ -83,7 +84,8 @@ struct WorkerLoop {
     wake: Arc<Wake>,
     stop: Arc<AtomicBool>,
     orders: Consumer<Order>,
-    events: EventSender,
+    events: EventSender<voex_sfu::Event>,
+    turn_events: EventSender<voex_turn::Event>,
     crossings_in: Vec<CrossingReceiver>,
     /// Where a packet from another worker is looked at.
     crossed: Box<[u8]>,
@@ -133,6 +135,7 @@ impl WorkerLoop {
             stop: parts.stop,
             orders: parts.orders,
             events: parts.events,
+            turn_events: parts.turn_events,
             crossings_in: parts.crossings_in,
             crossed: vec![0; usize::from(u16::MAX)].into(),
             ids: parts.ids,
@@ -160,8 +163,8 @@ impl WorkerLoop {
         while let Some(event) = self.worker.poll_event() {
             self.events.push(event);
         }
-        self.report_turn();
         self.events.announce();
+        self.report_turn();
         self.egress.flush();
         self.after_pass(clock.now, found)
     }
@@ -169,13 +172,14 @@ impl WorkerLoop {
     /// Reports what TURN has to tell as far as there is room; the shard keeps the rest.
     fn report_turn(&mut self) {
         self.turn_events_left = false;
-        while let Some(event) = self.events.has_room().then(|| self.worker.poll_turn_event()) {
-            match event {
-                Some(event) => self.events.push(event),
-                None => return,
+        while self.turn_events.has_room() {
+            match self.worker.poll_turn_event() {
+                Some(event) => self.turn_events.push(event),
+                None => return self.turn_events.announce(),
             }
         }
         self.turn_events_left = true;
+        self.turn_events.announce();
     }
 
     fn after_pass(&mut self, now: Instant, found: u32) -> Next {

@@ -9,14 +9,14 @@ use std::thread::{self, JoinHandle};
 use rtrb::Consumer;
 use socket2::Socket;
 use voex_base::{SocketId, WorkerId};
-use voex_worker::{Event, MediaSocket, Role, Topology, Worker};
+use voex_worker::{MediaSocket, Role, Topology, Worker};
 
 use crate::bind::Bound;
 use crate::capabilities::Capabilities;
 use crate::config::{Config, StartError, WORKERS_MAX};
 use crate::crossing::{CrossingReceiver, CrossingSender, crossing};
 use crate::metrics::Metrics;
-use crate::queue::{CommandSender, EventSender, Events, commands};
+use crate::queue::{CommandSender, EventSender, Events, TurnEvents, commands};
 use crate::rtp::{RtpPorts, SocketIds};
 use crate::sys::{self, Epoll};
 use crate::wake::Wake;
@@ -61,7 +61,7 @@ impl Workers {
     pub fn start(
         config: Config,
         mut make_worker: impl FnMut(WorkerId, &Arc<Topology>) -> Worker,
-    ) -> Result<(Self, Events), StartError> {
+    ) -> Result<(Self, Events, TurnEvents), StartError> {
         let count = worker_count(config.workers);
         if count > WORKERS_MAX {
             return Err(StartError::TooManyWorkers(count));
@@ -79,13 +79,14 @@ impl Workers {
             capabilities,
             stop: Arc::default(),
         };
-        let (mut prepared, mut events) = (Vec::new(), Vec::new());
+        let (mut prepared, mut events, mut turn_events) = (Vec::new(), Vec::new(), Vec::new());
         let ends = wakes.iter().zip(crossings(&wakes));
         for (index, (sockets, (wake, crossings))) in bound.sockets.into_iter().zip(ends).enumerate() {
             let id = WorkerId(index as u16);
-            let (parts, running, queue) = wiring.prepare(id, make_worker(id, &topology), sockets, wake, crossings)?;
+            let (parts, running, queues) = wiring.prepare(id, make_worker(id, &topology), sockets, wake, crossings)?;
             prepared.push((parts, running));
-            events.push(queue);
+            events.push(queues.0);
+            turn_events.push(queues.1);
         }
         let stop = wiring.stop;
         let senders = prepared.iter().map(|(_, running)| running.commands.clone()).collect();
@@ -104,7 +105,7 @@ impl Workers {
         };
         let cores = if config.pin { sys::allowed_cores() } else { Vec::new() };
         workers.spawn(prepared, &cores)?;
-        Ok((workers, Events::new(events)))
+        Ok((workers, Events::new(events), Events::new(turn_events)))
     }
 
     fn spawn(&mut self, prepared: Vec<(Parts, Running)>, cores: &[usize]) -> io::Result<()> {
@@ -220,10 +221,11 @@ impl Wiring<'_> {
         sockets: Vec<(SocketId, Role, Socket)>,
         wake: &Arc<Wake>,
         (crossings_out, crossings_in): Crossings,
-    ) -> io::Result<(Parts, Running, Consumer<Event>)> {
+    ) -> io::Result<(Parts, Running, EventQueues)> {
         let metrics = Arc::new(Metrics::default());
         let (commands, orders) = commands(id, wake.clone());
         let (events, queue) = EventSender::new(self.config.event_wake.clone(), metrics.clone());
+        let (turn_events, turn_queue) = EventSender::new(self.config.turn_event_wake.clone(), metrics.clone());
         let epoll = Epoll::new()?;
         epoll.add(wake.descriptor(), worker_loop::WAKE_TOKEN)?;
         let parts = Parts {
@@ -233,6 +235,7 @@ impl Wiring<'_> {
             stop: self.stop.clone(),
             orders,
             events,
+            turn_events,
             crossings_out,
             crossings_in,
             ids: self.ids.clone(),
@@ -248,9 +251,12 @@ impl Wiring<'_> {
             wake: wake.clone(),
             thread: None,
         };
-        Ok((parts, running, queue))
+        Ok((parts, running, (queue, turn_queue)))
     }
 }
+
+/// Where the events of one worker come out: of its conference server, of its TURN server.
+type EventQueues = (Consumer<voex_sfu::Event>, Consumer<voex_turn::Event>);
 
 type Crossings = (Vec<Option<CrossingSender>>, Vec<CrossingReceiver>);
 

@@ -48,7 +48,7 @@ impl Plane {
             ..Config::default()
         };
         let (mut worker_metrics, mut turn_metrics) = (Vec::new(), Vec::new());
-        let (workers, _events) = Workers::start(config, |id, topology| {
+        let (workers, _events, _turn_events) = Workers::start(config, |id, topology| {
             let (metrics, turn) = (
                 Arc::<voex_worker::Metrics>::default(),
                 Arc::<voex_turn::Metrics>::default(),
@@ -292,7 +292,7 @@ fn binding_is_answered_over_ipv6_and_such_a_listener_takes_no_ipv4() {
         turn_listeners: vec!["[::1]:0".parse().unwrap()],
         ..Config::default()
     };
-    let (workers, _events) = Workers::start(config, |id, topology| {
+    let (workers, _events, _turn_events) = Workers::start(config, |id, topology| {
         let relay = RelayAddress {
             local: "::1".parse().unwrap(),
             public: "::1".parse().unwrap(),

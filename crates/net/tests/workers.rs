@@ -27,7 +27,9 @@ fn start(config: Config) -> (Workers, Events) {
 }
 
 fn try_start(config: Config) -> Result<(Workers, Events), StartError> {
-    Workers::start(config, |id, topology| Worker::new(id, topology.clone(), Arc::default()))
+    let (workers, events, _) =
+        Workers::start(config, |id, topology| Worker::new(id, topology.clone(), Arc::default()))?;
+    Ok((workers, events))
 }
 
 /// Media on an address of 127/8 of its own, so that tests running side by side do not meet.

@@ -9,8 +9,9 @@ use voex_base::{Outbox, WallTime};
 use crate::allocation::Allocation;
 use crate::answer::Answers;
 use crate::answer_limiter::AnswerLimiter;
-use crate::credentials::{Credentials, name_without_expiry};
+use crate::credentials::Credentials;
 use crate::peer_policy::PeerPolicy;
+use crate::session::is_of;
 use crate::timer::AllocationId;
 use crate::{ClientPath, Command, Config, EndReason, Event, Selection, Server, Session};
 
@@ -72,7 +73,7 @@ impl Server {
     fn end_selected(&mut self, selection: &Selection) {
         let (wanted, reason) = match selection {
             Selection::Session(session) => (self.table.find(|one| one.session == *session), EndReason::Administrator),
-            Selection::User(user) => (self.table.find(|one| is_of(one, user)), EndReason::Administrator),
+            Selection::User(user) => (self.table.find(|one| is_of(&one.user, user)), EndReason::Administrator),
             Selection::DeletedUser(user) => (self.table.find(|one| *one.user == **user), EndReason::UserDeleted),
             Selection::All => (self.table.find(|_| true), EndReason::Administrator),
         };
@@ -118,8 +119,4 @@ impl Server {
             self.table.reschedule(id);
         }
     }
-}
-
-fn is_of(allocation: &Allocation, user: &str) -> bool {
-    *allocation.user == *user || name_without_expiry(&allocation.user) == user
 }

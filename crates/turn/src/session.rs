@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use voex_base::{Counter, WallTime};
 
+use crate::credentials::name_without_expiry;
 use crate::{ClientPath, RelayedAddress};
 
 /// Names an allocation outside its shard, for the life of the process: 18 decimal digits, three of the shard and fifteen
@@ -82,6 +83,18 @@ pub enum EndReason {
     Administrator,
     /// Its user exists no more.
     UserDeleted,
+}
+
+impl Session {
+    /// Tells whether it is a user's, by the whole name or by the name without the expiry in it.
+    pub fn is_of(&self, user: &str) -> bool {
+        is_of(&self.user, user)
+    }
+}
+
+/// Tells whether a user that authenticated as `name` is called `user`.
+pub(crate) fn is_of(name: &str, user: &str) -> bool {
+    name == user || name_without_expiry(name) == user
 }
 
 impl SessionId {

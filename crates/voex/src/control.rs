@@ -15,13 +15,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time;
 use voex_base::WallTime;
 use voex_janus::{ConnectionId, Gateway};
 use voex_net::Events;
 use voex_sip::Endpoint;
-use voex_worker::Event;
 
 use crate::media::{Commands, RtpPairs};
 use crate::signalling::{SipInput, SipSockets};
@@ -46,24 +45,16 @@ pub(crate) struct Control {
     pub(crate) backlog: bool,
 }
 
-/// What the process tells the task.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Order {
-    /// New allocations are refused from now on.
-    Drain,
-    /// Every session and call ends, then the task does.
-    Stop,
-}
-
 /// Where inputs come from.
 pub(crate) struct Inputs {
     pub(crate) api: mpsc::Receiver<ApiInput>,
     pub(crate) sip: mpsc::Receiver<SipInput>,
-    pub(crate) orders: mpsc::Receiver<Order>,
+    /// Every session and call ends, then the task does.
+    pub(crate) stop: oneshot::Receiver<()>,
 }
 
 impl Control {
-    /// Works until `Order::Stop`, or until whoever gives orders is gone.
+    /// Works until it is told to stop, or until whoever would tell it is gone.
     pub(crate) async fn run(mut self, mut inputs: Inputs) {
         let (mut api, mut sip) = (Vec::with_capacity(BATCH), Vec::with_capacity(BATCH));
         // A role that is off has no senders: its closed channel is always ready and must not be asked again.
@@ -72,10 +63,7 @@ impl Control {
         loop {
             let deadline = self.deadline();
             tokio::select! {
-                order = inputs.orders.recv() => match order {
-                    Some(Order::Drain) => self.commands.send_to_all(|| voex_worker::Command::Turn(voex_turn::Command::RefuseNewAllocations)),
-                    Some(Order::Stop) | None => break,
-                },
+                _ = &mut inputs.stop => break,
                 count = inputs.api.recv_many(&mut api, BATCH), if api_open => api_open = count > 0,
                 count = inputs.sip.recv_many(&mut sip, BATCH), if sip_open => sip_open = count > 0,
                 () = wake.notified() => {}
@@ -120,10 +108,7 @@ impl Control {
 
     fn handle_events(&mut self, now: Instant) {
         while let Some((worker, event)) = self.events.try_next() {
-            match event {
-                Event::Sfu(event) => self.gateway.handle_media_event(now, worker, event),
-                Event::Turn(_) => {}
-            }
+            self.gateway.handle_media_event(now, worker, event);
             self.drain(now);
         }
     }

@@ -8,27 +8,33 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, mpsc, watch};
+use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time;
 use voex_base::Rng;
 use voex_config::Settings;
 use voex_janus::Gateway;
-use voex_net::{WorkerPanicked, Workers};
+use voex_net::{TurnEvents, WorkerPanicked, Workers};
 use voex_sip::Endpoint;
 use voex_telemetry::LogControl;
 use voex_transport::Certificate;
+use voex_turn::Selection;
 
 use crate::addresses::Addresses;
-use crate::control::{Control, Inputs, Order};
+use crate::control::{Control, Inputs};
 use crate::figures::{Listeners, State, Status};
-use crate::media::{self, Media, RtpPairs, TurnUsers};
+use crate::media::{self, Commands, Media, RtpPairs};
 use crate::serve::Failure;
 use crate::signalling::{self, SipSockets};
+use crate::turn_config::TurnBasis;
+use crate::turn_desk::{self, Desk, NoStores, Order};
+use crate::turn_sessions::{Filter, Sessions};
 use crate::{console, machines, websocket, welcome};
 
 /// API messages that may wait for the control task; then connections are not read.
 const API_INPUTS_MAX: usize = 1_024;
+/// How long the end of all TURN sessions may take.
+const END_MAX: Duration = Duration::from_secs(1);
 
 /// Everything that runs.
 pub(crate) struct Host {
@@ -37,7 +43,9 @@ pub(crate) struct Host {
     status: Arc<Status>,
     workers: Workers,
     access: watch::Sender<Arc<Settings>>,
-    orders: mpsc::Sender<Order>,
+    sessions: Arc<Sessions>,
+    desk: mpsc::Sender<Order>,
+    stop: oneshot::Sender<()>,
     control: JoinHandle<()>,
     accepting: Arc<Notify>,
     serving: Arc<Notify>,
@@ -66,10 +74,13 @@ impl Host {
         let mut rng = Rng::from_seed(entropy()?);
         let certificate = Arc::new(Certificate::generate().map_err(|error| system(&error))?);
         let bound = Bound::bind(settings, &addresses).await?;
-        let (users, made) = turn_users(settings, embedded, &mut rng);
-        let own = bound.own_sockets(settings, &addresses);
+        let turn = TurnBasis {
+            signing_key: media::seed(&mut rng),
+            made_user: made_user(settings, embedded, &mut rng),
+            own_sockets: bound.own_sockets(settings, &addresses),
+        };
         let media =
-            media::start(settings, &addresses, &users, &certificate, own, &mut rng).map_err(|error| system(&error))?;
+            media::start(settings, &addresses, &turn, &certificate, &mut rng).map_err(|error| system(&error))?;
         let status = Arc::new(Status {
             started,
             listeners: console::listeners(settings, &addresses, &bound, &media),
@@ -81,8 +92,8 @@ impl Host {
             relay_ports: addresses.relays.len() as i64 * i64::from(settings.turn.relay_ports.count()),
         });
         announce(&status, media.workers.count());
-        if let Some((user, password)) = &made {
-            welcome::print(settings, &addresses, user, password);
+        if let Some((user, password)) = &turn.made_user {
+            welcome::print(settings, &addresses, user, password.reveal());
         }
         let pairs = RtpPairs::new(&media, settings, &addresses);
         let gateway = machines::gateway(settings, &addresses, &media, &certificate, pairs.clone());
@@ -126,7 +137,9 @@ impl Host {
 
         let (api_tx, api) = mpsc::channel(API_INPUTS_MAX);
         let (sip_tx, sip) = mpsc::channel(signalling::DATAGRAMS_MAX);
-        let (orders_tx, orders) = mpsc::channel(4);
+        let (stop_tx, stop) = oneshot::channel();
+        let (commands, turn_commands) = (media.commands(), media.commands());
+        let (sessions, desk) = open_desk(media.turn_events, media.turn_wake, turn_commands);
         bound.sip.receive(&sip_tx);
         if let Some(listener) = bound.api {
             let accept = websocket::accept(listener, settings_now, api_tx, api_metrics, accepting.clone());
@@ -137,7 +150,7 @@ impl Host {
             endpoint,
             sip: bound.sip,
             sip_inputs: sip_tx,
-            commands: media.commands(),
+            commands,
             pairs,
             events: media.events,
             wake: media.wake,
@@ -149,8 +162,10 @@ impl Host {
             status,
             workers: media.workers,
             access,
-            orders: orders_tx,
-            control: tokio::spawn(control.run(Inputs { api, sip, orders })),
+            sessions,
+            desk,
+            stop: stop_tx,
+            control: tokio::spawn(control.run(Inputs { api, sip, stop })),
             accepting,
             serving,
         }
@@ -175,14 +190,26 @@ impl Host {
     pub(crate) async fn drain(&self) {
         self.state.draining.store(true, Relaxed);
         self.accepting.notify_one();
-        // The control task is gone only after `stop`.
-        let _ = self.orders.send(Order::Drain).await;
+        // The desk is gone only after `stop`.
+        let _ = self.desk.send(Order::RefuseNewAllocations).await;
+    }
+
+    /// Ends every TURN session, so that whoever follows them hears of it.
+    async fn end_sessions(&self) {
+        let living = self.sessions.list(&Filter::default(), None, usize::MAX);
+        let ids: Vec<_> = living.iter().map(|entry| entry.session.id).collect();
+        let told = self.desk.send(Order::End(Selection::All)).await;
+        if told.is_ok() && self.sessions.gone(&ids, END_MAX).await > 0 {
+            tracing::warn!("TURN: not every session ended in time");
+        }
     }
 
     /// Ends calls, sessions and connections, then the media threads, then the console.
     pub(crate) async fn stop(self) -> Result<(), WorkerPanicked> {
         self.accepting.notify_one();
-        let _ = self.orders.send(Order::Stop).await;
+        self.end_sessions().await;
+        // The control task is gone when it fell; that was told when it happened.
+        let _ = self.stop.send(());
         if time::timeout(Duration::from_secs(2), self.control).await.is_err() {
             tracing::warn!("the control task did not end in time");
         }
@@ -255,20 +282,25 @@ fn announce(status: &Status, workers: usize) {
     tracing::info!("{workers} media workers, {}", status.media_path);
 }
 
-/// Gives the users of TURN; on the embedded default with none given, one is made, and told.
-fn turn_users(settings: &Settings, embedded: bool, rng: &mut Rng) -> (TurnUsers, Option<(String, String)>) {
+/// Makes a user for the embedded default when nobody else could use TURN.
+fn made_user(settings: &Settings, embedded: bool, rng: &mut Rng) -> Option<(String, voex_config::Secret)> {
     let turn = &settings.turn;
-    let mut users = TurnUsers {
-        fixed: turn.users_static.clone(),
-        secrets: turn.users_secrets.clone(),
+    let nobody = turn.users_static.is_empty() && turn.users_secrets.is_empty();
+    (embedded && nobody && turn.enabled).then(|| ("voex".to_owned(), voex_config::Secret::new(rng.token(22))))
+}
+
+/// Starts the TURN desk; it works until its sender is dropped.
+fn open_desk(events: TurnEvents, wake: Arc<Notify>, commands: Commands) -> (Arc<Sessions>, mpsc::Sender<Order>) {
+    let sessions = Arc::<Sessions>::default();
+    let (orders_tx, orders) = mpsc::channel(turn_desk::ORDERS_MAX);
+    let (_, answers) = mpsc::channel(turn_desk::ANSWERS_MAX);
+    let desk = Desk {
+        events,
+        wake,
+        commands,
+        sessions: sessions.clone(),
+        stores: Box::new(NoStores),
     };
-    let none = users.fixed.is_empty() && users.secrets.is_empty();
-    if !(embedded && none && turn.enabled) {
-        return (users, None);
-    }
-    let made = ("voex".to_owned(), rng.token(22));
-    users
-        .fixed
-        .push((made.0.clone(), voex_config::Secret::new(made.1.clone())));
-    (users, Some(made))
+    tokio::spawn(desk.run(turn_desk::Inputs { orders, answers }));
+    (sessions, orders_tx)
 }

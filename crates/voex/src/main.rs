@@ -22,6 +22,9 @@ mod notify;
 mod serve;
 mod settings_file;
 mod signalling;
+mod turn_config;
+mod turn_desk;
+mod turn_sessions;
 mod websocket;
 mod welcome;
 

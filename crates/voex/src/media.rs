@@ -9,12 +9,13 @@ use tokio::sync::Notify;
 use voex_base::{Rng, SocketId, WorkerId};
 use voex_config::{PortRange, Settings};
 use voex_janus::{Candidate, PortsExhausted, WorkerMedia};
-use voex_net::{CommandSender, Events, QueueFull, StartError, Workers};
+use voex_net::{CommandSender, Events, QueueFull, StartError, TurnEvents, Workers};
 use voex_transport::Certificate;
-use voex_turn::{PeerRules, PortShare, UserSecret};
+use voex_turn::PortShare;
 use voex_worker::{Command, RelayRange, Worker};
 
 use crate::addresses::{Addresses, is_ours, toward};
+use crate::turn_config::{TurnBasis, turn_config};
 
 /// Commands that are kept for a worker whose queue is full; more than that and the worker has stopped.
 const BACKLOG_COMMANDS_MAX: usize = 65_536;
@@ -23,10 +24,14 @@ const BACKLOG_COMMANDS_MAX: usize = 65_536;
 pub(crate) struct Media {
     /// The worker threads.
     pub(crate) workers: Workers,
-    /// What they report.
+    /// What their conference servers report.
     pub(crate) events: Events,
     /// Wakes whoever reads `events`.
     pub(crate) wake: Arc<Notify>,
+    /// What their TURN servers report.
+    pub(crate) turn_events: TurnEvents,
+    /// Wakes whoever reads `turn_events`.
+    pub(crate) turn_wake: Arc<Notify>,
     /// What they count.
     pub(crate) metrics: Metrics,
 }
@@ -44,29 +49,20 @@ pub(crate) struct Metrics {
     pub(crate) net: Vec<Arc<voex_net::Metrics>>,
 }
 
-/// Users of TURN: those of the settings, or one made at start.
-pub(crate) struct TurnUsers {
-    /// Names and passwords.
-    pub(crate) fixed: Vec<(String, voex_config::Secret)>,
-    /// Secrets of time-limited users.
-    pub(crate) secrets: Vec<voex_config::Secret>,
-}
-
-/// Binds every media and TURN address and starts the workers. `own_sockets` are listeners that no relay may reach.
+/// Binds every media and TURN address and starts the workers.
 pub(crate) fn start(
     settings: &Settings,
     addresses: &Addresses,
-    users: &TurnUsers,
+    turn: &TurnBasis,
     certificate: &Arc<Certificate>,
-    own_sockets: Vec<SocketAddr>,
     rng: &mut Rng,
 ) -> Result<Media, StartError> {
-    let wake = Arc::new(Notify::new());
-    let config = net_config(settings, addresses, wake.clone(), rng);
+    let (wake, turn_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let config = net_config(settings, addresses, [wake.clone(), turn_wake.clone()], rng);
     let count = worker_count(settings);
     let mut metrics = Metrics::default();
-    let turn = turn_config(settings, addresses, users, own_sockets, rng);
-    let (workers, events) = Workers::start(config, |id, topology| {
+    let turn = turn_config(settings, addresses, turn);
+    let (workers, events, turn_events) = Workers::start(config, |id, topology| {
         let counters = Arc::new(voex_worker::Metrics::default());
         let mut worker = Worker::new(id, topology.clone(), counters.clone());
         metrics.workers.push(counters);
@@ -91,16 +87,24 @@ pub(crate) fn start(
         workers,
         events,
         wake,
+        turn_events,
+        turn_wake,
         metrics,
     })
 }
 
-fn net_config(settings: &Settings, addresses: &Addresses, wake: Arc<Notify>, rng: &mut Rng) -> voex_net::Config {
+fn net_config(
+    settings: &Settings,
+    addresses: &Addresses,
+    [wake, turn_wake]: [Arc<Notify>; 2],
+    rng: &mut Rng,
+) -> voex_net::Config {
     let has_media = settings.mcu.enabled || settings.sip.enabled;
     let mut config = voex_net::Config {
         workers: usize::from(worker_count(settings)),
         media_ports: range(settings.media.ports),
         event_wake: Arc::new(move || wake.notify_one()),
+        turn_event_wake: Arc::new(move || turn_wake.notify_one()),
         seed: seed(rng),
         ..voex_net::Config::default()
     };
@@ -276,51 +280,8 @@ fn turn_listeners(settings: &Settings, addresses: &Addresses) -> Vec<SocketAddr>
         .collect()
 }
 
-/// The TURN listeners under every address a client may know them by: a relay to one would be a way to allocate through
-/// an allocation, with no end (RFC 8656 §21.1.7).
-fn turn_listeners_as_peers(settings: &Settings, addresses: &Addresses) -> Vec<SocketAddr> {
-    let public = addresses.relays.iter().map(|relay| relay.public);
-    let listen = addresses.turn.iter().copied();
-    let ports = &settings.turn.plain_ports;
-    public
-        .chain(listen)
-        .flat_map(|ip| ports.iter().map(move |port| SocketAddr::new(ip, *port)))
-        .collect()
-}
-
-fn turn_config(
-    settings: &Settings,
-    addresses: &Addresses,
-    users: &TurnUsers,
-    own_sockets: Vec<SocketAddr>,
-    rng: &mut Rng,
-) -> voex_turn::Config {
-    let turn = &settings.turn;
-    let secret = |secret: &voex_config::Secret| voex_turn::Secret::new(secret.reveal());
-    let realm = turn.realm.clone().unwrap_or_else(host_name);
-    let ports = PortShare::whole(range(turn.relay_ports));
-    let mut config = voex_turn::Config::new(&realm, seed(rng), addresses.relays.clone(), ports);
-    config.software = concat!("voex ", env!("CARGO_PKG_VERSION")).to_owned();
-    config.users = users
-        .fixed
-        .iter()
-        .map(|(name, key)| (name.clone(), UserSecret::Password(secret(key))))
-        .collect();
-    config.shared_secrets = users.secrets.iter().map(secret).collect();
-    config.allocations_per_user_max = some_above_zero(turn.quota_allocations_per_user);
-    if let Some(max) = some_above_zero(turn.quota_allocations) {
-        config.allocations_max = (max as usize).div_ceil(usize::from(worker_count(settings)));
-    }
-    config.peers = PeerRules {
-        allow: turn.peers_allow.clone(),
-        deny: turn.peers_deny.clone(),
-        allow_loopback: turn.peers_allow_loopback,
-        own_sockets: [own_sockets, turn_listeners_as_peers(settings, addresses)].concat(),
-    };
-    config
-}
-
-fn worker_count(settings: &Settings) -> u16 {
+/// Says how many workers the settings make.
+pub(crate) fn worker_count(settings: &Settings) -> u16 {
     // The settings allow 256 at most, and so does the system with cores.
     voex_net::worker_count(usize::from(settings.workers)) as u16
 }
@@ -334,15 +295,13 @@ pub(crate) fn host_name() -> String {
     }
 }
 
-fn some_above_zero(number: u32) -> Option<u32> {
-    (number > 0).then_some(number)
-}
-
-fn range(ports: PortRange) -> RangeInclusive<u16> {
+/// Gives a range as the standard library has it.
+pub(crate) fn range(ports: PortRange) -> RangeInclusive<u16> {
     ports.first..=ports.last
 }
 
-fn seed(rng: &mut Rng) -> [u8; 32] {
+/// Draws a seed.
+pub(crate) fn seed(rng: &mut Rng) -> [u8; 32] {
     let mut seed = [0; 32];
     rng.fill(&mut seed);
     seed

@@ -30,4 +30,4 @@ mod worker;
 pub use egress::Egress;
 pub use metrics::{DropReason, HandOver, Metrics};
 pub use topology::{Form, MediaPlace, MediaSocket, Place, RelayPlace, RelayRange, Topology};
-pub use worker::{Command, Event, Output, Role, Worker};
+pub use worker::{Command, Output, Role, Worker};

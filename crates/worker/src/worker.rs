@@ -22,15 +22,6 @@ pub enum Command {
     Turn(voex_turn::Command),
 }
 
-/// What a worker reports.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// From the SFU shard.
-    Sfu(voex_sfu::Event),
-    /// From the TURN shard.
-    Turn(voex_turn::Event),
-}
-
 /// What a worker wants done with sockets.
 pub type Output = voex_turn::Output;
 
@@ -211,14 +202,14 @@ impl Worker {
     }
 
     /// Gives the next event of the conference server for the control plane. Nothing keeps these back.
-    pub fn poll_event(&mut self) -> Option<Event> {
-        self.sfu.as_mut().and_then(Shard::poll_event).map(Event::Sfu)
+    pub fn poll_event(&mut self) -> Option<voex_sfu::Event> {
+        self.sfu.as_mut().and_then(Shard::poll_event)
     }
 
     /// Gives the next event of the TURN server, to be asked for while the way to the control plane has room: the shard
     /// keeps its events, and refuses allocations when too many wait.
-    pub fn poll_turn_event(&mut self) -> Option<Event> {
-        self.turn.as_mut().and_then(Server::poll_event).map(Event::Turn)
+    pub fn poll_turn_event(&mut self) -> Option<voex_turn::Event> {
+        self.turn.as_mut().and_then(Server::poll_event)
     }
 
     /// Gives what is to be done with sockets next.

@@ -1,0 +1,63 @@
+//! Settings turned into what the TURN shards are told.
+
+use std::net::SocketAddr;
+
+use voex_config::Settings;
+use voex_turn::{Config, PeerRules, PortShare, UserSecret};
+
+use crate::addresses::Addresses;
+use crate::media::{host_name, range, worker_count};
+
+/// What the shards are told besides the settings. It stays the same while the process runs.
+pub(crate) struct TurnBasis {
+    /// Signs nonces and reservation tokens.
+    pub(crate) signing_key: [u8; 32],
+    /// The user that was made at start because none was given.
+    pub(crate) made_user: Option<(String, voex_config::Secret)>,
+    /// Listeners of the control plane: no relay may reach them.
+    pub(crate) own_sockets: Vec<SocketAddr>,
+}
+
+/// The TURN listeners under every address a client may know them by: a relay to one would be a way to allocate through
+/// an allocation, with no end (RFC 8656 §21.1.7).
+fn turn_listeners_as_peers(settings: &Settings, addresses: &Addresses) -> Vec<SocketAddr> {
+    let public = addresses.relays.iter().map(|relay| relay.public);
+    let listen = addresses.turn.iter().copied();
+    let ports = &settings.turn.plain_ports;
+    public
+        .chain(listen)
+        .flat_map(|ip| ports.iter().map(move |port| SocketAddr::new(ip, *port)))
+        .collect()
+}
+
+/// Makes what every shard is told, at start and at each reload; [`Config::shard`] and [`Config::ports`] are set for each.
+pub(crate) fn turn_config(settings: &Settings, addresses: &Addresses, basis: &TurnBasis) -> Config {
+    let turn = &settings.turn;
+    let secret = |secret: &voex_config::Secret| voex_turn::Secret::new(secret.reveal());
+    let realm = turn.realm.clone().unwrap_or_else(host_name);
+    let ports = PortShare::whole(range(turn.relay_ports));
+    let mut config = Config::new(&realm, basis.signing_key, addresses.relays.clone(), ports);
+    config.software = concat!("voex ", env!("CARGO_PKG_VERSION")).to_owned();
+    config.users = turn
+        .users_static
+        .iter()
+        .chain(&basis.made_user)
+        .map(|(name, key)| (name.clone(), UserSecret::Password(secret(key))))
+        .collect();
+    config.shared_secrets = turn.users_secrets.iter().map(secret).collect();
+    config.allocations_per_user_max = some_above_zero(turn.quota_allocations_per_user);
+    if let Some(max) = some_above_zero(turn.quota_allocations) {
+        config.allocations_max = (max as usize).div_ceil(usize::from(worker_count(settings)));
+    }
+    config.peers = PeerRules {
+        allow: turn.peers_allow.clone(),
+        deny: turn.peers_deny.clone(),
+        allow_loopback: turn.peers_allow_loopback,
+        own_sockets: [&basis.own_sockets[..], &turn_listeners_as_peers(settings, addresses)].concat(),
+    };
+    config
+}
+
+fn some_above_zero(number: u32) -> Option<u32> {
+    (number > 0).then_some(number)
+}
