@@ -10,5 +10,5 @@ mod peer;
 mod server;
 
 pub use namespace::{ADDRESS, Namespace};
-pub use peer::{Finished, Peer, node};
+pub use peer::{Finished, Peer, node, python};
 pub use server::{Server, TURN_PASSWORD, TURN_USER};

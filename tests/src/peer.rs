@@ -79,8 +79,26 @@ impl Peer {
 /// # Panics
 /// When the script fails; its output is in the message.
 pub fn node(namespace: &Namespace, script: &str, config: &Value, max: Duration) -> Value {
-    let peers = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("peers");
-    let mut command = namespace.command("node");
+    run_script(namespace.command("node"), script, config, max)
+}
+
+/// Runs a script of `peers/` under Python inside the namespace, with the packages of `peers/requirements.txt`, and gives
+/// the JSON it prints last.
+///
+/// # Panics
+/// When the script fails; its output is in the message.
+pub fn python(namespace: &Namespace, script: &str, config: &Value, max: Duration) -> Value {
+    let python = peers().join(".venv/bin/python");
+    let command = namespace.command(python.to_str().expect("the checkout has a readable name"));
+    run_script(command, script, config, max)
+}
+
+fn peers() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("peers")
+}
+
+fn run_script(mut command: Command, script: &str, config: &Value, max: Duration) -> Value {
+    let peers = peers();
     command
         .arg(peers.join(script))
         .arg(config.to_string())
