@@ -18,6 +18,7 @@ pub(crate) fn check(settings: &Settings, given: &[Given], has_file: bool, report
     check.exposure(settings);
     check.pools(settings);
     check.passwords(settings);
+    check.user_keys(settings);
     check.certificate(settings);
     check.sip(settings);
     if has_file {
@@ -132,6 +133,16 @@ impl Check<'_> {
         }
     }
 
+    /// A user has a password or a key; of two, one would be meant and the other would count.
+    fn user_keys(&mut self, settings: &Settings) {
+        let turn = &settings.turn;
+        let has_password = |name: &String| turn.users_static.iter().any(|(user, _)| user == name);
+        for (name, _) in turn.users_keys.iter().filter(|(name, _)| has_password(name)) {
+            let text = format!("{name:?} stands in turn.users.static too; remove one of the two");
+            self.say(Severity::Error, "turn.users.keys", "", &text);
+        }
+    }
+
     fn certificate(&mut self, settings: &Settings) {
         let tls = &settings.tls;
         for (key, missing) in [("tls.certificate", "tls.key"), ("tls.key", "tls.certificate")] {
@@ -179,10 +190,9 @@ impl Check<'_> {
             );
         }
         let turn = &settings.turn;
-        let nobody = turn.users_static.is_empty() && turn.users_secrets.is_empty();
+        let nobody = turn.users_static.is_empty() && turn.users_keys.is_empty() && turn.users_secrets.is_empty();
         if turn.enabled && nobody {
-            let text =
-                "there is no user from turn.users.static or turn.users.secrets: every allocation will be refused";
+            let text = "there is no user from turn.users.static, keys or secrets: every allocation will be refused";
             self.say(Severity::Warning, "turn.users", "", text);
         }
     }

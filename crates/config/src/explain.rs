@@ -32,12 +32,6 @@ impl Loaded {
         text
     }
 
-    /// Names the keys whose value differs from that of `other`. Secrets are not compared.
-    pub fn changed_keys(&self, other: &Self) -> Vec<&'static str> {
-        let differs = |key: &&key::Key| (key.show)(&self.settings) != (key.show)(&other.settings);
-        key::KEYS.iter().filter(differs).map(|key| key.name).collect()
-    }
-
     fn origin(&self, key: &str) -> Option<String> {
         let given = self.given.iter().find(|given| given.key == key)?;
         Some(match given.place {

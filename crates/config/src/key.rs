@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use crate::problem::Wrong;
 use crate::read::{
     address, api_socket, boolean, external, list, log_format, log_level, names, network, number, path, port, ports,
-    prefix, project_type, redis, requirepass, secret, sip_listen, socket, some, text, users, workers,
+    prefix, project_type, redis, requirepass, seconds, secret, sip_listen, socket, some, text, user_keys, users,
+    workers,
 };
 use crate::settings::{Route, Settings, StaticRoom, Trunk};
 use crate::structure::{rooms, routes, trunks};
 use crate::yaml::Node;
-use crate::{RedisTarget, Secret};
+use crate::{RedisTarget, Secret, UserKey};
 
 /// One key.
 pub(crate) struct Key {
@@ -24,6 +25,10 @@ pub(crate) struct Key {
     pub(crate) read: fn(&mut Settings, &Node) -> Result<(), Vec<Wrong>>,
     /// Shows the value in force, secrets masked.
     pub(crate) show: fn(&Settings) -> String,
+    /// Tells whether two settings agree on it.
+    pub(crate) same: fn(&Settings, &Settings) -> bool,
+    /// Takes it over into the first from the second.
+    pub(crate) take: fn(&mut Settings, &Settings),
 }
 
 /// What is special about a key.
@@ -33,6 +38,8 @@ pub(crate) enum Mark {
     Masked,
     /// Read and checked, without effect until its feature is there.
     Later,
+    /// A reload takes it over; every other key waits for a restart.
+    Live,
 }
 
 impl Key {
@@ -53,6 +60,8 @@ macro_rules! keys {
                 Ok(())
             },
             show: |settings| settings.$($field).+.shown(),
+            same: |one, other| one.$($field).+ == other.$($field).+,
+            take: |to, from| to.$($field).+ = from.$($field).+.clone(),
         }),*];
     };
 }
@@ -62,24 +71,29 @@ keys! {
     "turn.listen" ["turnserver_listening_ip"]: turn.listen = list(address);
     "turn.ports.plain": turn.plain_ports = list(port);
     "turn.ports.tls" Later: turn.tls_ports = list(port);
-    "turn.external" ["turnserver_external_ip"]: turn.external = list(external);
-    "turn.realm" ["turnserver_server_name"]: turn.realm = some(text);
+    "turn.external" ["turnserver_external_ip"] Live: turn.external = list(external);
+    "turn.realm" ["turnserver_server_name"] Live: turn.realm = some(text);
     "turn.relay_ports": turn.relay_ports = ports;
-    "turn.users.static" Masked: turn.users_static = users;
-    "turn.users.secrets" Masked: turn.users_secrets = list(secret);
-    "turn.users.redis" ["redis_userdb"] Masked Later: turn.users_redis = some(redis);
-    "turn.stats.redis" ["redis_statsdb"] Masked Later: turn.stats_redis = some(redis);
-    "turn.peers.allow": turn.peers_allow = list(network);
-    "turn.peers.deny": turn.peers_deny = list(network);
-    "turn.peers.allow_loopback": turn.peers_allow_loopback = boolean;
-    "turn.quota.allocations": turn.quota_allocations = number;
-    "turn.quota.allocations_per_user": turn.quota_allocations_per_user = number;
-    "tls.certificate" Later: tls.certificate = some(path);
-    "tls.key" Later: tls.key = some(path);
-    "acl.cts" ["permit_ip"]: acl_cts = list(network);
+    "turn.users.static" Masked Live: turn.users_static = users;
+    "turn.users.keys" Masked Live: turn.users_keys = user_keys;
+    "turn.users.secrets" Masked Live: turn.users_secrets = list(secret);
+    "turn.users.redis" ["redis_userdb"] Masked Later Live: turn.users_redis = some(redis);
+    "turn.stats.redis" ["redis_statsdb"] Masked Later Live: turn.stats_redis = some(redis);
+    "turn.peers.allow" Live: turn.peers_allow = list(network);
+    "turn.peers.deny" Live: turn.peers_deny = list(network);
+    "turn.peers.allow_loopback" Live: turn.peers_allow_loopback = boolean;
+    "turn.quota.allocations" Live: turn.quota_allocations = number;
+    "turn.quota.allocations_per_user" Live: turn.quota_allocations_per_user = number;
+    "turn.lifetimes.allocation_max_s" Live: turn.lifetimes.allocation_max_s = seconds::<60, 86_400>;
+    "turn.lifetimes.permission_s" Live: turn.lifetimes.permission_s = seconds::<60, 3_600>;
+    "turn.lifetimes.channel_s" Live: turn.lifetimes.channel_s = seconds::<60, 86_400>;
+    "turn.lifetimes.nonce_s" Live: turn.lifetimes.nonce_s = seconds::<60, 86_400>;
+    "tls.certificate" Later Live: tls.certificate = some(path);
+    "tls.key" Later Live: tls.key = some(path);
+    "acl.cts" ["permit_ip"] Live: acl_cts = list(network);
     "mcu.enabled" ["janus_enabled"]: mcu.enabled = boolean;
     "mcu.ws.listen" ["janus_ws_ip"]: mcu.ws_listen = api_socket;
-    "mcu.ws.allow_prefix" ["janus_ws_acl"]: mcu.ws_allow_prefix = list(prefix);
+    "mcu.ws.allow_prefix" ["janus_ws_acl"] Live: mcu.ws_allow_prefix = list(prefix);
     "mcu.api_secret" Masked: mcu.api_secret = some(secret);
     "mcu.admin.listen" Later: mcu.admin_listen = some(socket);
     "mcu.admin.secret" Masked Later: mcu.admin_secret = some(secret);
@@ -97,9 +111,11 @@ keys! {
     "sip.trunks" Masked Later: sip.trunks = trunks;
     "sip.routes" Later: sip.routes = routes;
     "http.listen": http.listen = socket;
-    "http.allow": http.allow = list(network);
+    "http.allow" Live: http.allow = list(network);
+    "http.names" Live: http.names = list(text);
+    "drain_max_s" Live: drain_max_s = number;
     "workers": workers = workers;
-    "log.level" ["logger_level"]: log.level = log_level;
+    "log.level" ["logger_level"] Live: log.level = log_level;
     "log.format": log.format = log_format;
     "redis_endpoint.password" Masked Later: voex.redis_endpoint_password = some(secret);
 }
@@ -112,6 +128,8 @@ pub(crate) const VOEX_KEYS: &[Key] = &[
         marks: &[],
         read: |_, node| project_type(node),
         show: |_| "express-voice".to_owned(),
+        same: |_, _| true,
+        take: |_, _| {},
     },
     Key {
         name: "external_interface",
@@ -122,6 +140,8 @@ pub(crate) const VOEX_KEYS: &[Key] = &[
             Ok(())
         },
         show: |settings| settings.voex.external_interface.shown(),
+        same: |one, other| one.voex.external_interface == other.voex.external_interface,
+        take: |to, from| to.voex.external_interface.clone_from(&from.voex.external_interface),
     },
     Key {
         name: "redis_options",
@@ -132,6 +152,12 @@ pub(crate) const VOEX_KEYS: &[Key] = &[
             Ok(())
         },
         show: |settings| settings.voex.redis_endpoint_password.shown(),
+        same: |one, other| one.voex.redis_endpoint_password == other.voex.redis_endpoint_password,
+        take: |to, from| {
+            to.voex
+                .redis_endpoint_password
+                .clone_from(&from.voex.redis_endpoint_password)
+        },
     },
     Key {
         name: "images",
@@ -150,6 +176,8 @@ pub(crate) const VOEX_KEYS: &[Key] = &[
                 .collect::<Vec<_>>()
                 .shown()
         },
+        same: |one, other| one.voex.images == other.voex.images,
+        take: |to, from| to.voex.images.clone_from(&from.voex.images),
     },
     Key {
         name: "le_email",
@@ -160,6 +188,8 @@ pub(crate) const VOEX_KEYS: &[Key] = &[
             Ok(())
         },
         show: |settings| settings.voex.le_email.shown(),
+        same: |one, other| one.voex.le_email == other.voex.le_email,
+        take: |to, from| to.voex.le_email.clone_from(&from.voex.le_email),
     },
 ];
 
@@ -245,6 +275,12 @@ impl Shown for PathBuf {
 }
 
 impl Shown for (String, Secret) {
+    fn shown(&self) -> String {
+        format!("{}: ***", self.0)
+    }
+}
+
+impl Shown for (String, UserKey) {
     fn shown(&self) -> String {
         format!("{}: ***", self.0)
     }

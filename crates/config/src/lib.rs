@@ -21,6 +21,7 @@ mod load;
 mod problem;
 mod read;
 mod redis;
+mod reload;
 mod secret;
 mod settings;
 mod structure;
@@ -29,8 +30,9 @@ mod yaml;
 pub use load::{Loaded, Source, load};
 pub use problem::{Place, Problem, Report, Severity};
 pub use redis::RedisTarget;
-pub use secret::Secret;
+pub use reload::Reload;
+pub use secret::{Secret, UserKey};
 pub use settings::{
-    ApiAccess, External, Http, Log, LogFormat, LogLevel, Mcu, Media, PortRange, Prefix, Route, RouteTarget, Settings,
-    Sip, SipListen, SipTransport, StaticRoom, Tls, Trunk, Turn, VoEx,
+    ApiAccess, External, Http, Lifetimes, Log, LogFormat, LogLevel, Mcu, Media, PortRange, Prefix, Route, RouteTarget,
+    Settings, Sip, SipListen, SipTransport, StaticRoom, Tls, Trunk, Turn, VoEx,
 };

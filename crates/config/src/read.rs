@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use crate::problem::Wrong;
 use crate::settings::{External, LogFormat, LogLevel, PortRange, Prefix, SipListen, SipTransport};
 use crate::yaml::{Entry, Node, Value};
-use crate::{RedisTarget, Secret};
+use crate::{RedisTarget, Secret, UserKey};
 
 /// Everything wrong with one value.
 pub(crate) type Wrongs = Vec<Wrong>;
@@ -69,6 +69,15 @@ pub(crate) fn boolean(node: &Node) -> Result<bool, Wrongs> {
 
 pub(crate) fn number(node: &Node) -> Result<u32, Wrongs> {
     parse(node, "a whole number from 0 to 4294967295 is expected")
+}
+
+/// Seconds from `MIN` to `MAX`.
+pub(crate) fn seconds<const MIN: u32, const MAX: u32>(node: &Node) -> Result<u32, Wrongs> {
+    let expected = format!("a number of seconds from {MIN} to {MAX} is expected");
+    match parse(node, &expected)? {
+        seconds if (MIN..=MAX).contains(&seconds) => Ok(seconds),
+        _ => Err(refuse(node, expected)),
+    }
 }
 
 pub(crate) fn workers(node: &Node) -> Result<u16, Wrongs> {
@@ -258,6 +267,18 @@ pub(crate) fn users(node: &Node) -> Result<Vec<(String, Secret)>, Wrongs> {
             _ => Err(refuse_secret(item, "NAME: PASSWORD is expected for each user")),
         }
     })
+}
+
+/// Reads `{name: key}`, the key as 32 hexadecimal digits.
+pub(crate) fn user_keys(node: &Node) -> Result<Vec<(String, UserKey)>, Wrongs> {
+    let keyed = |(name, key): (String, Secret)| match UserKey::parse(key.reveal()) {
+        Some(key) => Ok((name, key)),
+        None => Err(refuse_secret(
+            node,
+            format!("the key of {name:?} must be 32 hexadecimal digits: MD5 of NAME:REALM:PASSWORD"),
+        )),
+    };
+    users(node)?.into_iter().map(keyed).collect()
 }
 
 /// Reads `{name: text}`.

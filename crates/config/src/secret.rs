@@ -30,6 +30,30 @@ impl fmt::Display for Secret {
     }
 }
 
+/// MD5 of `user:realm:password`, as user databases store it. It is as good as the password, and as secret.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct UserKey([u8; 16]);
+
+impl UserKey {
+    /// Reads 32 hexadecimal digits.
+    pub fn parse(text: &str) -> Option<Self> {
+        let is_hex = text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let key = is_hex.then(|| u128::from_str_radix(text, 16).ok()).flatten()?;
+        Some(Self(key.to_be_bytes()))
+    }
+
+    /// Gives the key; for the one place that needs it, never for a log.
+    pub fn reveal(&self) -> [u8; 16] {
+        self.0
+    }
+}
+
+impl fmt::Debug for UserKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -38,6 +62,21 @@ mod tests {
     fn a_secret_prints_nothing_of_itself() {
         let secret = Secret::new("hunter2");
         assert_eq!(format!("{secret} {secret:?}"), "*** ***");
+        assert_eq!(format!("{:?}", UserKey([7; 16])), "***");
         assert_eq!(secret.reveal(), "hunter2");
+    }
+
+    #[test]
+    fn a_key_is_thirty_two_hexadecimal_digits() {
+        let key = UserKey::parse("38ea77b3222a6572d2bb78cfa6468419").unwrap();
+        assert_eq!((key.reveal()[0], key.reveal()[15]), (0x38, 0x19));
+        for wrong in [
+            "",
+            "38ea",
+            "+8ea77b3222a6572d2bb78cfa6468419",
+            "38ea77b3222a6572d2bb78cfa646841x",
+        ] {
+            assert!(UserKey::parse(wrong).is_none(), "{wrong}");
+        }
     }
 }

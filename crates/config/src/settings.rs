@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use crate::{RedisTarget, Secret};
+use crate::{RedisTarget, Secret, UserKey};
 
 /// All settings. [`Settings::default`] is the embedded default: what `voex serve` does with no file.
 #[derive(Clone, Debug)]
@@ -25,6 +25,8 @@ pub struct Settings {
     pub sip: Sip,
     /// Metrics, health, console.
     pub http: Http,
+    /// Seconds that a stop waits for calls and allocations to end by themselves.
+    pub drain_max_s: u32,
     /// Media worker threads; 0 = one a core.
     pub workers: u16,
     /// Logging.
@@ -52,6 +54,8 @@ pub struct Turn {
     pub relay_ports: PortRange,
     /// Long-term credentials, as name and password.
     pub users_static: Vec<(String, Secret)>,
+    /// Long-term credentials, as name and MD5 key.
+    pub users_keys: Vec<(String, UserKey)>,
     /// Shared secrets of time-limited users.
     pub users_secrets: Vec<Secret>,
     /// Where the CTS keeps users.
@@ -68,6 +72,21 @@ pub struct Turn {
     pub quota_allocations: u32,
     /// Most allocations of one user at once; 0 = no limit.
     pub quota_allocations_per_user: u32,
+    /// How long things live.
+    pub lifetimes: Lifetimes,
+}
+
+/// `turn.lifetimes.*`, in seconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Lifetimes {
+    /// Longest lifetime that an allocation is granted at once; 60 to 86400.
+    pub allocation_max_s: u32,
+    /// Permissions; 60 to 3600. Clients refresh them every four minutes (RFC 8656 §9).
+    pub permission_s: u32,
+    /// Channel bindings; 60 to 86400.
+    pub channel_s: u32,
+    /// Nonces; 60 to 86400.
+    pub nonce_s: u32,
 }
 
 /// `tls.*`.
@@ -199,8 +218,10 @@ pub enum RouteTarget {
 pub struct Http {
     /// Socket of metrics, health and console.
     pub listen: SocketAddr,
-    /// Who may read them, besides this host, its container bridges and `acl.cts`.
+    /// Who may read them and change what runs, besides this host; its container bridges and `acl.cts` may read.
     pub allow: Vec<IpNet>,
+    /// Names under which the console is reached, besides addresses, `localhost`, the host's name and `turn.realm`.
+    pub names: Vec<String>,
 }
 
 /// `log.*`.
@@ -328,7 +349,9 @@ impl Default for Settings {
             http: Http {
                 listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 9189)),
                 allow: Vec::new(),
+                names: Vec::new(),
             },
+            drain_max_s: 30,
             workers: 0,
             log: Log {
                 level: LogLevel::Info,
@@ -353,6 +376,7 @@ impl Default for Turn {
                 last: 65535,
             },
             users_static: Vec::new(),
+            users_keys: Vec::new(),
             users_secrets: Vec::new(),
             users_redis: None,
             stats_redis: None,
@@ -361,6 +385,19 @@ impl Default for Turn {
             peers_allow_loopback: false,
             quota_allocations: 0,
             quota_allocations_per_user: 0,
+            lifetimes: Lifetimes::default(),
+        }
+    }
+}
+
+impl Default for Lifetimes {
+    /// As RFC 8656 has them; 3600 s is its suggestion for the longest.
+    fn default() -> Self {
+        Self {
+            allocation_max_s: 3_600,
+            permission_s: 300,
+            channel_s: 600,
+            nonce_s: 600,
         }
     }
 }
@@ -425,6 +462,12 @@ impl Settings {
     pub fn may_read_console(&self, client: IpAddr) -> bool {
         let client = voex_base::canonical_ip(client);
         is_local(client) || contains(&self.acl_cts, client) || contains(&self.http.allow, client)
+    }
+
+    /// Tells whether a client may end sessions and drain: this host, and `http.allow`.
+    pub fn may_manage(&self, client: IpAddr) -> bool {
+        let client = voex_base::canonical_ip(client);
+        client.is_loopback() || contains(&self.http.allow, client)
     }
 }
 

@@ -61,6 +61,13 @@ impl Addresses {
         })
     }
 
+    /// Shows relays under other addresses (`turn.external`) from now on.
+    pub(crate) fn rename_relays(&mut self, external: &[External]) {
+        for address in &mut self.relays {
+            *address = relay(address.local, external);
+        }
+    }
+
     /// The address that stands for the host where only one can be given.
     pub(crate) fn primary(&self) -> IpAddr {
         self.host.first().copied().unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST))

@@ -19,6 +19,7 @@ use voex_sip::Endpoint;
 use voex_telemetry::LogControl;
 use voex_transport::Certificate;
 use voex_turn::Selection;
+use voex_worker::Topology;
 
 use crate::addresses::Addresses;
 use crate::control::{Control, Inputs};
@@ -26,7 +27,7 @@ use crate::figures::{Listeners, State, Status};
 use crate::media::{self, Commands, Media, RtpPairs};
 use crate::serve::Failure;
 use crate::signalling::{self, SipSockets};
-use crate::turn_config::TurnBasis;
+use crate::turn_config::{TurnBasis, turn_config};
 use crate::turn_desk::{self, Desk, NoStores, Order};
 use crate::turn_sessions::{Filter, Sessions};
 use crate::{console, machines, websocket, welcome};
@@ -43,6 +44,9 @@ pub(crate) struct Host {
     status: Arc<Status>,
     workers: Workers,
     access: watch::Sender<Arc<Settings>>,
+    addresses: Addresses,
+    turn: TurnBasis,
+    topology: Arc<Topology>,
     sessions: Arc<Sessions>,
     desk: mpsc::Sender<Order>,
     stop: oneshot::Sender<()>,
@@ -104,7 +108,7 @@ impl Host {
             status.sip.clone(),
         );
         Ok(Self::serve(
-            settings, bound, media, pairs, gateway, endpoint, status, logging,
+            settings, addresses, turn, bound, media, pairs, gateway, endpoint, status, logging,
         ))
     }
 
@@ -112,6 +116,8 @@ impl Host {
     #[expect(clippy::too_many_arguments, reason = "the parts of the process, each once")]
     fn serve(
         settings: &Settings,
+        addresses: Addresses,
+        turn: TurnBasis,
         bound: Bound,
         media: Media,
         pairs: RtpPairs,
@@ -138,6 +144,7 @@ impl Host {
         let (api_tx, api) = mpsc::channel(API_INPUTS_MAX);
         let (sip_tx, sip) = mpsc::channel(signalling::DATAGRAMS_MAX);
         let (stop_tx, stop) = oneshot::channel();
+        let topology = media.workers.topology().clone();
         let (commands, turn_commands) = (media.commands(), media.commands());
         let (sessions, desk) = open_desk(media.turn_events, media.turn_wake, turn_commands);
         bound.sip.receive(&sip_tx);
@@ -162,6 +169,9 @@ impl Host {
             status,
             workers: media.workers,
             access,
+            addresses,
+            turn,
+            topology,
             sessions,
             desk,
             stop: stop_tx,
@@ -181,9 +191,19 @@ impl Host {
         self.status.in_use()
     }
 
-    /// Changes who may use the API and read the console.
-    pub(crate) fn set_access(&self, settings: &Settings) {
-        self.access.send_replace(Arc::new(settings.clone()));
+    /// Takes over settings that were read again: who may use API and console, and all of TURN but its listeners.
+    pub(crate) async fn reload(&mut self, settings: &Settings) {
+        let before = self.access.send_replace(Arc::new(settings.clone()));
+        if settings.turn.external != before.turn.external {
+            self.addresses.rename_relays(&settings.turn.external);
+            self.topology = Arc::new(self.topology.renamed(&self.addresses.relays));
+        }
+        if settings.turn.enabled {
+            let config = Box::new(turn_config(settings, &self.addresses, &self.turn));
+            let topology = self.topology.clone();
+            // The desk is gone only after `stop`.
+            let _ = self.desk.send(Order::Reconfigure { config, topology }).await;
+        }
     }
 
     /// Takes no new connections and allocations.
@@ -285,7 +305,7 @@ fn announce(status: &Status, workers: usize) {
 /// Makes a user for the embedded default when nobody else could use TURN.
 fn made_user(settings: &Settings, embedded: bool, rng: &mut Rng) -> Option<(String, voex_config::Secret)> {
     let turn = &settings.turn;
-    let nobody = turn.users_static.is_empty() && turn.users_secrets.is_empty();
+    let nobody = turn.users_static.is_empty() && turn.users_keys.is_empty() && turn.users_secrets.is_empty();
     (embedded && nobody && turn.enabled).then(|| ("voex".to_owned(), voex_config::Secret::new(rng.token(22))))
 }
 

@@ -18,8 +18,6 @@ use crate::{cli, settings_file};
 
 /// Threads of the control plane; media has its own.
 const CONTROL_THREADS: usize = 2;
-/// Longest wait, after SIGTERM, for calls and allocations to end by themselves.
-const DRAIN_MAX: Duration = Duration::from_secs(5);
 
 /// Why the process does not run.
 pub(crate) enum Failure {
@@ -69,16 +67,16 @@ async fn run(args: &cli::Serve, mut loaded: Loaded, logging: &LogControl, starte
         .map_err(|error| Failure::System(vec![format!("the interfaces of this host are not told: {error}")]))?;
     let addresses = Addresses::of(&loaded.settings, &interfaces).map_err(Failure::Settings)?;
     let mut signals = Signals::new()?;
-    let host = Host::start(&loaded.settings, addresses, args.settings.is_none(), logging, started).await?;
+    let mut host = Host::start(&loaded.settings, addresses, args.settings.is_none(), logging, started).await?;
     tracing::info!(target: READY_TARGET, "ready after {} ms", started.elapsed().as_millis());
     notify("READY=1");
 
     let mut health = time::interval(Duration::from_secs(1));
     loop {
         tokio::select! {
-            _ = signals.hang_up.recv() => reload(args, &mut loaded, &host, logging),
+            _ = signals.hang_up.recv() => reload(args, &mut loaded, &mut host, logging).await,
             _ = signals.terminate.recv() => {
-                drain(&host, &mut signals).await;
+                drain(&host, loaded.settings.drain_max_s, &mut signals).await;
                 break;
             }
             _ = signals.interrupt.recv() => break,
@@ -95,11 +93,11 @@ async fn run(args: &cli::Serve, mut loaded: Loaded, logging: &LogControl, starte
 }
 
 /// Takes no new work, and waits until what runs has ended, a limit, or a second signal.
-async fn drain(host: &Host, signals: &mut Signals) {
+async fn drain(host: &Host, max_s: u32, signals: &mut Signals) {
     notify("STOPPING=1");
     host.drain().await;
     tracing::info!(
-        "draining: {} calls, conferences and allocations are in use",
+        "draining: {} calls, conferences and allocations are in use; at most {max_s} s",
         host.in_use()
     );
     let idle = async {
@@ -108,15 +106,14 @@ async fn drain(host: &Host, signals: &mut Signals) {
         }
     };
     tokio::select! {
-        _ = time::timeout(DRAIN_MAX, idle) => {}
+        _ = time::timeout(Duration::from_secs(max_s.into()), idle) => {}
         _ = signals.terminate.recv() => {}
         _ = signals.interrupt.recv() => {}
     }
 }
 
 /// Reads the settings again and takes over what can change while running. A wrong file leaves everything as it was.
-fn reload(args: &cli::Serve, loaded: &mut Loaded, host: &Host, logging: &LogControl) {
-    const TAKEN: [&str; 4] = ["log.level", "acl.cts", "mcu.ws.allow_prefix", "http.allow"];
+async fn reload(args: &cli::Serve, loaded: &mut Loaded, host: &mut Host, logging: &LogControl) {
     notify("RELOADING=1");
     match settings_file::load(args.settings.as_deref(), &args.sets, args.strict) {
         Err(report) => {
@@ -125,26 +122,14 @@ fn reload(args: &cli::Serve, loaded: &mut Loaded, host: &Host, logging: &LogCont
         }
         Ok(fresh) => {
             say(&fresh.report);
-            let (taken, waiting): (Vec<_>, Vec<_>) = fresh
-                .changed_keys(loaded)
-                .into_iter()
-                .partition(|key| TAKEN.contains(key));
-            logging.set_level(level(fresh.settings.log.level));
-            host.set_access(&fresh.settings);
+            let reload = loaded.take_over(&fresh);
+            logging.set_level(level(loaded.settings.log.level));
+            host.reload(&loaded.settings).await;
             tracing::info!(
                 "reload: taken over: {}; only after a restart: {}",
-                names(&taken),
-                names(&waiting)
+                names(&reload.taken),
+                names(&reload.waiting)
             );
-            let mut settings = loaded.settings.clone();
-            settings.log.level = fresh.settings.log.level;
-            settings.acl_cts.clone_from(&fresh.settings.acl_cts);
-            settings
-                .mcu
-                .ws_allow_prefix
-                .clone_from(&fresh.settings.mcu.ws_allow_prefix);
-            settings.http.allow.clone_from(&fresh.settings.http.allow);
-            loaded.settings = settings;
         }
     }
     notify("READY=1");

@@ -1,9 +1,10 @@
 //! Settings turned into what the TURN shards are told.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use voex_config::Settings;
-use voex_turn::{Config, PeerRules, PortShare, UserSecret};
+use voex_turn::{Config, Lifetimes, PeerRules, PortShare, UserSecret};
 
 use crate::addresses::Addresses;
 use crate::media::{host_name, range, worker_count};
@@ -44,11 +45,16 @@ pub(crate) fn turn_config(settings: &Settings, addresses: &Addresses, basis: &Tu
         .chain(&basis.made_user)
         .map(|(name, key)| (name.clone(), UserSecret::Password(secret(key))))
         .collect();
+    let keyed = turn.users_keys.iter();
+    config
+        .users
+        .extend(keyed.map(|(name, key)| (name.clone(), UserSecret::Key(key.reveal()))));
     config.shared_secrets = turn.users_secrets.iter().map(secret).collect();
     config.allocations_per_user_max = some_above_zero(turn.quota_allocations_per_user);
     if let Some(max) = some_above_zero(turn.quota_allocations) {
         config.allocations_max = (max as usize).div_ceil(usize::from(worker_count(settings)));
     }
+    config.lifetimes = lifetimes(turn.lifetimes);
     config.peers = PeerRules {
         allow: turn.peers_allow.clone(),
         deny: turn.peers_deny.clone(),
@@ -56,6 +62,20 @@ pub(crate) fn turn_config(settings: &Settings, addresses: &Addresses, basis: &Tu
         own_sockets: [&basis.own_sockets[..], &turn_listeners_as_peers(settings, addresses)].concat(),
     };
     config
+}
+
+fn lifetimes(settings: voex_config::Lifetimes) -> Lifetimes {
+    let seconds = |seconds: u32| Duration::from_secs(seconds.into());
+    let default = Lifetimes::default();
+    let allocation_max = seconds(settings.allocation_max_s);
+    Lifetimes {
+        allocation_default: default.allocation_default.min(allocation_max),
+        allocation_max,
+        permission: seconds(settings.permission_s),
+        channel: seconds(settings.channel_s),
+        nonce: seconds(settings.nonce_s),
+        ..default
+    }
 }
 
 fn some_above_zero(number: u32) -> Option<u32> {

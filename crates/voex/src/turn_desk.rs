@@ -20,6 +20,7 @@ use tokio::time;
 use voex_base::WorkerId;
 use voex_net::TurnEvents;
 use voex_turn::{Command, Config, Event, LookUpId, LookedUp, Selection, Session, Wanted};
+use voex_worker::Topology;
 
 use crate::media::Commands;
 use crate::turn_sessions::{Filter, Sessions};
@@ -51,8 +52,11 @@ pub(crate) enum Order {
     End(Selection),
     /// All sessions of a realm end.
     EndRealm(String),
-    /// Every shard takes over settings.
-    Reconfigure(Box<Config>),
+    /// Every shard takes over settings, and every worker the names of relays.
+    Reconfigure {
+        config: Box<Config>,
+        topology: Arc<Topology>,
+    },
 }
 
 /// A look-up of a shard.
@@ -154,7 +158,11 @@ impl Desk {
                     self.obey(Order::End(Selection::Session(entry.session.id)));
                 }
             }
-            Order::Reconfigure(config) => self.tell_all(&Command::Reconfigure(config)),
+            Order::Reconfigure { config, topology } => {
+                self.commands
+                    .send_to_all(|| voex_worker::Command::Topology(topology.clone()));
+                self.tell_all(&Command::Reconfigure(config));
+            }
         }
     }
 

@@ -122,12 +122,13 @@ fn sigint_stops_without_draining() {
 fn sighup_takes_over_the_log_level_and_keeps_what_is_in_force_when_the_file_is_wrong() {
     let file = settings_file(
         "reload.yaml",
-        "log: {level: info}\nturn: {realm: one}\nmcu: {enabled: true}\n",
+        "log: {level: info}\nturn: {relay_ports: 50000-50099}\nmcu: {enabled: true}\n",
     );
     let server = Server::start(&["--settings", file.to_str().unwrap()]);
-    std::fs::write(&file, "log: {level: debug}\nturn: {realm: two}\nmcu: {enabled: true}\n").unwrap();
+    let changed = "log: {level: debug}\nturn: {relay_ports: 50000-50199}\nmcu: {enabled: true}\n";
+    std::fs::write(&file, changed).unwrap();
     server.signal("HUP");
-    server.wait_for("taken over: log.level; only after a restart: turn.realm");
+    server.wait_for("taken over: log.level; only after a restart: turn.relay_ports");
     std::fs::write(&file, "log: {level: loud}\n").unwrap();
     server.signal("HUP");
     server.wait_for("those in force stay");

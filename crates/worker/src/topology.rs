@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use rustc_hash::FxHashMap;
@@ -24,10 +25,15 @@ pub struct Topology {
 #[derive(Debug)]
 struct RelayHost {
     address: RelayAddress,
+    /// Public addresses that it had before, the newest first: allocations keep the name they were made under.
+    former: Vec<IpAddr>,
     ports: RangeInclusive<u16>,
     /// By port from the first of `ports`: number of the worker plus one, zero for nobody.
-    owners: Box<[AtomicU16]>,
+    owners: Arc<[AtomicU16]>,
 }
+
+/// Former public addresses of a relay address that are still answered to; the oldest make room.
+const FORMER_NAMES_MAX: usize = 8;
 
 /// A WebRTC media socket: what candidates of one worker point at.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -120,6 +126,22 @@ impl Topology {
         }
     }
 
+    /// Makes a table in which relays have other public addresses, those of `relays` with the same local one. Their
+    /// former names stay known, and both tables share who has which port.
+    #[must_use]
+    pub fn renamed(&self, relays: &[RelayAddress]) -> Self {
+        let renamed = |host: &RelayHost| {
+            let now = relays.iter().find(|relay| relay.local == host.address.local);
+            host.renamed(now.map_or(host.address.public, |relay| relay.public))
+        };
+        Self {
+            media: self.media.clone(),
+            media_by_address: self.media_by_address.clone(),
+            media_ports: self.media_ports.clone(),
+            relays: self.relays.iter().map(renamed).collect(),
+        }
+    }
+
     /// Gives every media socket of the host.
     pub fn media_sockets(&self) -> &[MediaSocket] {
         &self.media
@@ -197,6 +219,7 @@ impl RelayRange {
     fn hosts(&self) -> impl Iterator<Item = RelayHost> + '_ {
         self.addresses.iter().map(|address| RelayHost {
             address: *address,
+            former: Vec::new(),
             ports: self.ports.clone(),
             owners: self.ports.clone().map(|_| AtomicU16::new(0)).collect(),
         })
@@ -207,10 +230,26 @@ impl RelayHost {
     fn form_of(&self, ip: IpAddr) -> Option<Form> {
         if self.address.local == ip {
             Some(Form::Local)
-        } else if self.address.public == ip {
+        } else if self.address.public == ip || self.former.contains(&ip) {
             Some(Form::Public)
         } else {
             None
+        }
+    }
+
+    /// Makes the same host under another public address; both share who has which port.
+    fn renamed(&self, public: IpAddr) -> Self {
+        let mut former = self.former.clone();
+        if public != self.address.public {
+            former.retain(|name| *name != public);
+            former.insert(0, self.address.public);
+            former.truncate(FORMER_NAMES_MAX);
+        }
+        Self {
+            address: RelayAddress { public, ..self.address },
+            former,
+            ports: self.ports.clone(),
+            owners: self.owners.clone(),
         }
     }
 

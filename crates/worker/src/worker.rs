@@ -11,7 +11,7 @@ use voex_sfu::Shard;
 use voex_turn::{BindError, BindRequest, ClientPath, ClientVerdict, Server};
 
 use crate::crossing::Crossing;
-use crate::{DropReason, Egress, HandOver, Metrics, Place, RelayPlace, Topology};
+use crate::{DropReason, Egress, Form, HandOver, Metrics, Place, RelayPlace, Topology};
 
 /// An order to a worker.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub enum Command {
     Sfu(voex_sfu::Command),
     /// For the TURN shard.
     Turn(voex_turn::Command),
+    /// The outside knows the relays by other names now: [`Topology::renamed`] of the one in use.
+    Topology(Arc<Topology>),
 }
 
 /// What a worker wants done with sockets.
@@ -167,6 +169,7 @@ impl Worker {
                 Some(turn) => turn.handle_command(now, wall, command, out),
                 None => self.metrics.commands_ignored.inc(),
             },
+            Command::Topology(topology) => self.topology = topology,
         }
     }
 
@@ -256,7 +259,7 @@ impl Worker {
         };
         match place {
             Place::Media(media) => {
-                let from = self.topology.relay_name(*local, media.form);
+                let from = self.name_of(relay, *local, media.form);
                 self.metrics.handed_over_packets.of(HandOver::RelayToMedia).inc();
                 if media.worker != self.id {
                     return self.cross(HandOver::RelayToMedia, media.worker, from, peer, packet, out);
@@ -264,7 +267,7 @@ impl Worker {
                 self.deliver_to_media(now, wall, media.socket, from, packet, out);
             }
             Place::Relay(other) => {
-                let from = self.topology.relay_name(*local, other.form);
+                let from = self.name_of(relay, *local, other.form);
                 self.metrics.handed_over_packets.of(HandOver::RelayToRelay).inc();
                 if other.worker != self.id {
                     return self.cross(HandOver::RelayToRelay, other.worker, from, peer, packet, out);
@@ -274,6 +277,15 @@ impl Worker {
                     None => self.drop(DropReason::NoAllocation),
                 }
             }
+        }
+    }
+
+    /// Gives the name of a relay in one form, as its client was told when it was allocated.
+    fn name_of(&self, relay: SocketId, local: SocketAddr, form: Form) -> SocketAddr {
+        let told = || self.turn.as_ref()?.relayed_address(relay);
+        match form {
+            Form::Local => local,
+            Form::Public => told().map_or(local, |told| told.public),
         }
     }
 

@@ -106,6 +106,28 @@ fn behind_nat_each_client_sees_the_public_name_of_the_other() {
 }
 
 #[test]
+fn relays_keep_the_public_name_they_were_made_under_when_the_host_gets_another() {
+    let mut host = Host::new(2, Some("203.0.113.1".parse().unwrap()));
+    let (mut a, relay_a) = host.allocate(0, alice());
+    let (mut b, relay_b) = host.allocate(1, bob());
+    host.bind(0, alice(), &mut a, 0x4000, relay_b);
+    host.bind(1, bob(), &mut b, 0x4000, relay_a);
+    host.rename("198.51.100.1".parse().unwrap());
+    let sent = host.arrive(0, listener(0), alice(), &channel_data(0x4000, b"old to old"));
+    assert_eq!(read_channel_data(&sent[0].2), (0x4000, &b"old to old"[..]));
+    let carol = at("192.0.2.30:4000");
+    let (mut c, relay_c) = host.allocate(0, carol);
+    assert_eq!(relay_c.ip(), at("198.51.100.1:0").ip());
+    host.bind(0, alice(), &mut a, 0x4001, relay_c);
+    host.bind(0, carol, &mut c, 0x4000, relay_a);
+    let sent = host.arrive(0, listener(0), alice(), &channel_data(0x4001, b"old to new"));
+    assert_eq!(read_channel_data(&sent[0].2), (0x4000, &b"old to new"[..]));
+    let sent = host.arrive(0, listener(0), carol, &channel_data(0x4000, b"new to old"));
+    assert_eq!(read_channel_data(&sent[0].2), (0x4001, &b"new to old"[..]));
+    assert_eq!(handed_over(&host, HandOver::RelayToRelay), [3, 0]);
+}
+
+#[test]
 fn a_relay_on_another_worker_is_reached_across() {
     let mut host = Host::new(2, None);
     let (mut a, relay_a) = host.allocate(0, alice());

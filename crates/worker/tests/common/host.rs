@@ -104,13 +104,24 @@ impl Host {
         host
     }
 
+    /// Shows relays under another public address from now on.
+    pub(crate) fn rename(&mut self, public: IpAddr) {
+        let local = "10.0.0.1".parse().unwrap();
+        let relay = RelayAddress { local, public };
+        self.topology = Arc::new(self.topology.renamed(&[relay]));
+        for k in 0..self.workers.len() {
+            let config = Box::new(turn_config(k as u16, self.workers.len() as u16, relay));
+            for command in [
+                Command::Topology(self.topology.clone()),
+                Command::Turn(voex_turn::Command::Reconfigure(config)),
+            ] {
+                self.workers[k].handle_command(self.now, self.wall, command, &mut self.kernel);
+            }
+        }
+    }
+
     fn add_worker(&mut self, k: u16, count: u16, relay: RelayAddress) {
-        let mut config = voex_turn::Config::new(REALM, [7; 32], vec![relay], PortShare::new(RELAY_PORTS, k, count));
-        config.users = vec![(USER.to_owned(), UserSecret::Password(Secret::new(PASSWORD)))];
-        config.peers = PeerRules {
-            deny: vec!["10.9.0.0/16".parse().unwrap()],
-            ..PeerRules::default()
-        };
+        let config = turn_config(k, count, relay);
         let (metrics, turn_metrics) = (Arc::new(Metrics::default()), Arc::new(voex_turn::Metrics::default()));
         let server = Server::new(config, Rng::from_number(k.into()), turn_metrics.clone());
         let mut worker = Worker::new(WorkerId(k), self.topology.clone(), metrics.clone()).with_turn(server);
@@ -223,4 +234,14 @@ impl Host {
 /// The TURN socket of a worker.
 pub(crate) fn listener(worker: usize) -> SocketId {
     SocketId(200 + worker as u64)
+}
+
+fn turn_config(k: u16, count: u16, relay: RelayAddress) -> voex_turn::Config {
+    let mut config = voex_turn::Config::new(REALM, [7; 32], vec![relay], PortShare::new(RELAY_PORTS, k, count));
+    config.users = vec![(USER.to_owned(), UserSecret::Password(Secret::new(PASSWORD)))];
+    config.peers = PeerRules {
+        deny: vec!["10.9.0.0/16".parse().unwrap()],
+        ..PeerRules::default()
+    };
+    config
 }
