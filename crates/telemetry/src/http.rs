@@ -2,13 +2,13 @@
 
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::extract::{ConnectInfo, Request, State};
+use axum::extract::State;
 use axum::http::{StatusCode, header};
-use axum::middleware::{self, Next};
+use axum::middleware;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
 use prometheus_client::encoding::text;
@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::families::{Expose, Source};
+use crate::gate::{self, Gate};
 
 const CONSOLE: &str = include_str!("console.html");
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -26,7 +27,8 @@ pub struct Pages {
     registry: Registry,
     health: Box<dyn Fn() -> Health + Send + Sync>,
     status: Box<dyn Fn() -> Value + Send + Sync>,
-    may_read: Box<dyn Fn(IpAddr) -> bool + Send + Sync>,
+    gate: Arc<dyn Gate>,
+    management: Router,
 }
 
 /// Whether the service can do its work.
@@ -37,19 +39,26 @@ pub struct Health {
 }
 
 impl Pages {
-    /// Makes pages. `health` and `status` are asked at each request and must not wait; `may_read` decides by the
-    /// client's address.
+    /// Makes pages. `health` and `status` are asked at each request and must not wait; `gate` decides who sees what.
     pub fn new(
         health: impl Fn() -> Health + Send + Sync + 'static,
         status: impl Fn() -> Value + Send + Sync + 'static,
-        may_read: impl Fn(IpAddr) -> bool + Send + Sync + 'static,
+        gate: impl Gate,
     ) -> Self {
         Self {
             registry: Registry::default(),
             health: Box::new(health),
             status: Box::new(status),
-            may_read: Box::new(may_read),
+            gate: Arc::new(gate),
+            management: Router::new(),
         }
+    }
+
+    /// Adds routes below `/api/v1`, behind the gate. What changes something must not be a GET.
+    #[must_use]
+    pub fn with_management(mut self, routes: Router) -> Self {
+        self.management = routes;
+        self
     }
 
     /// Adds figures to `/metrics`.
@@ -61,15 +70,24 @@ impl Pages {
     ///
     /// # Errors
     /// When the listener fails for good.
-    pub async fn serve(self, listener: TcpListener, stop: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
-        let pages = Arc::new(self);
+    pub async fn serve(
+        mut self,
+        listener: TcpListener,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> io::Result<()> {
+        let management = std::mem::take(&mut self.management)
+            .fallback(gate::not_found)
+            .method_not_allowed_fallback(gate::method_not_allowed)
+            .layer(middleware::from_fn_with_state(self.gate.clone(), gate::guard));
+        let gate = self.gate.clone();
         let router = Router::new()
             .route("/", get(console))
             .route("/metrics", get(metrics))
             .route("/health", get(health))
             .route("/api/v1/status", get(status))
-            .layer(middleware::from_fn_with_state(pages.clone(), admit))
-            .with_state(pages);
+            .with_state(Arc::new(self))
+            .nest("/api/v1", management)
+            .layer(middleware::from_fn_with_state(gate, gate::admit));
         let service = router.into_make_service_with_connect_info::<SocketAddr>();
         axum::serve(listener, service).with_graceful_shutdown(stop).await
     }
@@ -88,18 +106,6 @@ impl Health {
         };
         let state = if self.is_well() { "ok" } else { "failing" };
         json!({"status": state, "checks": self.checks.iter().map(check).collect::<Vec<_>>()})
-    }
-}
-
-async fn admit(
-    State(pages): State<Arc<Pages>>,
-    ConnectInfo(client): ConnectInfo<SocketAddr>,
-    request: Request,
-    next: Next,
-) -> Response {
-    match (pages.may_read)(client.ip()) {
-        true => next.run(request).await,
-        false => (StatusCode::FORBIDDEN, "this address is not in http.allow\n").into_response(),
     }
 }
 

@@ -1,16 +1,17 @@
 //! What the console shows: the pages with their figures, and where everything listens.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use voex_config::Settings;
-use voex_telemetry::{LogControl, Pages, Process, role};
+use voex_telemetry::{Gate, LogControl, Pages, Process, role};
 
 use crate::addresses::Addresses;
 use crate::figures::{Listeners, Loops, State, Status};
 use crate::host::Bound;
-use crate::media::Media;
+use crate::media::{self, Media};
 
 /// Makes the pages and registers every figure.
 pub(crate) fn pages(
@@ -21,11 +22,15 @@ pub(crate) fn pages(
     logging: &LogControl,
 ) -> Pages {
     let (health, figures) = (state.clone(), status.clone());
-    let (shown, access) = (status.clone(), settings.clone());
+    let shown = status.clone();
+    let gate = SettingsGate {
+        settings: settings.clone(),
+        host: media::host_name().to_ascii_lowercase(),
+    };
     let mut pages = Pages::new(
         move || health.health(figures.relay_ports_percent()),
         move || shown.to_json(),
-        move |client| access.borrow().may_read_console(client),
+        gate,
     );
     let media = &status.media;
     pages.register(Process {
@@ -43,6 +48,28 @@ pub(crate) fn pages(
     pages.register(Loops(media.net.clone()));
     pages.register(listeners);
     pages
+}
+
+/// Lets in whom the settings in force let in.
+struct SettingsGate {
+    settings: watch::Receiver<Arc<Settings>>,
+    host: String,
+}
+
+impl Gate for SettingsGate {
+    fn may_read(&self, client: IpAddr) -> bool {
+        self.settings.borrow().may_read_console(client)
+    }
+
+    fn may_manage(&self, client: IpAddr) -> bool {
+        self.settings.borrow().may_manage(client)
+    }
+
+    fn is_own_name(&self, name: &str) -> bool {
+        let settings = self.settings.borrow();
+        let given = settings.http.names.iter().chain(&settings.turn.realm);
+        name == self.host || given.into_iter().any(|own| own.eq_ignore_ascii_case(name))
+    }
 }
 
 /// Names every listener and where it is.

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use voex_base::Counter;
 use voex_telemetry::{Expose, Families, Health, sum, sum_set};
 
+use crate::drain::Drain;
 use crate::media::Metrics;
 use crate::{signalling, websocket};
 
@@ -19,8 +20,8 @@ const POOL_PERCENT_MAX: i64 = 90;
 pub(crate) struct State {
     /// Set once every worker thread was found running; cleared when one is not.
     pub(crate) workers_running: AtomicBool,
-    /// Set when SIGTERM came.
-    pub(crate) draining: AtomicBool,
+    /// The drain.
+    pub(crate) drain: Arc<Drain>,
 }
 
 impl State {
@@ -33,10 +34,7 @@ impl State {
                     "media workers",
                     check(self.workers_running.load(Relaxed), "a worker thread has ended"),
                 ),
-                (
-                    "accepting",
-                    check(!self.draining.load(Relaxed), "draining before the stop"),
-                ),
+                ("accepting", check(!self.drain.is_asked(), "draining before the stop")),
                 (
                     "relay ports",
                     check(

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
 use tokio::net::TcpListener;
@@ -22,7 +22,9 @@ use voex_turn::Selection;
 use voex_worker::Topology;
 
 use crate::addresses::Addresses;
+use crate::api::Api;
 use crate::control::{Control, Inputs};
+use crate::drain::Drain;
 use crate::figures::{Listeners, State, Status};
 use crate::media::{self, Commands, Media, RtpPairs};
 use crate::serve::Failure;
@@ -41,7 +43,8 @@ const END_MAX: Duration = Duration::from_secs(1);
 pub(crate) struct Host {
     /// What health and the main task look at.
     pub(crate) state: Arc<State>,
-    status: Arc<Status>,
+    /// Whether the process drains.
+    pub(crate) drain: Arc<Drain>,
     workers: Workers,
     access: watch::Sender<Arc<Settings>>,
     addresses: Addresses,
@@ -126,27 +129,33 @@ impl Host {
         status: Arc<Status>,
         logging: &LogControl,
     ) -> Self {
+        let (access, settings_now) = watch::channel(Arc::new(settings.clone()));
+        let drain = Arc::new(Drain::new(status.clone(), settings_now.clone()));
         let state = Arc::new(State {
             workers_running: AtomicBool::new(true),
-            draining: AtomicBool::new(false),
+            drain: drain.clone(),
         });
-        let (access, settings_now) = watch::channel(Arc::new(settings.clone()));
+        let topology = media.workers.topology().clone();
+        let (commands, turn_commands) = (media.commands(), media.commands());
+        let (sessions, desk) = open_desk(media.turn_events, media.turn_wake, turn_commands);
         let (accepting, serving) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let figures = Listeners {
             api: Arc::default(),
             sip: bound.sip.metrics(),
         };
         let api_metrics = figures.api.clone();
-        let pages = console::pages(&state, &status, &settings_now, figures, logging);
+        let api = Api {
+            sessions: sessions.clone(),
+            desk: desk.clone(),
+            drain: drain.clone(),
+        };
+        let pages = console::pages(&state, &status, &settings_now, figures, logging).with_management(api.routes());
         let stop = serving.clone();
         tokio::spawn(pages.serve(bound.http, async move { stop.notified().await }));
 
         let (api_tx, api) = mpsc::channel(API_INPUTS_MAX);
         let (sip_tx, sip) = mpsc::channel(signalling::DATAGRAMS_MAX);
         let (stop_tx, stop) = oneshot::channel();
-        let topology = media.workers.topology().clone();
-        let (commands, turn_commands) = (media.commands(), media.commands());
-        let (sessions, desk) = open_desk(media.turn_events, media.turn_wake, turn_commands);
         bound.sip.receive(&sip_tx);
         if let Some(listener) = bound.api {
             let accept = websocket::accept(listener, settings_now, api_tx, api_metrics, accepting.clone());
@@ -166,7 +175,7 @@ impl Host {
         };
         Self {
             state,
-            status,
+            drain,
             workers: media.workers,
             access,
             addresses,
@@ -186,11 +195,6 @@ impl Host {
         self.workers.all_running() && !self.control.is_finished()
     }
 
-    /// Counts what an end would cut off.
-    pub(crate) fn in_use(&self) -> i64 {
-        self.status.in_use()
-    }
-
     /// Takes over settings that were read again: who may use API and console, and all of TURN but its listeners.
     pub(crate) async fn reload(&mut self, settings: &Settings) {
         let before = self.access.send_replace(Arc::new(settings.clone()));
@@ -207,8 +211,7 @@ impl Host {
     }
 
     /// Takes no new connections and allocations.
-    pub(crate) async fn drain(&self) {
-        self.state.draining.store(true, Relaxed);
+    pub(crate) async fn refuse_new(&self) {
         self.accepting.notify_one();
         // The desk is gone only after `stop`.
         let _ = self.desk.send(Order::RefuseNewAllocations).await;

@@ -10,10 +10,12 @@
 #![forbid(unsafe_code)]
 
 mod addresses;
+mod api;
 mod check_config;
 mod cli;
 mod console;
 mod control;
+mod drain;
 mod figures;
 mod host;
 mod machines;

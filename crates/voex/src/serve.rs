@@ -12,12 +12,15 @@ use voex_config::{Loaded, LogLevel, Report, Severity};
 use voex_telemetry::{LogControl, LogFormat, READY_TARGET, start_logging};
 
 use crate::addresses::Addresses;
+use crate::drain::Asked;
 use crate::host::Host;
 use crate::notify::notify;
 use crate::{cli, settings_file};
 
 /// Threads of the control plane; media has its own.
 const CONTROL_THREADS: usize = 2;
+/// Keeps the service manager from ending us in the middle of a drain: ten more seconds.
+const STILL_STOPPING: &str = "EXTEND_TIMEOUT_USEC=10000000";
 
 /// Why the process does not run.
 pub(crate) enum Failure {
@@ -72,15 +75,24 @@ async fn run(args: &cli::Serve, mut loaded: Loaded, logging: &LogControl, starte
     notify("READY=1");
 
     let mut health = time::interval(Duration::from_secs(1));
+    let drain = host.drain.clone();
+    let mut draining = false;
     loop {
         tokio::select! {
             _ = signals.hang_up.recv() => reload(args, &mut loaded, &mut host, logging).await,
-            _ = signals.terminate.recv() => {
-                drain(&host, loaded.settings.drain_max_s, &mut signals).await;
-                break;
-            }
+            _ = signals.terminate.recv() => drain.ask(Asked::BySignal),
             _ = signals.interrupt.recv() => break,
-            _ = health.tick() => host.state.workers_running.store(host.workers_running(), Relaxed),
+            () = drain.begun(), if !draining => {
+                draining = true;
+                begin_to_drain(&host).await;
+            }
+            () = drain.over(), if draining => break,
+            _ = health.tick() => {
+                host.state.workers_running.store(host.workers_running(), Relaxed);
+                if draining {
+                    notify(STILL_STOPPING);
+                }
+            }
         }
     }
     notify("STOPPING=1");
@@ -92,24 +104,15 @@ async fn run(args: &cli::Serve, mut loaded: Loaded, logging: &LogControl, starte
     Ok(())
 }
 
-/// Takes no new work, and waits until what runs has ended, a limit, or a second signal.
-async fn drain(host: &Host, max_s: u32, signals: &mut Signals) {
+/// Takes no new work.
+async fn begin_to_drain(host: &Host) {
     notify("STOPPING=1");
-    host.drain().await;
+    host.refuse_new().await;
     tracing::info!(
-        "draining: {} calls, conferences and allocations are in use; at most {max_s} s",
-        host.in_use()
+        "draining: {} calls, conferences and allocations are in use; at most {} s",
+        host.drain.in_use(),
+        host.drain.time_left(Instant::now()).unwrap_or_default().as_secs()
     );
-    let idle = async {
-        while host.in_use() > 0 {
-            time::sleep(Duration::from_millis(50)).await;
-        }
-    };
-    tokio::select! {
-        _ = time::timeout(Duration::from_secs(max_s.into()), idle) => {}
-        _ = signals.terminate.recv() => {}
-        _ = signals.interrupt.recv() => {}
-    }
 }
 
 /// Reads the settings again and takes over what can change while running. A wrong file leaves everything as it was.

@@ -10,8 +10,6 @@
 //! While a worker takes no commands, nothing is taken from the workers: their shards keep their events, and refuse new
 //! allocations when too many wait.
 
-#![expect(dead_code, reason = "console and reload are to use the rest")]
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -67,6 +65,7 @@ pub(crate) struct Question {
     /// Names the question in the answer.
     pub(crate) id: LookUpId,
     /// What is wanted.
+    #[expect(dead_code, reason = "no store is built yet that reads it")]
     pub(crate) wanted: Wanted,
 }
 

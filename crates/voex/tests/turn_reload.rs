@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, reason = "a panic is how a test says no")]
 
 mod common;
-#[allow(dead_code, reason = "the client knows more requests than are sent here")]
+#[path = "common/turn.rs"]
+mod turn;
 #[path = "../../worker/tests/common/turn_client.rs"]
 mod turn_client;
 
@@ -11,10 +12,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use common::{Server, settings_file};
-use turn_client::{
-    TurnClient, channel_data, read_channel_data, read_data_indication, relayed_address, send_indication, success,
-};
-use voex_stun::{Class, Message};
+use turn::{Client, error_code, receive};
+use turn_client::{channel_data, read_channel_data, read_data_indication, relayed_address, send_indication, success};
 
 const CHANNEL: u16 = 0x4000;
 
@@ -64,54 +63,6 @@ fn settings(turn: &str) -> String {
         false => "  peers: {allow_loopback: true}\n",
     };
     format!("turn:\n  realm: example.org\n{peers}{turn}\n")
-}
-
-/// A TURN client with its socket.
-struct Client {
-    turn: TurnClient,
-    socket: UdpSocket,
-}
-
-impl Client {
-    fn connect(server: SocketAddr) -> Self {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        socket.connect(server).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        Self {
-            turn: TurnClient::new(),
-            socket,
-        }
-    }
-
-    fn ask(&self, request: &[u8]) -> Vec<u8> {
-        self.socket.send(request).unwrap();
-        receive(&self.socket).0
-    }
-
-    /// Asks for an allocation; gives the answer to the request with credentials.
-    fn allocate(&mut self) -> Vec<u8> {
-        let request = self.turn.allocate();
-        let challenge = self.ask(&request);
-        self.turn.challenged(&challenge);
-        let request = self.turn.allocate();
-        self.ask(&request)
-    }
-
-    fn permit(&mut self, peer: SocketAddr) -> Option<u16> {
-        let request = self.turn.create_permission(peer);
-        error_code(&self.ask(&request))
-    }
-}
-
-fn receive(socket: &UdpSocket) -> (Vec<u8>, SocketAddr) {
-    let mut buffer = [0; 2_048];
-    let (len, from) = socket.recv_from(&mut buffer).expect("an answer within five seconds");
-    (buffer[..len].to_vec(), from)
-}
-
-fn error_code(answer: &[u8]) -> Option<u16> {
-    let answer = Message::parse(answer).unwrap();
-    (answer.class() == Class::Error).then(|| answer.error_code().unwrap().unwrap().number())
 }
 
 /// Asks until the answer is as wanted: a reload reaches the media threads a moment after it was said.

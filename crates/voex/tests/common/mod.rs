@@ -93,6 +93,23 @@ impl Server {
         get(self.listener("metrics, health, console", "http://"), path)
     }
 
+    /// Sends a request to the management API; gives status code and JSON.
+    pub(crate) fn api_call(&self, request: &str) -> (u16, serde_json::Value) {
+        self.api_call_with(request, "Host: 127.0.0.1", "")
+    }
+
+    /// Sends a request with header lines of its own and a body.
+    pub(crate) fn api_call_with(&self, request: &str, headers: &str, body: &str) -> (u16, serde_json::Value) {
+        let http = self.listener("metrics, health, console", "http://");
+        let headers = format!("{headers}\r\nContent-Length: {}", body.len());
+        let (status, answer) = exchange(http, &format!("{request} HTTP/1.1\r\n{headers}"), body);
+        let json = answer.split_once("\r\n\r\n").map(|(_, body)| body).unwrap_or_default();
+        (
+            status,
+            serde_json::from_str(json).unwrap_or_else(|_| panic!("no JSON: {answer}")),
+        )
+    }
+
     /// Sends a signal by name.
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill")
@@ -178,8 +195,12 @@ fn owned(args: &[&str]) -> Vec<String> {
 }
 
 fn get(address: SocketAddr, path: &str) -> (u16, String) {
+    exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: voex"), "")
+}
+
+fn exchange(address: SocketAddr, head: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("the console accepts");
-    let request = format!("GET {path} HTTP/1.1\r\nHost: voex\r\nConnection: close\r\n\r\n");
+    let request = format!("{head}\r\nConnection: close\r\n\r\n{body}");
     stream.write_all(request.as_bytes()).expect("the console reads");
     let mut answer = String::new();
     stream.read_to_string(&mut answer).expect("the console answers");

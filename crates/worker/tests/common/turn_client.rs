@@ -1,5 +1,7 @@
 //! A TURN client as bytes: writes requests, reads answers. It sends nothing by itself.
 
+#![allow(dead_code, reason = "each test file sends its own requests")]
+
 use std::net::SocketAddr;
 
 use voex_stun::{ChannelData, ChannelNumber, Class, IntegrityKey, Message, MessageWriter, Method, TransactionId};
@@ -8,18 +10,26 @@ pub(crate) const USER: &str = "alice";
 pub(crate) const PASSWORD: &str = "secret";
 pub(crate) const REALM: &str = "example.org";
 
-/// One client with the long-term credentials of [`USER`].
+/// One client with long-term credentials.
 pub(crate) struct TurnClient {
+    user: String,
     nonce: Vec<u8>,
     key: IntegrityKey,
     requests: u32,
 }
 
 impl TurnClient {
+    /// Makes a client of [`USER`].
     pub(crate) fn new() -> Self {
+        Self::of(USER, PASSWORD)
+    }
+
+    /// Makes a client of another user of [`REALM`].
+    pub(crate) fn of(user: &str, password: &str) -> Self {
         Self {
+            user: user.to_owned(),
             nonce: Vec::new(),
-            key: IntegrityKey::long_term(USER, REALM, PASSWORD),
+            key: IntegrityKey::long_term(user, REALM, password),
             requests: 0,
         }
     }
@@ -59,7 +69,7 @@ impl TurnClient {
         let mut message = fill(MessageWriter::new(&mut room, Class::Request, method, TransactionId(id)));
         if !self.nonce.is_empty() {
             message = message
-                .username(USER)
+                .username(&self.user)
                 .realm(REALM)
                 .nonce(&self.nonce)
                 .message_integrity(&self.key);
