@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use voex_base::Rng;
 use voex_load::client::{Client, Credentials};
+use voex_load::rig::Target;
 use voex_stun::{AttributeType, ChannelNumber, Class, IntegrityKey, MessageWriter, Method, TransactionId};
 use voex_tests::{ADDRESS, Namespace, Server, TURN_PASSWORD, TURN_USER};
 
@@ -30,11 +31,10 @@ fn allocate_all() -> Vec<Client> {
                     user: TURN_USER.to_owned(),
                     password: TURN_PASSWORD.to_owned(),
                 };
+                let target = Target::udp(SocketAddr::new(ADDRESS.parse().expect("an address"), 3478), credentials);
                 let peer = SocketAddr::from(([10, 77, 0, 2], 7_000));
                 let one = |_| {
-                    let socket = UdpSocket::bind((ADDRESS, 0)).expect("a port is free");
-                    socket.connect((ADDRESS, 3478)).expect("the address is local");
-                    let mut client = Client::allocate(socket, &credentials).expect("an allocation is granted");
+                    let mut client = target.allocate().expect("an allocation is granted");
                     let channel = ChannelNumber::new(0x4000).expect("the lowest channel number is one");
                     client.bind(channel, peer).expect("a channel is bound");
                     client

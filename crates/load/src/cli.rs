@@ -1,15 +1,32 @@
 //! The command line.
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use voex_load::cells::cell_names;
 use voex_load::client::Credentials;
 use voex_load::pattern::{Direction, Pacing, Pattern, SECONDS_MAX, Wrap};
+use voex_load::program::Program;
 use voex_load::rig::Target;
-use voex_load::server::Program;
-use voex_load::versus::{Versus, cell_names};
+use voex_load::tls::{SYSTEM_AUTHORITIES, Tls, Trust};
+use voex_load::transport::Transport;
+use voex_load::versus::Versus;
+
+/// Seconds that are measured when nothing is said: of one load, and of each run of a comparison.
+const SECONDS: u64 = 5;
+const SECONDS_VERSUS: u64 = 2;
+
+const EXAMPLES: &str = "\
+Examples:
+  voex-load turn --server turn.example:3478 --user alice --password secret
+  voex-load turn --server turn.example --transport tls --user alice --password secret --direction pair --plot latency.svg
+  voex-load turn --server 127.0.0.1 --transport tls --insecure --clients 2000 --idle --pid $(pidof turnserver)
+  setsid -w voex-load turn --versus --voex target/release/voex --json=run.json --markdown=run.md --plot run.svg
+
+Exit code: 0 all that arrived was right, 1 the load could not be run or nothing arrived, 2 wrong arguments, 3 packets
+arrived corrupted, twice or in the wrong place, 130 interrupted.";
 
 /// Load generator for media servers.
 #[derive(Parser, Debug)]
@@ -21,27 +38,40 @@ pub(crate) struct Cli {
 
 #[derive(Subcommand, Debug)]
 pub(crate) enum Command {
-    /// Loads a TURN server over UDP and tells what arrived, how late, and what it cost the server.
-    Turn(Turn),
+    /// Loads a TURN server over UDP, TCP or TLS and tells what arrived, how late, and what it cost the server.
+    Turn(Box<Turn>),
 }
 
 /// One load on a running server (--server), or a comparison of two that are started here (--versus).
 #[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Turn {
-    /// Address and port of a running server.
+    /// Host or address of a running server, with its port when that is not 3478 (5349 for TLS).
     #[arg(
         long,
-        value_name = "ADDRESS:PORT",
+        value_name = "HOST[:PORT]",
         required_unless_present = "versus",
         conflicts_with = "versus"
     )]
-    server: Option<SocketAddr>,
+    server: Option<String>,
+    /// What clients speak over; relays speak UDP.
+    #[arg(long, value_enum, default_value_t = Transport::Udp, conflicts_with = "versus")]
+    transport: Transport,
     /// User of the long-term mechanism.
     #[arg(long, default_value = "load")]
     user: String,
     /// Password.
     #[arg(long, default_value = "heavy")]
     password: String,
+    /// Accepts any certificate, for servers under test.
+    #[arg(long, conflicts_with = "authorities")]
+    insecure: bool,
+    /// Certificates that a server's must lead to, PEM.
+    #[arg(long, value_name = "FILE", default_value = SYSTEM_AUTHORITIES)]
+    authorities: PathBuf,
+    /// Name that a server's certificate must have, when not that of --server.
+    #[arg(long, value_name = "NAME")]
+    server_name: Option<String>,
     /// Process of the server on this machine: tells its processor time and memory.
     #[arg(long)]
     pid: Option<u32>,
@@ -63,42 +93,67 @@ pub(crate) struct Turn {
     /// Sends each shot as one GSO message.
     #[arg(long)]
     gso: bool,
-    /// Shots a second a client, spread evenly.
+    /// Shots a second a client, spread evenly over its flows.
     #[arg(long, default_value_t = 50.0, conflicts_with = "flood")]
     rate: f64,
     /// As fast as packets come back, with so many shots under way in each flow.
     #[arg(long, value_name = "SHOTS", num_args = 0..=1, default_missing_value = "2")]
     flood: Option<usize>,
+    /// Writes at most so many bytes at once to a stream, so that the server gets messages in pieces.
+    #[arg(long, value_name = "BYTES", value_parser = clap::value_parser!(u16).range(1..))]
+    cut: Option<u16>,
+    /// Address of this host that peers are at, when not the one that clients speak from.
+    #[arg(long, value_name = "ADDRESS")]
+    peer: Option<IpAddr>,
     /// Only allocates, and measures memory and processor time an allocation; needs --pid.
     #[arg(long, requires = "pid", conflicts_with = "versus")]
     idle: bool,
-    /// Seconds that are measured.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..SECONDS_MAX))]
-    seconds: u64,
-    /// Core this process runs on.
-    #[arg(long, default_value_t = 1)]
-    pub(crate) core: usize,
+    /// Seconds that are measured [default: 5, or 2 for each run of --versus].
+    #[arg(long, value_parser = clap::value_parser!(u64).range(1..SECONDS_MAX))]
+    seconds: Option<u64>,
+    /// Core this process runs on [default: the last one].
+    #[arg(long)]
+    core: Option<usize>,
     /// Starts voex and coturn in turn and compares them.
     #[arg(long)]
     versus: bool,
     /// The voex binary.
     #[arg(long, value_name = "FILE", default_value = "target/release/voex")]
     voex: PathBuf,
+    /// A setting of voex, as its --set takes it; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", requires = "versus")]
+    voex_set: Vec<String>,
     /// coturn's server.
     #[arg(long, value_name = "FILE", default_value = "turnserver")]
     coturn: PathBuf,
+    /// An argument more for coturn, such as --coturn-arg=--no-software-attribute; may be repeated.
+    #[arg(long, value_name = "ARGUMENT", requires = "versus", allow_hyphen_values = true)]
+    coturn_arg: Vec<String>,
     /// Runs of each cell and server.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=100))]
     rounds: u8,
     /// Core the servers run on.
     #[arg(long, default_value_t = 0)]
     server_core: usize,
-    /// Compares these cells only.
+    /// Compares these cells only; those that are run only when named: flood-tcp, flood-tls, idle-tls-rsa.
     #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(cell_names()))]
     cells: Vec<String>,
-    /// Prints JSON.
-    #[arg(long)]
-    pub(crate) json: bool,
+    /// Gives JSON, into a file when one is named.
+    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
+    pub(crate) json: Option<PathBuf>,
+    /// Gives the table of --versus as Markdown, into a file when one is named.
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "-",
+        requires = "versus"
+    )]
+    pub(crate) markdown: Option<PathBuf>,
+    /// Draws latencies, or the ratios of --versus, into an SVG file.
+    #[arg(long, value_name = "FILE.svg", conflicts_with = "idle")]
+    pub(crate) plot: Option<PathBuf>,
     /// Shows no progress.
     #[arg(long)]
     pub(crate) quiet: bool,
@@ -126,24 +181,56 @@ pub(crate) enum Job {
 impl Turn {
     /// Finds out what is asked for, or one sentence on what would be right.
     pub(crate) fn job(&self) -> Result<Job, String> {
-        let pattern = self.pattern();
-        pattern.check()?;
-        let Some(address) = self.server else {
+        let Some(server) = &self.server else {
             return self.versus();
         };
-        let credentials = Credentials {
-            user: self.user.clone(),
-            password: self.password.clone(),
-        };
-        let target = Target { address, credentials };
+        let pattern = self.pattern();
+        pattern.check(self.transport)?;
+        let target = self.target(server)?;
         Ok(match self.pid {
             Some(pid) if self.idle => Job::Idle {
                 target,
                 allocations: self.clients,
-                hold: Duration::from_secs(self.seconds),
+                hold: pattern.measured,
                 pid,
             },
             pid => Job::Load { target, pattern, pid },
+        })
+    }
+
+    /// Gives the core this process runs on.
+    pub(crate) fn core(&self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        self.core.unwrap_or(cores - 1)
+    }
+
+    fn target(&self, server: &str) -> Result<Target, String> {
+        if self.cut.is_some() && !self.transport.is_stream() {
+            return Err("--cut is for streams: a datagram arrives whole; choose --transport tcp or tls".into());
+        }
+        let (host, port) = split_port(server);
+        let address = resolve(host, port.unwrap_or(self.transport.default_port()))?;
+        let tls = if self.transport == Transport::Tls {
+            let trust = if self.insecure {
+                Trust::Anyone
+            } else {
+                Trust::Authorities(&self.authorities)
+            };
+            let name = self.server_name.as_deref().unwrap_or(host);
+            Some(Tls::new(name, trust).map_err(|error| error.to_string())?)
+        } else {
+            None
+        };
+        Ok(Target {
+            address,
+            transport: self.transport,
+            credentials: Credentials {
+                user: self.user.clone(),
+                password: self.password.clone(),
+            },
+            tls,
+            peer: self.peer,
+            cut: self.cut.map(usize::from),
         })
     }
 
@@ -157,22 +244,151 @@ impl Turn {
             gso: self.gso,
             pacing: self.flood.map_or(Pacing::Rate(self.rate), Pacing::InFlight),
             warm_up: Duration::from_millis(500),
-            measured: Duration::from_secs(self.seconds),
+            measured: Duration::from_secs(self.seconds.unwrap_or(SECONDS)),
         }
     }
 
     fn versus(&self) -> Result<Job, String> {
-        if self.core == self.server_core {
-            return Err("--core and --server-core must differ: the load would slow the server down".into());
+        if self.core() == self.server_core {
+            return Err(format!(
+                "the load and the servers would share core {}, and slow each other down: --core and --server-core must \
+                 differ",
+                self.server_core
+            ));
+        }
+        if !self.voex.is_file() {
+            return Err(format!(
+                "{}: there is no voex; build it with `cargo build --release -p voex` or name it with --voex",
+                self.voex.display()
+            ));
+        }
+        if !is_program(&self.coturn) {
+            return Err(format!(
+                "{}: there is no coturn; install it (Debian: apt install coturn) or name it with --coturn",
+                self.coturn.display()
+            ));
         }
         Ok(Job::Versus(Versus {
-            voex: Program::Voex(self.voex.clone()),
-            rival: Program::Coturn(self.coturn.clone()),
+            voex: Program::Voex {
+                path: self.voex.clone(),
+                settings: self.voex_set.clone(),
+            },
+            rival: Program::Coturn {
+                path: self.coturn.clone(),
+                args: self.coturn_arg.clone(),
+            },
             rounds: usize::from(self.rounds),
-            measured: Duration::from_secs(self.seconds),
+            measured: Duration::from_secs(self.seconds.unwrap_or(SECONDS_VERSUS)),
             server_core: self.server_core,
             cells: self.cells.clone(),
             quiet: self.quiet,
         }))
+    }
+}
+
+/// Tells whether a file, or a name in the search path, is there.
+fn is_program(path: &Path) -> bool {
+    let search = std::env::var_os("PATH").unwrap_or_default();
+    path.is_file() || std::env::split_paths(&search).any(|folder| folder.join(path).is_file())
+}
+
+/// Parts HOST:PORT, [V6]:PORT or either without a port.
+fn split_port(server: &str) -> (&str, Option<u16>) {
+    if let Some((host, rest)) = server.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        return (host, rest.strip_prefix(':').and_then(|port| port.parse().ok()));
+    }
+    match server.rsplit_once(':') {
+        Some((host, port)) if !host.contains(':') => match port.parse() {
+            Ok(port) => (host, Some(port)),
+            Err(_) => (server, None),
+        },
+        _ => (server, None),
+    }
+}
+
+fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
+    let found = (host, port).to_socket_addrs().map_err(|error| error.to_string());
+    let first = found.and_then(|mut addresses| addresses.next().ok_or("it has no address".into()));
+    first.map_err(|error| format!("--server {host}: {error}; HOST, HOST:PORT or [V6]:PORT is expected"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(args: &[&str]) -> Result<Job, String> {
+        let cli = Cli::try_parse_from(["voex-load", "turn"].iter().chain(args)).map_err(|error| error.to_string())?;
+        let Command::Turn(turn) = cli.command;
+        turn.job()
+    }
+
+    fn why(args: &[&str]) -> String {
+        job(args).err().unwrap()
+    }
+
+    #[test]
+    fn a_server_is_named_with_or_without_a_port() {
+        assert_eq!(split_port("a.example:99"), ("a.example", Some(99)));
+        assert_eq!(split_port("a.example"), ("a.example", None));
+        assert_eq!(split_port("[::1]:99"), ("::1", Some(99)));
+        assert_eq!(split_port("[::1]"), ("::1", None));
+        assert_eq!(split_port("::1"), ("::1", None));
+        assert_eq!(split_port("192.0.2.1:99"), ("192.0.2.1", Some(99)));
+    }
+
+    #[test]
+    fn the_port_follows_the_transport() {
+        for (transport, port) in [("udp", 3478), ("tcp", 3478), ("tls", 5349)] {
+            let args = ["--server", "127.0.0.1", "--transport", transport, "--insecure"];
+            let Ok(Job::Load { target, .. }) = job(&args) else {
+                panic!("a load is asked for");
+            };
+            assert_eq!(target.address.port(), port);
+            assert_eq!(target.tls.is_some(), transport == "tls");
+        }
+    }
+
+    #[test]
+    fn a_wrong_argument_says_what_would_be_right() {
+        let server = ["--server", "127.0.0.1"];
+        let with = |more: &[&'static str]| why(&server.iter().chain(more).copied().collect::<Vec<_>>());
+        assert!(with(&["--clients", "0"]).contains("1 to 8000 are expected"));
+        assert!(with(&["--size", "23"]).contains("24 to 1400 are expected"));
+        assert!(with(&["--direction", "pair", "--clients", "3"]).contains("even number"));
+        assert!(with(&["--transport", "tcp", "--gso"]).contains("leave --gso out"));
+        assert!(with(&["--cut", "5"]).contains("--transport tcp or tls"));
+        assert!(with(&["--rate", "0"]).contains("above 0"));
+        assert!(with(&["--idle"]).contains("--pid"));
+        assert!(with(&["--seconds", "240"]).contains("240"));
+        let none = [
+            "--server",
+            "127.0.0.1",
+            "--transport",
+            "tls",
+            "--authorities",
+            "/nonexistent",
+        ];
+        assert!(why(&none).contains("--insecure"));
+        assert!(why(&["--server", "127.0.0.1:no"]).contains("HOST:PORT"));
+        assert!(why(&[]).contains("--server"));
+    }
+
+    #[test]
+    fn a_comparison_needs_two_cores_and_two_programs() {
+        let same = ["--versus", "--core", "0", "--server-core", "0"];
+        assert!(why(&same).contains("--server-core must differ"));
+        let no_voex = ["--versus", "--core", "1", "--voex", "/nonexistent"];
+        assert!(why(&no_voex).contains("cargo build --release -p voex"));
+        let no_coturn = [
+            "--versus",
+            "--core",
+            "1",
+            "--voex",
+            "/bin/sh",
+            "--coturn",
+            "/nonexistent",
+        ];
+        assert!(why(&no_coturn).contains("apt install coturn"));
+        assert!(why(&["--versus", "--cells", "no-such-cell"]).contains("flood-170"));
     }
 }

@@ -1,17 +1,23 @@
 //! A TURN client: what RFC 8656 asks of one before data can flow.
 
-use std::io::ErrorKind;
-use std::net::{SocketAddr, UdpSocket};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use voex_stun::{
-    ChannelNumber, Class, ErrorCode, IntegrityKey, Message, MessageWriter, Method, PacketKind, TransactionId,
+    AddressFamily, ChannelNumber, Class, ErrorCode, IntegrityKey, Message, MessageWriter, Method, PacketKind,
+    TransactionId,
 };
 
 use crate::error::{Doing as _, LoadError};
+use crate::link::Link;
 
-/// How long to wait for an answer before each repetition (RFC 8489 §6.2.1, shortened at the end).
-const WAITS_MS: [u64; 6] = [100, 200, 400, 800, 1600, 1600];
+/// How long to wait for an answer over UDP before each repetition (RFC 8489 §6.2.1, shortened at the end).
+const WAITS_UDP_MS: &[u64] = &[100, 200, 400, 800, 1600, 1600];
+/// How long to wait over a stream, where nothing is repeated; a handshake is part of it.
+const WAITS_STREAM_MS: &[u64] = &[5000];
+/// Long enough that the answer to a first request, a 401 with realm and nonce, is not much longer than the request:
+/// servers are wary of answering strangers with more than they sent.
+const SOFTWARE: &str = "voex-load, a load generator for TURN servers under test";
 /// Challenges to one request that are followed: one for the nonce, one for a nonce gone stale.
 const CHALLENGES_MAX: usize = 2;
 const MESSAGE_BYTES_MAX: usize = 1500;
@@ -28,7 +34,7 @@ pub struct Credentials {
 /// One client with its allocation.
 #[derive(Debug)]
 pub struct Client {
-    socket: UdpSocket,
+    link: Link,
     credentials: Credentials,
     challenge: Option<Challenge>,
     relayed: SocketAddr,
@@ -43,18 +49,25 @@ struct Challenge {
 }
 
 impl Client {
-    /// Makes an allocation over a socket that is connected to the server.
+    /// Makes an allocation of this family.
     ///
     /// # Errors
     /// See [`LoadError`].
-    pub fn allocate(socket: UdpSocket, credentials: &Credentials) -> Result<Self, LoadError> {
+    pub(crate) fn allocate(link: Link, credentials: &Credentials, family: AddressFamily) -> Result<Self, LoadError> {
         let mut client = Self {
-            socket,
+            link,
             credentials: credentials.clone(),
             challenge: None,
             relayed: SocketAddr::from(([0, 0, 0, 0], 0)),
         };
-        let answer = client.transact(Method::ALLOCATE, |writer| writer.requested_transport_udp())?;
+        let answer = client.transact(Method::ALLOCATE, |writer| {
+            let writer = writer.requested_transport_udp();
+            match family {
+                // What an allocation has when nothing is asked (RFC 8656 §7.1).
+                AddressFamily::V4 => writer,
+                AddressFamily::V6 => writer.requested_address_family(family),
+            }
+        })?;
         let relayed = Message::parse(&answer).ok().and_then(|m| m.xor_relayed_address().ok()?);
         client.relayed = relayed.ok_or(LoadError::BadAnswer {
             method: Method::ALLOCATE,
@@ -68,9 +81,12 @@ impl Client {
         self.relayed
     }
 
-    /// Gives the socket towards the server.
-    pub fn socket(&self) -> &UdpSocket {
-        &self.socket
+    pub(crate) fn link(&self) -> &Link {
+        &self.link
+    }
+
+    pub(crate) fn link_mut(&mut self) -> &mut Link {
+        &mut self.link
     }
 
     /// Installs a permission for `peer` (RFC 8656 §10).
@@ -142,7 +158,7 @@ impl Client {
 
     /// Sends one request, repeated until something answers it.
     fn request(
-        &self,
+        &mut self,
         method: Method,
         attributes: &impl for<'b> Fn(MessageWriter<'b>) -> MessageWriter<'b>,
     ) -> Result<Vec<u8>, LoadError> {
@@ -151,7 +167,7 @@ impl Client {
             .map_err(std::io::Error::other)
             .doing(|| "drawing a transaction id".into())?;
         let mut buffer = [0; MESSAGE_BYTES_MAX];
-        let mut writer = attributes(MessageWriter::new(&mut buffer, Class::Request, method, id));
+        let mut writer = attributes(MessageWriter::new(&mut buffer, Class::Request, method, id)).software(SOFTWARE);
         if let Some(challenge) = &self.challenge {
             writer = writer
                 .username(&self.credentials.user)
@@ -162,34 +178,21 @@ impl Client {
         let len = writer
             .finish()
             .map_err(|_| bad_answer(method, "a nonce of sane length"))?;
-        for wait_ms in WAITS_MS {
-            // A refusal by ICMP surfaces here or in the receive; it means "not yet" while a server starts.
-            let _ = self.socket.send(&buffer[..len]);
-            if let Some(answer) = self.await_answer(id, Duration::from_millis(wait_ms))? {
+        let waits = if self.link.is_reliable() {
+            WAITS_STREAM_MS
+        } else {
+            WAITS_UDP_MS
+        };
+        let lost = |source| LoadError::ConnectionLost { method, source };
+        for wait_ms in waits {
+            self.link.send(&buffer[..len]).map_err(lost)?;
+            let until = Instant::now() + Duration::from_millis(*wait_ms);
+            let answer = self.link.await_message(until, |message| answers(message, id));
+            if let Some(answer) = answer.map_err(lost)? {
                 return Ok(answer);
             }
         }
         Err(LoadError::NoAnswer { method })
-    }
-
-    fn await_answer(&self, id: TransactionId, wait: Duration) -> Result<Option<Vec<u8>>, LoadError> {
-        let until = Instant::now() + wait;
-        let mut buffer = [0; 2048];
-        loop {
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Ok(None);
-            }
-            self.socket
-                .set_read_timeout(Some(left))
-                .doing(|| "setting a receive time-out".into())?;
-            match self.socket.recv(&mut buffer) {
-                Ok(len) if answers(&buffer[..len], id) => return Ok(Some(buffer[..len].to_vec())),
-                Ok(_) => {}
-                Err(error) if is_passing(error.kind()) => {}
-                Err(error) => return Err(error).doing(|| "receiving from the server".into()),
-            }
-        }
     }
 }
 
@@ -197,14 +200,6 @@ fn answers(datagram: &[u8], id: TransactionId) -> bool {
     PacketKind::of(datagram) == PacketKind::Stun
         && Message::parse(datagram)
             .is_ok_and(|m| m.transaction_id() == id && matches!(m.class(), Class::Success | Class::Error))
-}
-
-/// Errors after which a UDP socket is as good as before.
-pub(crate) fn is_passing(kind: ErrorKind) -> bool {
-    matches!(
-        kind,
-        ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted | ErrorKind::ConnectionRefused
-    )
 }
 
 fn bad_answer(method: Method, what: &'static str) -> LoadError {

@@ -1,22 +1,20 @@
-//! A socket of the load: a client's or a peer's.
+//! One end of a flow: a client's or a peer's socket.
 
-use std::io::{self, IoSlice, IoSliceMut};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::io::{IoSlice, IoSliceMut};
+use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
 use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, recvmmsg, sendmmsg, sendmsg};
-use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::client::Client;
-use crate::error::{Doing as _, LoadError};
 use crate::framing::FRAME_BYTES_MAX;
+use crate::link::Link;
 use crate::pattern::BURST_MAX;
+use crate::stream::{READ_BYTES, Stream};
 
 /// Datagrams taken from a socket in one call.
-pub(crate) const RECEIVE_BATCH: usize = 32;
+const RECEIVE_BATCH: usize = 32;
 const RECEIVE_BYTES: usize = 2048;
-/// Room in the kernel for what a server sends faster than this process reads, so that loss is the server's.
-const SOCKET_BUFFER_BYTES: usize = 4 << 20;
 
 /// One end of a flow.
 #[derive(Debug)]
@@ -25,14 +23,16 @@ pub enum Endpoint {
     Client(Box<Client>),
     /// A peer, connected to a relayed transport address.
     Peer(UdpSocket),
+    /// A client whose connection has ended.
+    Gone,
 }
 
-/// Buffers for batches of received datagrams.
+/// Buffers for what is received.
 pub(crate) struct Inbox {
     headers: MultiHeaders<()>,
     buffers: Vec<[u8; RECEIVE_BYTES]>,
     lens: [usize; RECEIVE_BATCH],
-    count: usize,
+    stream: Vec<u8>,
 }
 
 /// Buffers for one shot.
@@ -44,28 +44,51 @@ pub(crate) struct Outbox {
 }
 
 impl Endpoint {
-    pub(crate) fn socket(&self) -> &UdpSocket {
+    /// Gives what to watch; nothing once the client is gone.
+    pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::Client(client) => client.socket(),
-            Self::Peer(socket) => socket,
+            Self::Client(client) => Some(client.link().fd()),
+            Self::Peer(socket) => Some(socket.as_fd()),
+            Self::Gone => None,
         }
     }
 
-    pub(crate) fn fd(&self) -> BorrowedFd<'_> {
-        self.socket().as_fd()
+    pub(crate) fn is_client(&self) -> bool {
+        matches!(self, Self::Client(_))
     }
-}
 
-/// Makes a UDP socket with room for a burst, bound to `address`; port 0 lets the kernel choose.
-pub(crate) fn udp_socket(address: IpAddr) -> Result<UdpSocket, LoadError> {
-    let address = SocketAddr::new(address, 0);
-    let make = || {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
-        socket.set_recv_buffer_size(SOCKET_BUFFER_BYTES)?;
-        socket.bind(&address.into())?;
-        Ok::<_, io::Error>(socket.into())
-    };
-    make().doing(|| format!("making a UDP socket on {address}"))
+    /// Gives the connection of a client that has one.
+    pub(crate) fn stream(&self) -> Option<&Stream> {
+        match self {
+            Self::Client(client) => match client.link() {
+                Link::Stream(stream) => Some(stream),
+                Link::Datagrams(_) => None,
+            },
+            _ => None,
+        }
+    }
+
+    /// Gives the connection of a client that has one.
+    pub(crate) fn stream_mut(&mut self) -> Option<&mut Stream> {
+        match self {
+            Self::Client(client) => match client.link_mut() {
+                Link::Stream(stream) => Some(stream),
+                Link::Datagrams(_) => None,
+            },
+            _ => None,
+        }
+    }
+
+    fn datagrams(&self) -> Option<&UdpSocket> {
+        match self {
+            Self::Client(client) => match client.link() {
+                Link::Datagrams(socket) => Some(socket),
+                Link::Stream(_) => None,
+            },
+            Self::Peer(socket) => Some(socket),
+            Self::Gone => None,
+        }
+    }
 }
 
 impl Inbox {
@@ -74,31 +97,41 @@ impl Inbox {
             headers: MultiHeaders::preallocate(RECEIVE_BATCH, None),
             buffers: vec![[0; RECEIVE_BYTES]; RECEIVE_BATCH],
             lens: [0; RECEIVE_BATCH],
-            count: 0,
+            stream: vec![0; READ_BYTES],
         }
     }
 
-    /// Takes what a socket has, at most a batch; afterwards [`datagrams`](Self::datagrams) gives it.
-    pub(crate) fn fill(&mut self, endpoint: &Endpoint) {
-        self.count = 0;
+    /// Takes a bounded part of what an endpoint has received and gives each message to `each`.
+    ///
+    /// # Errors
+    /// What ended a connection.
+    pub(crate) fn take(&mut self, endpoint: &mut Endpoint, mut each: impl FnMut(&[u8])) -> std::io::Result<()> {
+        if let Some(stream) = endpoint.stream_mut() {
+            return stream.pull(&mut self.stream, each);
+        }
+        let Some(socket) = endpoint.datagrams() else {
+            return Ok(());
+        };
+        for index in 0..self.fill(socket) {
+            each(&self.buffers[index][..self.lens[index]]);
+        }
+        Ok(())
+    }
+
+    /// Takes what a socket has, at most a batch, and gives how many datagrams that were.
+    fn fill(&mut self, socket: &UdpSocket) -> usize {
         let mut slices: Vec<[IoSliceMut<'_>; 1]> = Vec::with_capacity(RECEIVE_BATCH);
         slices.extend(self.buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]));
-        let fd = endpoint.socket().as_raw_fd();
+        let (fd, flags) = (socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
+        let mut count = 0;
         // An error is "nothing there", or an ICMP error of an earlier packet, which then counts as lost.
-        if let Ok(received) = recvmmsg(fd, &mut self.headers, slices.iter_mut(), MsgFlags::MSG_DONTWAIT, None) {
+        if let Ok(received) = recvmmsg(fd, &mut self.headers, slices.iter_mut(), flags, None) {
             for (len, message) in self.lens.iter_mut().zip(received) {
                 *len = message.bytes;
-                self.count += 1;
+                count += 1;
             }
         }
-    }
-
-    pub(crate) fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
-        self.buffers
-            .iter()
-            .zip(self.lens)
-            .take(self.count)
-            .map(|(buffer, len)| &buffer[..len])
+        count
     }
 }
 
@@ -118,10 +151,33 @@ impl Outbox {
         self.count += 1;
     }
 
-    /// Sends everything to where the socket is connected, and gives how many datagrams left.
-    pub(crate) fn flush(&mut self, endpoint: &Endpoint, gso: bool) -> usize {
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self) {
+        self.count = 0;
+    }
+
+    /// Tells how many bytes wait to be flushed.
+    pub(crate) fn bytes(&self) -> usize {
+        self.lens[..self.count].iter().sum()
+    }
+
+    /// Sends everything to where the endpoint is connected, and gives how many messages left, or wait in a stream.
+    ///
+    /// # Errors
+    /// What ended a connection.
+    pub(crate) fn flush(&mut self, endpoint: &mut Endpoint, gso: bool) -> std::io::Result<usize> {
         let count = std::mem::take(&mut self.count);
-        let socket = endpoint.socket();
+        if let Some(stream) = endpoint.stream_mut() {
+            let frames = self.frames.iter().zip(self.lens).take(count);
+            frames.for_each(|(frame, len)| stream.push(&frame[..len]));
+            stream.flush()?;
+            return Ok(count);
+        }
+        Ok(endpoint.datagrams().map_or(0, |socket| self.send(socket, count, gso)))
+    }
+
+    /// Sends datagrams and gives how many left.
+    fn send(&mut self, socket: &UdpSocket, count: usize, gso: bool) -> usize {
         if count == 1 {
             return usize::from(socket.send(&self.frames[0][..self.lens[0]]).is_ok());
         }
@@ -130,27 +186,15 @@ impl Outbox {
         for (slice, (frame, len)) in slices.iter_mut().zip(parts) {
             *slice = IoSlice::new(&frame[..len]);
         }
+        let (fd, flags) = (socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
         if gso {
             let segment = u16::try_from(self.lens[0]).expect("frames are shorter than 64 kB");
             let control = [ControlMessage::UdpGsoSegments(&segment)];
-            let sent = sendmsg::<()>(
-                socket.as_raw_fd(),
-                &slices[..count],
-                &control,
-                MsgFlags::MSG_DONTWAIT,
-                None,
-            );
+            let sent = sendmsg::<()>(fd, &slices[..count], &control, flags, None);
             return if sent.is_ok() { count } else { 0 };
         }
         let slices = slices.map(|slice| [slice]);
-        let sent = sendmmsg(
-            socket.as_raw_fd(),
-            &mut self.headers,
-            &slices[..count],
-            [None; BURST_MAX],
-            [],
-            MsgFlags::MSG_DONTWAIT,
-        );
+        let sent = sendmmsg(fd, &mut self.headers, &slices[..count], [None; BURST_MAX], [], flags);
         sent.map_or(0, Iterator::count)
     }
 }

@@ -1,6 +1,7 @@
 //! What ends a run.
 
 use std::io;
+use std::net::SocketAddr;
 
 use voex_stun::{ErrorCode, Method};
 
@@ -15,8 +16,30 @@ pub enum LoadError {
         /// What the system said.
         source: io::Error,
     },
+    /// There is no way to the server.
+    #[error("cannot reach {address}: {source}; is the server running, and is this its address, port and transport?")]
+    Unreachable {
+        /// Where it should be.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A connection ended while an answer was awaited.
+    #[error(
+        "the connection ended while {method:?} was to be answered: {source}{}",
+        hint_of_loss(source)
+    )]
+    ConnectionLost {
+        /// The request.
+        method: Method,
+        /// What happened.
+        source: io::Error,
+    },
+    /// TLS could not be set up.
+    #[error("TLS: {0}")]
+    Tls(String),
     /// The server refused a request.
-    #[error("the server refused {method:?} with {} {}", code.number(), code.reason())]
+    #[error("the server refused {method:?} with {} {}{}", code.number(), code.reason(), hint_of_refusal(*code))]
     Refused {
         /// The request.
         method: Method,
@@ -24,7 +47,10 @@ pub enum LoadError {
         code: ErrorCode,
     },
     /// The server did not answer a request, repeated several times.
-    #[error("the server did not answer {method:?}")]
+    #[error(
+        "the server did not answer {method:?}; is it running, is this its address, port and transport, and does a \
+         firewall let it through?"
+    )]
     NoAnswer {
         /// The request.
         method: Method,
@@ -47,6 +73,12 @@ pub enum LoadError {
         /// Clients that were wanted.
         wanted: usize,
     },
+    /// Nobody is left to send or receive.
+    #[error("the server closed every connection; first because: {0}")]
+    AllClosed(String),
+    /// The user had enough.
+    #[error("interrupted")]
+    Interrupted,
     /// A server under test did not start.
     #[error("{server} did not start: {why}")]
     NotStarted {
@@ -55,6 +87,35 @@ pub enum LoadError {
         /// What happened instead.
         why: String,
     },
+}
+
+/// Says what usually helps against a refusal.
+fn hint_of_refusal(code: ErrorCode) -> &'static str {
+    match code {
+        ErrorCode::UNAUTHENTICATED => "; are --user and --password right?",
+        ErrorCode::FORBIDDEN => {
+            "; peers of a load are on this host: let the server relay to it (voex: turn.peers.allow or \
+             turn.peers.allow_loopback, coturn: --allowed-peer-ip or --allow-loopback-peers)"
+        }
+        ErrorCode::ALLOCATION_QUOTA_REACHED => "; raise the server's quota or ask for fewer --clients",
+        ErrorCode::INSUFFICIENT_CAPACITY => "; give the server more relay ports or ask for fewer --clients",
+        ErrorCode::ADDRESS_FAMILY_NOT_SUPPORTED | ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH => {
+            "; name a --peer address of a family that the server relays to"
+        }
+        _ => "",
+    }
+}
+
+fn hint_of_loss(error: &io::Error) -> &'static str {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    match inner {
+        Some(rustls::Error::InvalidCertificate(_)) => {
+            "; name its authorities with --authorities and its name with --server-name, or accept any certificate of a \
+             test server with --insecure"
+        }
+        Some(rustls::Error::InvalidMessage(_)) => "; does this port speak TLS?",
+        _ => "",
+    }
 }
 
 /// Adds what was tried to an error of the operating system.

@@ -1,11 +1,13 @@
 //! What a load found out.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::histogram::Histogram;
 
-/// Figures of one load. Rates, latencies and the server's cost are those of the measured time; counts and faults are
-/// those of the whole load, warm-up and drain included.
+/// Figures of one load. Rates, latencies and the server's cost are those of the measured time; counts, faults and
+/// backpressure are those of the whole load, warm-up and drain included.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Figures {
     /// The measured time.
@@ -14,20 +16,38 @@ pub struct Figures {
     pub delivered: u64,
     /// Their rate.
     pub delivered_per_s: f64,
-    /// Median of their latency, in microseconds.
-    pub p50_us: f64,
-    /// Its 99th percentile.
-    pub p99_us: f64,
-    /// The longest.
-    pub max_us: f64,
+    /// How long they were under way.
+    pub latency: Latency,
+    /// All of their times.
+    #[serde(skip)]
+    pub latencies: Histogram,
     /// Packets sent in all.
     pub sent: u64,
     /// Packets that never arrived.
     pub lost: u64,
     /// What happened to others.
     pub faults: Faults,
+    /// What streams felt of a server that read slowly.
+    pub backpressure: Option<Backpressure>,
     /// Cost of the server, when its process is known.
     pub server: Option<ServerCost>,
+    /// Why allocations were left to expire.
+    pub release_failure: Option<String>,
+}
+
+/// Quantiles of a histogram, in microseconds.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Latency {
+    /// The median.
+    pub p50_us: f64,
+    /// What nine of ten did not exceed.
+    pub p90_us: f64,
+    /// 99 of 100.
+    pub p99_us: f64,
+    /// 999 of 1000.
+    pub p999_us: f64,
+    /// The longest.
+    pub max_us: f64,
 }
 
 /// Counts of what should not happen.
@@ -41,12 +61,25 @@ pub struct Faults {
     pub corrupt: u64,
     /// Arrived at an endpoint it was not for, or was never sent.
     pub misrouted: u64,
-    /// Datagrams that carry no payload.
+    /// Messages that carry no payload.
     pub foreign: u64,
-    /// Refused by the kernel when sending.
+    /// Refused by the kernel when sending, or for a client whose connection had ended.
     pub unsent: u64,
     /// Shots left out because this process could not keep the pace.
     pub skipped: u64,
+    /// Shots left out because the server read a stream too slowly.
+    pub held_back: u64,
+    /// Connections that the server ended.
+    pub closed: u64,
+}
+
+/// What streams felt of a server that read slowly.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Backpressure {
+    /// Share of the time in which bytes waited, mean over all connections.
+    pub blocked_share: f64,
+    /// Most bytes that waited in one connection, what the kernel holds excepted.
+    pub waiting_bytes_max: usize,
 }
 
 /// What the load cost the server in the measured time.
@@ -60,14 +93,21 @@ pub struct ServerCost {
     pub resident_kb: u64,
 }
 
-impl Figures {
-    /// Takes latencies from a histogram.
-    pub(crate) fn set_latencies(&mut self, latencies: &Histogram) {
-        let us = |share| latencies.quantile(share).as_secs_f64() * 1e6;
-        (self.p50_us, self.p99_us) = (us(0.5), us(0.99));
-        self.max_us = latencies.max().as_secs_f64() * 1e6;
+impl Latency {
+    /// Takes quantiles from a histogram.
+    pub fn of(histogram: &Histogram) -> Self {
+        let us = |share| histogram.quantile(share).as_secs_f64() * 1e6;
+        Self {
+            p50_us: us(0.5),
+            p90_us: us(0.9),
+            p99_us: us(0.99),
+            p999_us: us(0.999),
+            max_us: histogram.max().as_secs_f64() * 1e6,
+        }
     }
+}
 
+impl Figures {
     /// Gives the share of sent packets that never arrived.
     pub fn loss(&self) -> f64 {
         self.lost as f64 / self.sent.max(1) as f64
@@ -79,17 +119,9 @@ impl Figures {
     }
 }
 
-impl std::fmt::Display for Figures {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let Faults {
-            duplicated,
-            reordered,
-            corrupt,
-            misrouted,
-            foreign,
-            unsent,
-            skipped,
-        } = self.faults;
+impl fmt::Display for Figures {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (latency, faults) = (self.latency, self.faults);
         writeln!(
             f,
             "delivered   {} in {:.1} s = {:.0}/s",
@@ -97,24 +129,34 @@ impl std::fmt::Display for Figures {
         )?;
         writeln!(
             f,
-            "latency     p50 {:.0} us, p99 {:.0} us, max {:.0} us",
-            self.p50_us, self.p99_us, self.max_us
+            "latency     p50 {:.0} us, p90 {:.0} us, p99 {:.0} us, p999 {:.0} us, max {:.0} us",
+            latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us, latency.max_us
+        )?;
+        let percent = 100.0 * self.loss();
+        writeln!(f, "lost        {} of {} = {percent:.4} %", self.lost, self.sent)?;
+        writeln!(
+            f,
+            "content     {} duplicated, {} corrupt, {} misrouted: {}",
+            faults.duplicated,
+            faults.corrupt,
+            faults.misrouted,
+            if self.content_is_right() { "right" } else { "WRONG" }
         )?;
         writeln!(
             f,
-            "lost        {} of {} = {:.4} %",
-            self.lost,
-            self.sent,
-            100.0 * self.loss()
+            "also        {} reordered, {} foreign, {} unsent, {} skipped",
+            faults.reordered, faults.foreign, faults.unsent, faults.skipped
         )?;
-        writeln!(
-            f,
-            "content     {duplicated} duplicated, {corrupt} corrupt, {misrouted} misrouted"
-        )?;
-        writeln!(
-            f,
-            "also        {reordered} reordered, {foreign} foreign, {unsent} unsent, {skipped} skipped"
-        )?;
+        if let Some(pressure) = self.backpressure {
+            writeln!(
+                f,
+                "streams     {} closed, {} held back, blocked {:.2} % of the time, at most {} bytes waited",
+                faults.closed,
+                faults.held_back,
+                100.0 * pressure.blocked_share,
+                pressure.waiting_bytes_max
+            )?;
+        }
         if let Some(server) = self.server {
             writeln!(
                 f,
@@ -123,6 +165,9 @@ impl std::fmt::Display for Figures {
                 100.0 * server.busy,
                 server.resident_kb
             )?;
+        }
+        if let Some(failure) = &self.release_failure {
+            writeln!(f, "left over   allocations, to expire: {failure}")?;
         }
         Ok(())
     }

@@ -19,23 +19,26 @@ pub enum Framing {
     Raw,
     /// ChannelData (RFC 8656 §12.4).
     Channel(ChannelNumber),
+    /// ChannelData padded to four bytes, as streams want it (RFC 8656 §12.5).
+    PaddedChannel(ChannelNumber),
     /// A Send indication (RFC 8656 §11.1) for this peer.
     Indication(SocketAddr),
 }
 
 impl Framing {
-    /// Writes a whole datagram with a payload of `len` bytes and gives its length.
+    /// Writes a whole message with a payload of `len` bytes and gives its length.
     pub(crate) fn write(self, stamp: &Stamp, len: usize, out: &mut [u8; FRAME_BYTES_MAX]) -> usize {
         match self {
             Self::Raw => {
                 stamp.write(&mut out[..len]);
                 len
             }
-            Self::Channel(channel) => {
-                let header = ChannelData::header(channel, len).expect("payloads are shorter than 64 kB");
-                out[..CHANNEL_DATA_HEADER_BYTES].copy_from_slice(&header);
-                stamp.write(&mut out[CHANNEL_DATA_HEADER_BYTES..][..len]);
-                CHANNEL_DATA_HEADER_BYTES + len
+            Self::Channel(channel) => write_channel_data(channel, stamp, len, out),
+            Self::PaddedChannel(channel) => {
+                let end = write_channel_data(channel, stamp, len, out);
+                let padded = end.next_multiple_of(4);
+                out[end..padded].fill(0);
+                padded
             }
             Self::Indication(peer) => {
                 let mut payload = [0; PAYLOAD_BYTES_MAX];
@@ -50,14 +53,21 @@ impl Framing {
     }
 }
 
-/// Finds the payload of a datagram that a client received.
+fn write_channel_data(channel: ChannelNumber, stamp: &Stamp, len: usize, out: &mut [u8; FRAME_BYTES_MAX]) -> usize {
+    let header = ChannelData::header(channel, len).expect("payloads are shorter than 64 kB");
+    out[..CHANNEL_DATA_HEADER_BYTES].copy_from_slice(&header);
+    stamp.write(&mut out[CHANNEL_DATA_HEADER_BYTES..][..len]);
+    CHANNEL_DATA_HEADER_BYTES + len
+}
+
+/// Finds the payload of a message that a client received.
 ///
 /// Returns `None` for what carries none, such as a late answer to a request.
-pub(crate) fn unwrap(datagram: &[u8]) -> Option<&[u8]> {
-    match PacketKind::of(datagram) {
-        PacketKind::ChannelData => Some(ChannelData::parse(datagram).ok()?.payload),
+pub(crate) fn unwrap(message: &[u8]) -> Option<&[u8]> {
+    match PacketKind::of(message) {
+        PacketKind::ChannelData => Some(ChannelData::parse(message).ok()?.payload),
         PacketKind::Stun => {
-            let message = Message::parse(datagram).ok()?;
+            let message = Message::parse(message).ok()?;
             let is_data = message.class() == Class::Indication && message.method() == Method::DATA;
             if is_data { message.data() } else { None }
         }
@@ -89,6 +99,17 @@ mod tests {
         let channel = ChannelNumber::new(0x4001).unwrap();
         let len = Framing::Channel(channel).write(&STAMP, 170, &mut out);
         assert_eq!(len, 174);
+        assert_eq!(Stamp::read(unwrap(&out[..len]).unwrap(), 170), Some(STAMP));
+    }
+
+    #[test]
+    fn channel_data_in_a_stream_is_padded_outside_its_length() {
+        let mut out = [0xff; FRAME_BYTES_MAX];
+        let channel = ChannelNumber::new(0x4001).unwrap();
+        let len = Framing::PaddedChannel(channel).write(&STAMP, 170, &mut out);
+        assert_eq!(len, 176);
+        assert_eq!(out[2..4], [0, 170]);
+        assert_eq!(out[174..176], [0, 0]);
         assert_eq!(Stamp::read(unwrap(&out[..len]).unwrap(), 170), Some(STAMP));
     }
 

@@ -56,6 +56,16 @@ impl Histogram {
         }
         self.max()
     }
+
+    /// Gives what share of all does not exceed which time in nanoseconds, from the shortest to the longest.
+    pub fn points(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
+        let mut seen = 0;
+        let filled = self.buckets.iter().enumerate().filter(|(_, count)| **count > 0);
+        filled.map(move |(index, count)| {
+            seen += count;
+            (seen as f64 / self.count as f64, upper_edge(index).min(self.max_ns))
+        })
+    }
 }
 
 fn bucket_of(ns: u64) -> usize {
@@ -103,6 +113,16 @@ mod tests {
             assert!(ns <= upper_edge(bucket), "{ns}");
             assert!(bucket == 0 || ns > upper_edge(bucket - 1), "{ns}");
         }
+    }
+
+    #[test]
+    fn points_rise_to_all_and_the_longest() {
+        let mut histogram = Histogram::default();
+        [5, 5, 900, 70_000].into_iter().for_each(|ns| histogram.record(ns));
+        let points: Vec<_> = histogram.points().collect();
+        assert_eq!(points[0], (0.5, 5));
+        assert_eq!(points.last(), Some(&(1.0, 70_000)));
+        assert!(points.is_sorted_by(|a, b| a < b), "{points:?}");
     }
 
     #[test]

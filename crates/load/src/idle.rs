@@ -1,12 +1,14 @@
 //! What allocations cost that carry nothing.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::LoadError;
 use crate::client::Client;
+use crate::interrupt;
 use crate::process::Process;
+use crate::progress::Count;
 use crate::rig::{Patience, Target};
 
 /// Allocations made first and held beside, so that a server's pools and code are warm.
@@ -21,8 +23,8 @@ pub struct IdleFigures {
     pub allocations: usize,
     /// Resident memory of the server an allocation, in bytes.
     pub bytes_each: f64,
-    /// Processor time of the server to make one, in microseconds: the unauthenticated request, its 401, the
-    /// authenticated one and its answer.
+    /// Processor time of the server to make one, in microseconds: the connection and the handshake, where there are
+    /// any, the unauthenticated request, its 401, the authenticated one and its answer.
     pub cpu_us_each: f64,
     /// Share of a core that holding them takes, in all.
     pub busy: f64,
@@ -42,12 +44,12 @@ pub fn run(
     quiet: bool,
 ) -> Result<IdleFigures, LoadError> {
     let warm_up = allocate(target, WARM_UP, true)?;
-    std::thread::sleep(SETTLE);
+    interrupt::sleep(SETTLE)?;
     let (cpu_before, bytes_before) = (server.cpu_time()?, server.resident_bytes()?);
     let clients = allocate(target, allocations, quiet)?;
-    std::thread::sleep(SETTLE);
+    interrupt::sleep(SETTLE)?;
     let (cpu_after, bytes_after) = (server.cpu_time()?, server.resident_bytes()?);
-    std::thread::sleep(hold);
+    interrupt::sleep(hold)?;
     let cpu_held = server.cpu_time()?.saturating_sub(cpu_after);
     release(warm_up)?;
     release(clients)?;
@@ -63,15 +65,12 @@ pub fn run(
 
 fn allocate(target: &Target, count: usize, quiet: bool) -> Result<Vec<Client>, LoadError> {
     let mut clients = Vec::with_capacity(count);
-    let mut told = Instant::now();
+    let mut progress = Count::new("allocations", count, quiet);
     let patience = Patience::new(count);
     while clients.len() < count {
         patience.check(clients.len())?;
         clients.push(target.allocate()?);
-        if !quiet && told.elapsed() > Duration::from_secs(1) {
-            told = Instant::now();
-            eprintln!("{} of {count} allocations", clients.len());
-        }
+        progress.tell(clients.len());
     }
     Ok(clients)
 }

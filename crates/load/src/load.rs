@@ -1,5 +1,6 @@
 //! The loop that sends, receives and measures.
 
+use std::io;
 use std::time::{Duration, Instant};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
@@ -7,15 +8,16 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use crate::LoadError;
 use crate::endpoint::{Endpoint, Inbox, Outbox};
 use crate::error::Doing as _;
-use crate::figures::{Faults, Figures, ServerCost};
+use crate::figures::{Backpressure, Figures, Latency, ServerCost};
 use crate::framing::unwrap;
 use crate::histogram::Histogram;
+use crate::interrupt;
+use crate::judge::Judge;
 use crate::pattern::{Pacing, Pattern};
 use crate::payload::Stamp;
 use crate::process::Process;
 use crate::progress::Progress;
 use crate::rig::{Rig, Target};
-use crate::tracker::Arrival;
 
 /// Shots sent before sockets are looked at again.
 const SHOTS_A_PASS: usize = 32;
@@ -33,8 +35,9 @@ const DRAIN: Duration = Duration::from_secs(1);
 pub fn run(target: &Target, pattern: &Pattern, server: Option<&Process>, quiet: bool) -> Result<Figures, LoadError> {
     let rig = Rig::build(target, pattern)?;
     let mut load = Load::new(rig, pattern, server, quiet)?;
-    let figures = load.run()?;
-    load.rig.release()?;
+    let mut figures = load.run()?;
+    // What was measured stands, whatever comes of the allocations.
+    figures.release_failure = load.rig.release().err().map(|error| error.to_string());
     Ok(figures)
 }
 
@@ -42,21 +45,21 @@ struct Load<'a> {
     rig: Rig,
     pattern: &'a Pattern,
     server: Option<&'a Process>,
-    epoll: Epoll,
+    watch: Watch,
     inbox: Inbox,
     outbox: Outbox,
     start: Instant,
     schedule: Schedule,
-    totals: Totals,
-    latencies: Histogram,
+    judge: Judge,
+    first_end: Option<String>,
     progress: Progress,
 }
 
-#[derive(Clone, Copy, Default)]
-struct Totals {
-    sent: u64,
-    arrived: u64,
-    faults: Faults,
+/// Sockets that are watched.
+struct Watch {
+    epoll: Epoll,
+    /// Endpoints whose stream is blocked, and therefore watched for room too.
+    blocked: Vec<bool>,
 }
 
 /// Where the measured time began or ended.
@@ -73,22 +76,49 @@ struct Schedule {
     interval_ns: f64,
 }
 
-impl<'a> Load<'a> {
-    fn new(rig: Rig, pattern: &'a Pattern, server: Option<&'a Process>, quiet: bool) -> Result<Self, LoadError> {
+impl Watch {
+    fn new(rig: &Rig) -> Result<Self, LoadError> {
         let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).doing(|| "making an epoll instance".into())?;
         for (index, endpoint) in rig.endpoints.iter().enumerate() {
-            let event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
-            epoll.add(endpoint.fd(), event).doing(|| "watching a socket".into())?;
+            if let Some(fd) = endpoint.fd() {
+                let event = EpollEvent::new(EpollFlags::EPOLLIN, index as u64);
+                epoll.add(fd, event).doing(|| "watching a socket".into())?;
+            }
         }
+        Ok(Self {
+            epoll,
+            blocked: vec![false; rig.endpoints.len()],
+        })
+    }
+
+    /// Watches a stream for room as long as it is blocked.
+    fn renew(&mut self, at: usize, endpoint: &Endpoint) {
+        let is_blocked = endpoint.stream().is_some_and(|stream| stream.is_blocked());
+        if is_blocked == self.blocked[at] {
+            return;
+        }
+        self.blocked[at] = is_blocked;
+        let mut flags = EpollFlags::EPOLLIN;
+        flags.set(EpollFlags::EPOLLOUT, is_blocked);
+        if let Some(fd) = endpoint.fd() {
+            self.epoll
+                .modify(fd, &mut EpollEvent::new(flags, at as u64))
+                .expect("the socket was added before");
+        }
+    }
+}
+
+impl<'a> Load<'a> {
+    fn new(rig: Rig, pattern: &'a Pattern, server: Option<&'a Process>, quiet: bool) -> Result<Self, LoadError> {
         let interval_ns = match pattern.pacing {
             Pacing::Rate(rate) => 1e9 / (rate * pattern.clients as f64),
             Pacing::InFlight(_) => 0.0,
         };
         Ok(Self {
+            watch: Watch::new(&rig)?,
             rig,
             pattern,
             server,
-            epoll,
             inbox: Inbox::new(),
             outbox: Outbox::new(),
             start: Instant::now(),
@@ -97,8 +127,8 @@ impl<'a> Load<'a> {
                 next_ns: 0.0,
                 interval_ns,
             },
-            totals: Totals::default(),
-            latencies: Histogram::default(),
+            judge: Judge::new(pattern.payload_bytes),
+            first_end: None,
             progress: Progress::new(server, quiet),
         })
     }
@@ -106,15 +136,16 @@ impl<'a> Load<'a> {
     fn run(&mut self) -> Result<Figures, LoadError> {
         self.start = Instant::now();
         self.shoot_until(self.pattern.warm_up)?;
-        self.latencies = Histogram::default();
+        self.judge.latencies = Histogram::default();
         let begin = self.mark()?;
         self.shoot_until(self.pattern.warm_up + self.pattern.measured)?;
         let end = self.mark()?;
         let mut figures = self.figures(&begin, &end)?;
+        figures.backpressure = self.backpressure();
         self.drain(Duration::from_nanos(self.now_ns()) + DRAIN)?;
-        figures.sent = self.totals.sent;
-        figures.lost = self.totals.sent - self.totals.arrived;
-        figures.faults = self.totals.faults;
+        figures.sent = self.judge.sent;
+        figures.lost = self.judge.sent - self.judge.arrived;
+        figures.faults = self.judge.faults;
         Ok(figures)
     }
 
@@ -125,13 +156,14 @@ impl<'a> Load<'a> {
             if now_ns >= until_ns {
                 return Ok(());
             }
+            interrupt::check()?;
             match self.pattern.pacing {
                 Pacing::Rate(_) => self.shoot_due(now_ns),
                 Pacing::InFlight(shots) => self.shoot_free(shots * self.pattern.burst, now_ns),
             }
             self.receive()?;
             if self.progress.is_due(now_ns) {
-                let (sent, arrived) = (self.totals.sent, self.totals.arrived);
+                let (sent, arrived) = (self.judge.sent, self.judge.arrived);
                 self.progress.tell(now_ns, sent, arrived, self.server);
             }
         }
@@ -139,7 +171,8 @@ impl<'a> Load<'a> {
 
     fn drain(&mut self, until: Duration) -> Result<(), LoadError> {
         let until_ns = until.as_nanos() as u64;
-        while self.now_ns() < until_ns && self.totals.arrived < self.totals.sent {
+        while self.now_ns() < until_ns && self.judge.arrived < self.judge.sent {
+            interrupt::check()?;
             self.receive()?;
         }
         Ok(())
@@ -154,7 +187,7 @@ impl<'a> Load<'a> {
             }
             self.schedule.next_ns += self.schedule.interval_ns;
             if now_ns - due_ns > LATE_NS {
-                self.totals.faults.skipped += 1;
+                self.judge.faults.skipped += 1;
             } else {
                 self.shoot(self.schedule.next_flow);
             }
@@ -182,6 +215,7 @@ impl<'a> Load<'a> {
     fn shoot(&mut self, index: usize) {
         let sent_ns = self.now_ns();
         let flow = &mut self.rig.flows[index];
+        let endpoint = &mut self.rig.endpoints[flow.from];
         flow.touch(sent_ns);
         for _ in 0..self.pattern.burst {
             let stamp = Stamp {
@@ -193,48 +227,81 @@ impl<'a> Load<'a> {
             self.outbox
                 .push(|out| framing.write(&stamp, self.pattern.payload_bytes, out));
         }
-        let left = self.outbox.flush(&self.rig.endpoints[flow.from], self.pattern.gso);
-        for _ in left..self.pattern.burst {
+        let bytes = self.outbox.bytes();
+        let is_full = endpoint.stream().is_some_and(|stream| !stream.has_room(bytes));
+        let left = if is_full {
+            self.outbox.clear();
+            self.judge.faults.held_back += 1;
+            Ok(0)
+        } else {
+            self.outbox.flush(endpoint, self.pattern.gso)
+        };
+        let at = flow.from;
+        let count = *left.as_ref().unwrap_or(&0);
+        for _ in count..self.pattern.burst {
             flow.tracker.unsend();
-            self.totals.faults.unsent += 1;
+            self.judge.faults.unsent += u64::from(!is_full);
         }
-        self.totals.sent += left as u64;
+        self.judge.sent += count as u64;
+        match left {
+            Ok(_) => self.watch.renew(at, &self.rig.endpoints[at]),
+            Err(error) => self.end(at, &error),
+        }
     }
 
     /// Takes what has arrived, without waiting.
     fn receive(&mut self) -> Result<(), LoadError> {
         let mut ready = [EpollEvent::empty(); READY_MAX];
-        let count = match self.epoll.wait(&mut ready, EpollTimeout::ZERO) {
+        let count = match self.watch.epoll.wait(&mut ready, EpollTimeout::ZERO) {
             Ok(count) => count,
             Err(nix::Error::EINTR) => 0,
             Err(error) => return Err(error).doing(|| "waiting for sockets".into()),
         };
         for event in &ready[..count] {
             let at = event.data() as usize;
-            let endpoint = &self.rig.endpoints[at];
-            self.inbox.fill(endpoint);
-            let now_ns = self.start.elapsed().as_nanos() as u64;
-            let is_client = matches!(endpoint, Endpoint::Client(_));
-            for datagram in self.inbox.datagrams() {
-                let payload = if is_client { unwrap(datagram) } else { Some(datagram) };
-                let Some(payload) = payload else {
-                    self.totals.faults.foreign += 1;
-                    continue;
-                };
-                let latency_ns = arrive(&mut self.rig, &mut self.totals, self.pattern, at, payload, now_ns);
-                if let Some(latency_ns) = latency_ns {
-                    self.latencies.record(latency_ns);
-                }
+            let taken = self.take(at);
+            match taken {
+                Ok(()) => self.watch.renew(at, &self.rig.endpoints[at]),
+                Err(error) => self.end(at, &error),
             }
         }
-        Ok(())
+        self.all_are_gone()
+    }
+
+    fn take(&mut self, at: usize) -> io::Result<()> {
+        let (endpoint, flows) = (&mut self.rig.endpoints[at], &mut self.rig.flows);
+        if let Some(stream) = endpoint.stream_mut() {
+            stream.flush()?;
+        }
+        let now_ns = self.start.elapsed().as_nanos() as u64;
+        let (is_client, judge) = (endpoint.is_client(), &mut self.judge);
+        self.inbox.take(endpoint, |message| {
+            let payload = if is_client { unwrap(message) } else { Some(message) };
+            judge.judge(flows, at, payload, now_ns);
+        })
+    }
+
+    /// Goes on without a client whose connection has ended.
+    fn end(&mut self, at: usize, error: &io::Error) {
+        self.judge.faults.closed += 1;
+        self.first_end.get_or_insert_with(|| error.to_string());
+        self.rig.endpoints[at] = Endpoint::Gone;
+    }
+
+    fn all_are_gone(&self) -> Result<(), LoadError> {
+        match &self.first_end {
+            Some(reason) if self.judge.faults.closed == self.pattern.clients as u64 => {
+                Err(LoadError::AllClosed(reason.clone()))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn mark(&self) -> Result<Mark, LoadError> {
         Ok(Mark {
             cpu_time: self.server.map(Process::cpu_time).transpose()?,
             at_ns: self.now_ns(),
-            arrived: self.totals.arrived,
+            arrived: self.judge.arrived,
         })
     }
 
@@ -245,9 +312,10 @@ impl<'a> Load<'a> {
             seconds,
             delivered,
             delivered_per_s: delivered as f64 / seconds,
+            latency: Latency::of(&self.judge.latencies),
+            latencies: self.judge.latencies.clone(),
             ..Figures::default()
         };
-        figures.set_latencies(&self.latencies);
         if let (Some(server), Some(before), Some(after)) = (self.server, begin.cpu_time, end.cpu_time) {
             let cpu_s = after.saturating_sub(before).as_secs_f64();
             figures.server = Some(ServerCost {
@@ -259,41 +327,23 @@ impl<'a> Load<'a> {
         Ok(figures)
     }
 
+    /// Gives what the streams that are left have felt since they were made.
+    fn backpressure(&self) -> Option<Backpressure> {
+        let pressures: Vec<_> = self
+            .rig
+            .endpoints
+            .iter()
+            .filter_map(|e| Some(e.stream()?.pressure()))
+            .collect();
+        let blocked_s: f64 = pressures.iter().map(|pressure| pressure.blocked.as_secs_f64()).sum();
+        let whole_s = pressures.len() as f64 * self.start.elapsed().as_secs_f64();
+        Some(Backpressure {
+            blocked_share: blocked_s / whole_s,
+            waiting_bytes_max: pressures.iter().map(|pressure| pressure.waiting_bytes_max).max()?,
+        })
+    }
+
     fn now_ns(&self) -> u64 {
         self.start.elapsed().as_nanos() as u64
     }
-}
-
-/// Judges one payload that arrived at endpoint `at`; gives its latency when it came for the first time.
-fn arrive(
-    rig: &mut Rig,
-    totals: &mut Totals,
-    pattern: &Pattern,
-    at: usize,
-    payload: &[u8],
-    now_ns: u64,
-) -> Option<u64> {
-    let faults = &mut totals.faults;
-    let Some(stamp) = Stamp::read(payload, pattern.payload_bytes) else {
-        faults.corrupt += 1;
-        return None;
-    };
-    let Some(flow) = rig.flows.get_mut(stamp.flow as usize).filter(|flow| flow.to == at) else {
-        faults.misrouted += 1;
-        return None;
-    };
-    match flow.arrive(stamp.sequence, now_ns) {
-        Arrival::InOrder => {}
-        Arrival::Reordered => faults.reordered += 1,
-        Arrival::Duplicate => {
-            faults.duplicated += 1;
-            return None;
-        }
-        Arrival::Unsent => {
-            faults.misrouted += 1;
-            return None;
-        }
-    }
-    totals.arrived += 1;
-    Some(now_ns.saturating_sub(stamp.sent_ns))
 }

@@ -4,15 +4,38 @@
 mod cli;
 
 use std::io::Write as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use serde_json::json;
+use serde_json::{Value, json};
+use voex_load::environment::Environment;
 use voex_load::process::{Process, pin_to, raise_descriptor_limit};
-use voex_load::table::{Row, markdown};
-use voex_load::{LoadError, idle, load};
+use voex_load::table::{self, Row};
+use voex_load::versus::Versus;
+use voex_load::{LoadError, idle, interrupt, load, plot};
 
 use crate::cli::{Cli, Command, Job, Turn};
+
+/// Exit code of a run in which packets arrived that had not been sent so.
+const CONTENT_WRONG: u8 = 3;
+
+/// What a job came to.
+struct Report {
+    plain: String,
+    markdown: Option<String>,
+    json: Value,
+    plot: Option<String>,
+    verdict: Verdict,
+}
+
+/// What the exit code says.
+#[derive(Clone, Copy)]
+enum Verdict {
+    Right,
+    Incomplete,
+    ContentWrong,
+}
 
 fn main() -> ExitCode {
     let Command::Turn(args) = Cli::parse().command;
@@ -23,34 +46,53 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    let output = raise_descriptor_limit()
-        .and_then(|()| pin_to(args.core))
-        .and_then(|()| run(&args, job));
-    match output {
-        Ok((text, content_is_right)) => {
-            let told = std::io::stdout().write_all(text.as_bytes());
-            if told.is_ok() && content_is_right {
-                ExitCode::SUCCESS
+    let verdict = interrupt::install()
+        .and_then(|()| raise_descriptor_limit())
+        .and_then(|()| pin_to(args.core()))
+        .and_then(|()| run(&args, job))
+        .map_err(|error| (error.to_string(), matches!(error, LoadError::Interrupted)))
+        .and_then(|report| {
+            let told = tell(&args, &report).map_err(|error| (error.to_string(), false));
+            told.map(|()| report.verdict)
+        });
+    match verdict {
+        Ok(Verdict::Right) => ExitCode::SUCCESS,
+        Ok(Verdict::Incomplete) => ExitCode::FAILURE,
+        Ok(Verdict::ContentWrong) => ExitCode::from(CONTENT_WRONG),
+        Err((why, is_interrupted)) => {
+            eprintln!("voex-load: {why}");
+            if is_interrupted {
+                ExitCode::from(interrupt::EXIT_CODE)
             } else {
                 ExitCode::FAILURE
             }
         }
-        Err(error) => {
-            eprintln!("voex-load: {error}");
-            ExitCode::FAILURE
-        }
     }
 }
 
-/// Gives what to print, and whether everything that arrived was what had been sent.
-fn run(args: &Turn, job: Job) -> Result<(String, bool), LoadError> {
-    let printed = |text: String, json: serde_json::Value| if args.json { format!("{json:#}\n") } else { text };
+fn run(args: &Turn, job: Job) -> Result<Report, LoadError> {
     match job {
         Job::Load { target, pattern, pid } => {
             let server = pid.map(Process::find).transpose()?;
             let figures = load::run(&target, &pattern, server.as_ref(), args.quiet)?;
-            let json = json!({ "pattern": pattern, "figures": figures });
-            Ok((printed(figures.to_string(), json), figures.content_is_right()))
+            if figures.sent > 0 && figures.delivered == 0 {
+                eprintln!(
+                    "voex-load: nothing arrived: can the server send to this host, and does --peer name an address that \
+                     it reaches?"
+                );
+            }
+            let what = format!("{}, {pattern}", target.transport);
+            Ok(Report {
+                plain: figures.to_string(),
+                markdown: None,
+                plot: Some(plot::latencies(&figures.latencies, &what)),
+                verdict: match (figures.content_is_right(), figures.delivered) {
+                    (false, _) => Verdict::ContentWrong,
+                    (true, 0) => Verdict::Incomplete,
+                    (true, _) => Verdict::Right,
+                },
+                json: json!({ "transport": target.transport, "pattern": pattern, "figures": figures }),
+            })
         }
         Job::Idle {
             target,
@@ -59,14 +101,71 @@ fn run(args: &Turn, job: Job) -> Result<(String, bool), LoadError> {
             pid,
         } => {
             let figures = idle::run(&target, allocations, hold, &Process::find(pid)?, args.quiet)?;
-            Ok((printed(figures.to_string(), json!(figures)), true))
+            Ok(Report {
+                plain: figures.to_string(),
+                markdown: None,
+                json: json!({ "transport": target.transport, "figures": figures }),
+                plot: None,
+                verdict: Verdict::Right,
+            })
         }
-        Job::Versus(versus) => {
-            let results = versus.run()?;
-            let rows: Vec<Row> = results.iter().map(Row::of).collect();
-            let right = rows.iter().all(|row| !row.notes.contains("WRONG"));
-            let json = json!({ "rows": rows, "runs": results });
-            Ok((printed(markdown(&rows, versus.rival.name()), json), right))
+        Job::Versus(versus) => compare(&versus),
+    }
+}
+
+fn compare(versus: &Versus) -> Result<Report, LoadError> {
+    let environment = Environment::look(&versus.voex, &versus.rival);
+    if let Some(warning) = environment.warning() {
+        eprintln!("voex-load: {warning}");
+    }
+    let results = versus.run()?;
+    let rows: Vec<Row> = results.iter().flat_map(table::rows).collect();
+    let rival = versus.rival.name();
+    let verdict = if !rows.iter().all(|row| row.content_is_right) {
+        Verdict::ContentWrong
+    } else if results.iter().any(|result| result.failure.is_some()) {
+        Verdict::Incomplete
+    } else {
+        Verdict::Right
+    };
+    let how = format!(
+        "{environment}. Medians of {} alternating runs of {} s; servers on core {}.",
+        versus.rounds,
+        versus.measured.as_secs(),
+        versus.server_core
+    );
+    Ok(Report {
+        plain: format!("{}\n{how}\n", table::plain(&rows, rival)),
+        markdown: Some(format!("{}\n{how}\n", table::markdown(&rows, rival))),
+        plot: Some(plot::ratios(&rows, rival, &how)),
+        json: json!({ "environment": environment, "rows": rows, "runs": results }),
+        verdict,
+    })
+}
+
+/// Writes the files that are asked for, and prints in the form that is asked for.
+fn tell(args: &Turn, report: &Report) -> std::io::Result<()> {
+    let json = format!("{:#}\n", report.json);
+    let forms = [
+        (args.json.as_deref(), Some(&json)),
+        (args.markdown.as_deref(), report.markdown.as_ref()),
+        (args.plot.as_deref(), report.plot.as_ref()),
+    ];
+    let stdout = Path::new("-");
+    let mut printed = false;
+    for (path, text) in forms {
+        match (path, text) {
+            (Some(path), Some(text)) if path == stdout => {
+                std::io::stdout().write_all(text.as_bytes())?;
+                printed = true;
+            }
+            (Some(path), Some(text)) => std::fs::write(path, text)
+                .map_err(|error| std::io::Error::new(error.kind(), format!("{}: {error}", path.display())))?,
+            _ => {}
         }
     }
+    if !printed {
+        std::io::stdout().write_all(report.plain.as_bytes())?;
+    }
+    Ok(())
 }

@@ -1,10 +1,12 @@
 //! What is sent, from where to where, and when.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use crate::payload::{PAYLOAD_BYTES_MAX, PAYLOAD_BYTES_MIN};
+use crate::transport::Transport;
 
 /// Most clients of one process: each costs two descriptors here, and as many in the server.
 pub const CLIENTS_MAX: usize = 8_000;
@@ -73,11 +75,11 @@ pub enum Pacing {
 }
 
 impl Pattern {
-    /// Finds what cannot be run.
+    /// Finds what cannot be run over a transport.
     ///
     /// # Errors
     /// One sentence for the user.
-    pub fn check(&self) -> Result<(), String> {
+    pub fn check(&self, transport: Transport) -> Result<(), String> {
         within("clients", self.clients, 1, CLIENTS_MAX)?;
         within(
             "payload bytes",
@@ -89,6 +91,11 @@ impl Pattern {
         if self.direction == Direction::Pair && !self.clients.is_multiple_of(2) {
             return Err("pairs need an even number of clients".into());
         }
+        if self.gso && transport.is_stream() {
+            return Err(
+                "GSO is for datagrams: leave --gso out over TCP and TLS, where a burst is one write anyway".into(),
+            );
+        }
         if self.gso && self.burst * (self.payload_bytes + 64) > 65_000 {
             return Err("a GSO message holds 65 000 bytes: fewer or smaller packets a burst are expected".into());
         }
@@ -99,6 +106,20 @@ impl Pattern {
             Pacing::Rate(rate) if !(rate > 0.0 && rate <= 1e6) => Err("a rate above 0 is expected".into()),
             Pacing::InFlight(shots) => within("packets under way in a flow", shots * self.burst, 1, UNDER_WAY_MAX),
             Pacing::Rate(_) => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} clients, {:?}, {:?}, ", self.clients, self.direction, self.wrap)?;
+        if self.burst > 1 {
+            write!(f, "bursts of {} x ", self.burst)?;
+        }
+        write!(f, "{} B, ", self.payload_bytes)?;
+        match self.pacing {
+            Pacing::Rate(rate) => write!(f, "{rate}/s a client"),
+            Pacing::InFlight(shots) => write!(f, "flood with {shots} under way in a flow"),
         }
     }
 }

@@ -3,14 +3,18 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use voex_stun::{ChannelNumber, ErrorCode};
+use voex_stun::{AddressFamily, ChannelNumber, ErrorCode};
 
 use crate::client::{Client, Credentials};
-use crate::endpoint::{Endpoint, udp_socket};
+use crate::endpoint::Endpoint;
 use crate::error::{Doing as _, LoadError};
 use crate::flow::Flow;
 use crate::framing::Framing;
+use crate::interrupt;
+use crate::link::{Link, udp_socket};
 use crate::pattern::{Direction, Pattern, Wrap};
+use crate::tls::Tls;
+use crate::transport::Transport;
 
 /// Other ports tried when a server answers 437 (RFC 8656 §7.4).
 const OTHER_PORTS: usize = 16;
@@ -18,13 +22,21 @@ const OTHER_PORTS: usize = 16;
 /// Longest time to make all clients of a load.
 const MAKING_MAX: Duration = Duration::from_secs(60);
 
-/// The server under test.
+/// The server under test, and how clients come to it.
 #[derive(Clone, Debug)]
 pub struct Target {
-    /// Where it listens on UDP.
+    /// Where it listens.
     pub address: SocketAddr,
+    /// What clients speak over.
+    pub transport: Transport,
     /// Who may allocate.
     pub credentials: Credentials,
+    /// Settings of [`Transport::Tls`], which needs them.
+    pub tls: Option<Tls>,
+    /// Where peers are, when not where clients are; an address of this host.
+    pub peer: Option<IpAddr>,
+    /// Most bytes that a client writes to its stream at once, so that a server gets messages in pieces.
+    pub cut: Option<usize>,
 }
 
 /// Clients, peers and the flows between them.
@@ -48,8 +60,9 @@ impl Patience {
         }
     }
 
-    /// Ends what takes too long.
+    /// Ends what takes too long, or is no longer wanted.
     pub(crate) fn check(&self, made: usize) -> Result<(), LoadError> {
+        interrupt::check()?;
         if self.begun.elapsed() < MAKING_MAX {
             return Ok(());
         }
@@ -62,6 +75,18 @@ impl Patience {
 }
 
 impl Target {
+    /// Reaches a server over UDP.
+    pub fn udp(address: SocketAddr, credentials: Credentials) -> Self {
+        Self {
+            address,
+            transport: Transport::Udp,
+            credentials,
+            tls: None,
+            peer: None,
+            cut: None,
+        }
+    }
+
     /// Makes one allocation from a socket of its own.
     ///
     /// # Errors
@@ -81,15 +106,17 @@ impl Target {
     }
 
     fn allocate_once(&self) -> Result<Client, LoadError> {
-        let any = match self.address.ip() {
-            IpAddr::V4(_) => IpAddr::from([0; 4]),
-            IpAddr::V6(_) => IpAddr::from([0; 16]),
+        let link = Link::open(self)?;
+        let family = match self.peer.unwrap_or(self.address.ip()) {
+            IpAddr::V4(_) => AddressFamily::V4,
+            IpAddr::V6(_) => AddressFamily::V6,
         };
-        let socket = udp_socket(any)?;
-        socket
-            .connect(self.address)
-            .doing(|| format!("connecting to {}", self.address))?;
-        Client::allocate(socket, &self.credentials)
+        Client::allocate(link, &self.credentials, family)
+    }
+
+    /// Makes the socket of a peer, near a client that is connected from `near`.
+    fn peer_socket(&self, near: SocketAddr) -> Result<std::net::UdpSocket, LoadError> {
+        udp_socket(self.peer.unwrap_or(near.ip()))
     }
 }
 
@@ -108,33 +135,26 @@ impl Rig {
         while made < pattern.clients {
             patience.check(made)?;
             if pattern.direction == Direction::Pair {
-                rig.add_pair(target, pattern.wrap)?;
+                rig.add_pair(target, pattern)?;
                 made += 2;
             } else {
                 rig.add_client_and_peer(target, pattern)?;
                 made += 1;
             }
         }
-        for endpoint in &rig.endpoints {
-            endpoint
-                .socket()
-                .set_nonblocking(true)
-                .doing(|| "making a socket non-blocking".into())?;
-        }
         Ok(rig)
     }
 
-    /// Gives every allocation back.
+    /// Gives every allocation back, those of clients excepted whose server does not read: they expire.
     ///
     /// # Errors
     /// See [`LoadError`]; the first one ends it, the rest expire.
     pub fn release(self) -> Result<(), LoadError> {
         for endpoint in self.endpoints {
-            if let Endpoint::Client(mut client) = endpoint {
-                client
-                    .socket()
-                    .set_nonblocking(false)
-                    .doing(|| "making a socket blocking".into())?;
+            let is_blocked = endpoint.stream().is_some_and(|stream| stream.is_blocked());
+            if let Endpoint::Client(mut client) = endpoint
+                && !is_blocked
+            {
                 client.release()?;
             }
         }
@@ -143,15 +163,11 @@ impl Rig {
 
     fn add_client_and_peer(&mut self, target: &Target, pattern: &Pattern) -> Result<(), LoadError> {
         let mut client = target.allocate()?;
-        let near = client
-            .socket()
-            .local_addr()
-            .doing(|| "reading a local address".into())?;
-        let peer = udp_socket(near.ip())?;
+        let peer = target.peer_socket(client.link().local_addr()?)?;
         let peer_addr = peer.local_addr().doing(|| "reading a local address".into())?;
         let relayed = client.relayed();
         peer.connect(relayed).doing(|| format!("connecting to {relayed}"))?;
-        let framing = open(&mut client, pattern.wrap, peer_addr)?;
+        let framing = open(&mut client, target, pattern, peer_addr)?;
         let at = self.endpoints.len();
         self.endpoints
             .extend([Endpoint::Client(Box::new(client)), Endpoint::Peer(peer)]);
@@ -164,11 +180,11 @@ impl Rig {
         Ok(())
     }
 
-    fn add_pair(&mut self, target: &Target, wrap: Wrap) -> Result<(), LoadError> {
+    fn add_pair(&mut self, target: &Target, pattern: &Pattern) -> Result<(), LoadError> {
         let (mut a, mut b) = (target.allocate()?, target.allocate()?);
         let (a_relayed, b_relayed) = (a.relayed(), b.relayed());
-        let from_a = open(&mut a, wrap, b_relayed)?;
-        let from_b = open(&mut b, wrap, a_relayed)?;
+        let from_a = open(&mut a, target, pattern, b_relayed)?;
+        let from_b = open(&mut b, target, pattern, a_relayed)?;
         let at = self.endpoints.len();
         self.endpoints
             .extend([Endpoint::Client(Box::new(a)), Endpoint::Client(Box::new(b))]);
@@ -179,12 +195,16 @@ impl Rig {
 }
 
 /// Lets data flow between a client and a peer.
-fn open(client: &mut Client, wrap: Wrap, peer: SocketAddr) -> Result<Framing, LoadError> {
-    match wrap {
+fn open(client: &mut Client, target: &Target, pattern: &Pattern, peer: SocketAddr) -> Result<Framing, LoadError> {
+    match pattern.wrap {
         Wrap::Channel => {
             let channel = ChannelNumber::new(0x4000).expect("0x4000 is the first channel number");
             client.bind(channel, peer)?;
-            Ok(Framing::Channel(channel))
+            Ok(if target.transport.is_stream() {
+                Framing::PaddedChannel(channel)
+            } else {
+                Framing::Channel(channel)
+            })
         }
         Wrap::Send => {
             client.permit(peer)?;

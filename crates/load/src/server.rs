@@ -2,99 +2,56 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use voex_stun::{Class, HEADER_BYTES, Message, MessageWriter, Method, TransactionId};
 
-use crate::LoadError;
 use crate::client::Credentials;
-use crate::error::Doing as _;
+use crate::error::{Doing as _, LoadError};
+use crate::interrupt;
 use crate::process::Process;
+use crate::program::{Folder, HOST, PASSWORD, Ports, Program, USER};
 use crate::rig::Target;
+use crate::tls::{KeyKind, Tls, Trust, write_certificate};
+use crate::transport::Transport;
 
-const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const REALM: &str = "load.test";
-const USER: &str = "load";
-const PASSWORD: &str = "heavy";
 const START_MAX: Duration = Duration::from_secs(10);
 const STOP_MAX: Duration = Duration::from_secs(3);
 const ASK_AGAIN: Duration = Duration::from_millis(20);
 
-/// A program that can be put under test.
-#[derive(Clone, Debug)]
-pub enum Program {
-    /// The `voex` binary.
-    Voex(PathBuf),
-    /// coturn's `turnserver`.
-    Coturn(PathBuf),
-}
-
 /// A program that runs with one worker on one core, on ports of its own, in a session of its own: the scheduler
 /// shares a core between sessions, and a shell's other work must not weigh on one server more than on the other.
+///
+/// It ends when this is dropped, and with this process however that ends.
 #[derive(Debug)]
 pub struct Server {
     child: Child,
-    folder: PathBuf,
-    target: Target,
+    folder: Folder,
+    ports: Ports,
+    tls: Tls,
     process: Process,
 }
 
-impl Program {
-    /// Gives its name.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Voex(_) => "voex",
-            Self::Coturn(_) => "coturn",
-        }
-    }
-
-    fn command(&self, port: u16, folder: &Path, core: usize) -> Result<Command, LoadError> {
-        // Each of the three replaces itself by the next, so the child is the server; it dies with this process.
-        let mut command = Command::new("setpriv");
-        let core = core.to_string();
-        command.args(["--pdeathsig", "KILL", "taskset", "-c", &core, "setsid"]);
-        match self {
-            Self::Voex(path) => {
-                let settings = folder.join("settings.yaml");
-                fs::write(&settings, voex_settings(port, free_port()?)).doing(|| "writing settings".into())?;
-                command.arg(path).args(["serve", "--settings"]).arg(&settings);
-            }
-            Self::Coturn(path) => {
-                let host = HOST.to_string();
-                command.arg(path);
-                command.args(["-n", "-m", "1", "-a", "-r", REALM, "-u", &format!("{USER}:{PASSWORD}")]);
-                command.args(["-L", &host, "-E", &host, "-p", &port.to_string()]);
-                command.args([
-                    "--allow-loopback-peers",
-                    "--no-tls",
-                    "--no-dtls",
-                    "--no-cli",
-                    "--log-file=/dev/null",
-                ]);
-                command.arg("--pidfile").arg(folder.join("pid"));
-            }
-        }
-        Ok(command)
-    }
-}
-
 impl Server {
-    /// Starts a program on a core and waits until it answers a Binding request.
+    /// Starts a program on a core, with a new certificate, and waits until it can be spoken to over a transport.
     ///
     /// # Errors
     /// [`LoadError::NotStarted`] with what it said.
-    pub fn start(program: &Program, core: usize) -> Result<Self, LoadError> {
-        let port = free_port()?;
-        let folder = std::env::temp_dir().join(format!("voex-load-{}-{port}", std::process::id()));
-        fs::create_dir_all(&folder).doing(|| format!("making {}", folder.display()))?;
-        let log = File::create(folder.join("log")).doing(|| "making a log file".into())?;
+    pub fn start(program: &Program, core: usize, transport: Transport, key: KeyKind) -> Result<Self, LoadError> {
+        let ports = Ports {
+            plain: free_port()?,
+            tls: free_port()?,
+            http: free_port()?,
+        };
+        let folder = Folder::make(ports.plain)?;
+        write_certificate(key, &folder.certificate(), &folder.key())?;
+        let log = File::create(folder.path("log")).doing(|| "making a log file".into())?;
         let child = program
-            .command(port, &folder, core)?
+            .command(ports, &folder, core)?
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(log)
@@ -104,21 +61,26 @@ impl Server {
             process: Process::find(child.id())?,
             child,
             folder,
-            target: Target {
-                address: SocketAddr::new(HOST, port),
-                credentials: Credentials {
-                    user: USER.into(),
-                    password: PASSWORD.into(),
-                },
-            },
+            ports,
+            tls: Tls::new("localhost", Trust::Anyone)?,
         };
-        server.await_ready(program)?;
+        server.await_ready(program, transport)?;
         Ok(server)
     }
 
     /// Gives where it listens and who may allocate.
-    pub fn target(&self) -> &Target {
-        &self.target
+    pub fn target(&self, transport: Transport) -> Target {
+        Target {
+            address: self.address(transport),
+            transport,
+            credentials: Credentials {
+                user: USER.into(),
+                password: PASSWORD.into(),
+            },
+            tls: Some(self.tls.clone()),
+            peer: None,
+            cut: None,
+        }
     }
 
     /// Gives its process.
@@ -126,30 +88,40 @@ impl Server {
         &self.process
     }
 
-    fn await_ready(&mut self, program: &Program) -> Result<(), LoadError> {
-        let socket = UdpSocket::bind((HOST, 0)).doing(|| "making a socket".into())?;
-        socket
-            .set_read_timeout(Some(ASK_AGAIN))
-            .and_then(|()| socket.connect(self.target.address))
-            .doing(|| "connecting a socket".into())?;
+    fn address(&self, transport: Transport) -> SocketAddr {
+        let port = match transport {
+            Transport::Udp | Transport::Tcp => self.ports.plain,
+            Transport::Tls => self.ports.tls,
+        };
+        SocketAddr::new(HOST, port)
+    }
+
+    fn await_ready(&mut self, program: &Program, transport: Transport) -> Result<(), LoadError> {
         let begun = Instant::now();
         while begun.elapsed() < START_MAX {
+            interrupt::check()?;
             if let Ok(Some(status)) = self.child.try_wait() {
                 return Err(self.not_started(program, &format!("it ended with {status}")));
             }
-            if answers_binding(&socket).unwrap_or(false) {
+            if is_ready(self.address(transport), transport) {
                 return Ok(());
             }
             std::thread::sleep(ASK_AGAIN);
         }
-        Err(self.not_started(program, "it does not answer Binding requests"))
+        let what = match transport {
+            Transport::Udp => "it does not answer Binding requests over UDP",
+            Transport::Tcp => "it accepts no TCP connection",
+            Transport::Tls => "it accepts no connection on its TLS port",
+        };
+        Err(self.not_started(program, what))
     }
 
     fn not_started(&self, program: &Program, what: &str) -> LoadError {
-        let log = fs::read_to_string(self.folder.join("log")).unwrap_or_default();
+        let log = fs::read_to_string(self.folder.path("log")).unwrap_or_default();
+        let said = if log.is_empty() { "nothing" } else { log.trim_end() };
         LoadError::NotStarted {
             server: program.name().into(),
-            why: format!("{what}; it said:\n{log}"),
+            why: format!("{what}; it said: {said}"),
         }
     }
 }
@@ -164,52 +136,39 @@ impl Drop for Server {
         }
         let _ = self.child.kill();
         let _ = self.child.wait();
-        let _ = fs::remove_dir_all(&self.folder);
     }
 }
 
-fn voex_settings(port: u16, http_port: u16) -> String {
-    format!(
-        "workers: 1
-turn:
-  listen: [{HOST}]
-  ports: {{plain: [{port}], tls: []}}
-  realm: {REALM}
-  users: {{static: {{{USER}: {PASSWORD}}}}}
-  peers: {{allow_loopback: true}}
-mcu: {{enabled: false}}
-sip: {{enabled: false}}
-media: {{listen: [{HOST}]}}
-http: {{listen: \"{HOST}:{http_port}\"}}
-log: {{level: warn}}
-"
-    )
+fn is_ready(address: SocketAddr, transport: Transport) -> bool {
+    if transport.is_stream() {
+        return TcpStream::connect_timeout(&address, ASK_AGAIN).is_ok();
+    }
+    answers_binding(address).unwrap_or(false)
 }
 
-fn answers_binding(socket: &UdpSocket) -> io::Result<bool> {
+fn answers_binding(address: SocketAddr) -> io::Result<bool> {
     let mut request = [0; HEADER_BYTES];
     let id = TransactionId(*b"are you here");
-    if MessageWriter::new(&mut request, Class::Request, Method::BINDING, id)
-        .finish()
-        .is_err()
-    {
-        return Ok(false);
-    }
+    let written = MessageWriter::new(&mut request, Class::Request, Method::BINDING, id).finish();
+    written.map_err(io::Error::other)?;
+    let socket = UdpSocket::bind((HOST, 0))?;
+    socket.set_read_timeout(Some(ASK_AGAIN))?;
+    socket.connect(address)?;
     socket.send(&request)?;
     let mut answer = [0; 1500];
     let len = socket.recv(&mut answer)?;
     Ok(Message::parse(&answer[..len]).is_ok_and(|m| m.class() == Class::Success && m.transaction_id() == id))
 }
 
-/// A port that is free now for UDP and TCP, below those that relays and clients are given.
+/// A port that is free now for UDP and TCP, below those that relays, media and clients are given.
 fn free_port() -> Result<u16, LoadError> {
     let mut random = [0; 2];
     for _ in 0..64 {
         getrandom::fill(&mut random)
             .map_err(io::Error::other)
             .doing(|| "drawing a port".into())?;
-        let port = 10_000 + u16::from_ne_bytes(random) % 20_000;
-        if UdpSocket::bind((HOST, port)).is_ok() && std::net::TcpListener::bind((HOST, port)).is_ok() {
+        let port = 10_000 + u16::from_ne_bytes(random) % 10_000;
+        if UdpSocket::bind((HOST, port)).is_ok() && TcpListener::bind((HOST, port)).is_ok() {
             return Ok(port);
         }
     }

@@ -1,15 +1,20 @@
 //! Two servers side by side: A B A B .., each alone on its core while it runs.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
 use crate::LoadError;
+use crate::cells::{Cell, Workload, cells};
 use crate::figures::Figures;
 use crate::idle::{self, IdleFigures};
 use crate::load;
-use crate::pattern::{Direction, Pacing, Pattern, Wrap};
-use crate::server::{Program, Server};
+use crate::program::Program;
+use crate::progress::Status;
+use crate::server::Server;
+
+/// Time that allocations are held idle.
+const HOLD: Duration = Duration::from_secs(1);
 
 /// How a comparison is run.
 #[derive(Clone, Debug)]
@@ -24,49 +29,10 @@ pub struct Versus {
     pub measured: Duration,
     /// Where servers run; the load must run elsewhere.
     pub server_core: usize,
-    /// Names of cells; all when empty.
+    /// Names of cells; all but the extra ones when empty.
     pub cells: Vec<String>,
     /// Says nothing while loads run.
     pub quiet: bool,
-}
-
-/// One thing that is compared.
-#[derive(Clone, Debug, Serialize)]
-pub struct Cell {
-    /// Its name.
-    pub name: &'static str,
-    /// What is run.
-    pub workload: Workload,
-    /// What ours may cost at most.
-    pub budget: Budget,
-}
-
-/// What is run.
-#[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Workload {
-    /// Packets.
-    Load(Pattern),
-    /// So many idle allocations.
-    Idle(usize),
-}
-
-/// What ours may cost at most. Twice as many packets a second is half the time a packet: both are told as cost, which
-/// stands whether or not the load could fill the faster server.
-#[derive(Clone, Copy, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Budget {
-    /// Share of the rival's processor time.
-    CpuShare(f64),
-    /// Share of the rival's processor time to make an allocation, and bytes of memory of one.
-    Allocation {
-        /// Share of the processor time.
-        cpu_share: f64,
-        /// Bytes, whatever the rival takes.
-        bytes: f64,
-    },
-    /// Shown for comparison.
-    None,
 }
 
 /// Runs of a cell.
@@ -78,6 +44,8 @@ pub struct CellResult {
     pub voex: Vec<Outcome>,
     /// The rival's, in order.
     pub rival: Vec<Outcome>,
+    /// Why it has fewer runs than were asked for.
+    pub failure: Option<String>,
 }
 
 /// Figures of one run.
@@ -85,56 +53,66 @@ pub struct CellResult {
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Of a load.
-    Load(Figures),
+    Load(Box<Figures>),
     /// Of idle allocations.
     Idle(IdleFigures),
 }
 
 impl Versus {
-    /// Runs every cell.
+    /// Runs every cell. A server that fails ends its cell and no other.
     ///
     /// # Errors
-    /// See [`LoadError`].
+    /// [`LoadError::Interrupted`].
     pub fn run(&self) -> Result<Vec<CellResult>, LoadError> {
-        let wanted = |cell: &Cell| self.cells.is_empty() || self.cells.iter().any(|name| name == cell.name);
-        cells(self.measured)
-            .into_iter()
-            .filter(wanted)
-            .map(|cell| self.run_cell(cell))
-            .collect()
+        let cells = cells(&self.cells, self.measured);
+        let mut status = Status::new(cells.len() * self.rounds * 2, self.quiet);
+        cells.into_iter().map(|cell| self.run_cell(cell, &mut status)).collect()
     }
 
-    fn run_cell(&self, cell: Cell) -> Result<CellResult, LoadError> {
+    fn run_cell(&self, cell: Cell, status: &mut Status) -> Result<CellResult, LoadError> {
         let mut result = CellResult {
             voex: Vec::with_capacity(self.rounds),
             rival: Vec::with_capacity(self.rounds),
+            failure: None,
             cell,
         };
         for round in 1..=self.rounds {
             for (program, is_ours) in [(&self.voex, true), (&self.rival, false)] {
-                eprintln!(
-                    "{}, round {round} of {}: {}",
+                let what = format!(
+                    "{}, round {round} of {}, {}",
                     result.cell.name,
                     self.rounds,
                     program.name()
                 );
-                let outcome = self.run_once(program, &result.cell.workload)?;
-                eprintln!("  {}", outcome.summary());
-                if is_ours { &mut result.voex } else { &mut result.rival }.push(outcome);
+                status.begin(&what);
+                let begun = Instant::now();
+                match self.run_once(program, &result.cell) {
+                    Ok(outcome) => {
+                        status.end(&what, &outcome.summary(), begun.elapsed());
+                        if is_ours { &mut result.voex } else { &mut result.rival }.push(outcome);
+                    }
+                    Err(LoadError::Interrupted) => return Err(LoadError::Interrupted),
+                    Err(error) => {
+                        status.end(&what, &error.to_string(), begun.elapsed());
+                        status.skip(2 * (self.rounds - round) + usize::from(is_ours));
+                        result.failure = Some(format!("{}: {error}", program.name()));
+                        return Ok(result);
+                    }
+                }
             }
         }
         Ok(result)
     }
 
-    fn run_once(&self, program: &Program, workload: &Workload) -> Result<Outcome, LoadError> {
-        let server = Server::start(program, self.server_core)?;
-        match workload {
+    fn run_once(&self, program: &Program, cell: &Cell) -> Result<Outcome, LoadError> {
+        let server = Server::start(program, self.server_core, cell.transport, cell.key)?;
+        let (target, process) = (server.target(cell.transport), server.process());
+        match &cell.workload {
             Workload::Load(pattern) => {
-                load::run(server.target(), pattern, Some(server.process()), self.quiet).map(Outcome::Load)
+                let figures = load::run(&target, pattern, Some(process), true)?;
+                Ok(Outcome::Load(Box::new(figures)))
             }
-            Workload::Idle(count) => {
-                idle::run(server.target(), *count, self.measured, server.process(), self.quiet).map(Outcome::Idle)
-            }
+            Workload::Idle(count) => idle::run(&target, *count, HOLD, process, true).map(Outcome::Idle),
         }
     }
 }
@@ -148,6 +126,22 @@ impl Outcome {
         }
     }
 
+    /// Gives the figures of a load.
+    pub fn load(&self) -> Option<&Figures> {
+        match self {
+            Self::Load(figures) => Some(figures),
+            Self::Idle(_) => None,
+        }
+    }
+
+    /// Gives the figures of idle allocations.
+    pub fn idle(&self) -> Option<&IdleFigures> {
+        match self {
+            Self::Load(_) => None,
+            Self::Idle(figures) => Some(figures),
+        }
+    }
+
     fn summary(&self) -> String {
         match self {
             Self::Load(f) => format!(
@@ -156,93 +150,9 @@ impl Outcome {
                 f.delivered_per_s,
                 f.server.map_or(f64::NAN, |server| 100.0 * server.busy),
                 100.0 * f.loss(),
-                f.p99_us
+                f.latency.p99_us
             ),
             Self::Idle(f) => format!("{:.1} us and {:.0} bytes an allocation", f.cpu_us_each, f.bytes_each),
-        }
-    }
-}
-
-/// Names of all cells.
-pub fn cell_names() -> Vec<&'static str> {
-    cells(Duration::ZERO).iter().map(|cell| cell.name).collect()
-}
-
-/// The rows of the budget that concern UDP, and Send indications beside them.
-///
-/// A burst enters the kernel at once, as it does from a network card at line rate: a server without receive offload
-/// finds single packets, one with it a train. Sent singly, a burst leaves slower than a fast server relays it, and the
-/// server never sees it whole; that is shown too.
-fn cells(measured: Duration) -> Vec<Cell> {
-    let base = Pattern {
-        clients: 64,
-        direction: Direction::Both,
-        wrap: Wrap::Channel,
-        payload_bytes: 170,
-        burst: 1,
-        gso: false,
-        pacing: Pacing::InFlight(2),
-        warm_up: Duration::from_millis(500),
-        measured,
-    };
-    let paced = |clients| Pattern {
-        clients,
-        pacing: Pacing::Rate(50.0),
-        ..base.clone()
-    };
-    let flood_send = Pattern {
-        wrap: Wrap::Send,
-        ..base.clone()
-    };
-    let burst = Pattern {
-        clients: 4,
-        direction: Direction::Up,
-        payload_bytes: 1200,
-        burst: 32,
-        gso: true,
-        pacing: Pacing::InFlight(1),
-        ..base.clone()
-    };
-    let burst_singly = Pattern {
-        gso: false,
-        ..burst.clone()
-    };
-    let pair = Pattern {
-        direction: Direction::Pair,
-        ..base.clone()
-    };
-    let idle = Budget::Allocation {
-        cpu_share: 0.5,
-        bytes: 4096.0,
-    };
-    [
-        ("flood-170", Workload::Load(base.clone()), Budget::CpuShare(0.75)),
-        ("flood-170-send", Workload::Load(flood_send), Budget::None),
-        ("paced-50", Workload::Load(paced(50)), Budget::CpuShare(0.6)),
-        ("paced-1000", Workload::Load(paced(1000)), Budget::CpuShare(0.6)),
-        ("burst-32x1200", Workload::Load(burst), Budget::CpuShare(1.0 / 2.5)),
-        (
-            "burst-32x1200-singly",
-            Workload::Load(burst_singly),
-            Budget::CpuShare(1.0 / 2.5),
-        ),
-        ("pair-170", Workload::Load(pair), Budget::CpuShare(1.0 / 2.0)),
-        ("idle-2000", Workload::Idle(2000), idle),
-    ]
-    .map(|(name, workload, budget)| Cell { name, workload, budget })
-    .into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_cell_can_be_run_for_as_long_as_the_command_line_allows() {
-        for cell in cells(Duration::from_secs(200)) {
-            if let Workload::Load(pattern) = cell.workload {
-                assert_eq!(pattern.check(), Ok(()), "{}", cell.name);
-            }
         }
     }
 }

@@ -1,0 +1,158 @@
+//! Programs that can be put under test, and how each is told the same things.
+
+use std::fs;
+use std::net::{IpAddr, Ipv4Addr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::LoadError;
+use crate::error::Doing as _;
+
+/// Where programs listen, relay and are spoken to from.
+pub(crate) const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+pub(crate) const USER: &str = "load";
+pub(crate) const PASSWORD: &str = "heavy";
+const REALM: &str = "load.test";
+
+/// A program that can be put under test.
+#[derive(Clone, Debug)]
+pub enum Program {
+    /// The `voex` binary.
+    Voex {
+        /// Where it is.
+        path: PathBuf,
+        /// KEY=VALUE of more settings, as `--set` takes them.
+        settings: Vec<String>,
+    },
+    /// coturn's `turnserver`.
+    Coturn {
+        /// Where it is.
+        path: PathBuf,
+        /// More arguments.
+        args: Vec<String>,
+    },
+}
+
+/// Ports that were free a moment ago.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Ports {
+    /// UDP and TCP.
+    pub(crate) plain: u16,
+    /// TLS.
+    pub(crate) tls: u16,
+    /// Metrics and console.
+    pub(crate) http: u16,
+}
+
+/// A folder of a run, with the certificate inside.
+#[derive(Debug)]
+pub(crate) struct Folder(PathBuf);
+
+impl Program {
+    /// Gives its name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Voex { .. } => "voex",
+            Self::Coturn { .. } => "coturn",
+        }
+    }
+
+    /// Asks it for its version; `None` when it does not tell.
+    pub fn version(&self) -> Option<String> {
+        let (Self::Voex { path, .. } | Self::Coturn { path, .. }) = self;
+        let output = Command::new(path).arg("--version").output().ok()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        Some(text.lines().next()?.trim().to_owned())
+    }
+
+    /// Gives what starts it with one worker on a core.
+    pub(crate) fn command(&self, ports: Ports, folder: &Folder, core: usize) -> Result<Command, LoadError> {
+        // Each of the three replaces itself by the next, so the child is the server; it dies with this process.
+        let mut command = Command::new("setpriv");
+        let core = core.to_string();
+        command.args(["--pdeathsig", "KILL", "taskset", "-c", &core, "setsid"]);
+        match self {
+            Self::Voex { path, settings } => {
+                let file = folder.path("settings.yaml");
+                let private = fs::Permissions::from_mode(0o600);
+                fs::write(&file, voex_settings(ports, folder))
+                    .and_then(|()| fs::set_permissions(&file, private))
+                    .doing(|| "writing settings".into())?;
+                command.arg(path).args(["serve", "--settings"]).arg(&file);
+                for setting in settings {
+                    command.args(["--set", setting]);
+                }
+            }
+            Self::Coturn { path, args } => {
+                command.arg(path);
+                coturn_arguments(&mut command, ports, folder);
+                command.args(args);
+            }
+        }
+        Ok(command)
+    }
+}
+
+impl Folder {
+    /// Makes an empty folder that nobody else uses.
+    pub(crate) fn make(port: u16) -> Result<Self, LoadError> {
+        let path = std::env::temp_dir().join(format!("voex-load-{}-{port}", std::process::id()));
+        fs::create_dir_all(&path).doing(|| format!("making {}", path.display()))?;
+        Ok(Self(path))
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.0.join(name)
+    }
+
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.path("certificate.pem")
+    }
+
+    pub(crate) fn key(&self) -> PathBuf {
+        self.path("key.pem")
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// One relay thread, no logs, no services beside TURN; what makes an allocation cheap or dear is left as it comes.
+fn coturn_arguments(command: &mut Command, ports: Ports, folder: &Folder) {
+    let host = HOST.to_string();
+    command.args(["-n", "-m", "1", "-a", "-r", REALM, "-u", &format!("{USER}:{PASSWORD}")]);
+    command.args(["-L", &host, "-E", &host]);
+    command.args(["-p", &ports.plain.to_string()]);
+    command.args(["--tls-listening-port", &ports.tls.to_string()]);
+    command.arg("--cert").arg(folder.certificate());
+    command.arg("--pkey").arg(folder.key());
+    command.args(["--allow-loopback-peers", "--no-dtls", "--no-cli"]);
+    command.args(["--no-stdout-log", "--simple-log", "--log-file=/dev/null"]);
+    command.arg("--pidfile").arg(folder.path("pid"));
+}
+
+fn voex_settings(ports: Ports, folder: &Folder) -> String {
+    let Ports { plain, tls, http } = ports;
+    let quoted = |path: &Path| format!("{:?}", path.display().to_string());
+    let (certificate, key) = (quoted(&folder.certificate()), quoted(&folder.key()));
+    format!(
+        "workers: 1
+turn:
+  listen: [{HOST}]
+  ports: {{plain: [{plain}], tls: [{tls}]}}
+  realm: {REALM}
+  users: {{static: {{{USER}: {PASSWORD}}}}}
+  peers: {{allow_loopback: true}}
+tls: {{certificate: {certificate}, key: {key}}}
+mcu: {{enabled: false}}
+sip: {{enabled: false}}
+media: {{listen: [{HOST}]}}
+http: {{listen: \"{HOST}:{http}\"}}
+log: {{level: warn}}
+"
+    )
+}
