@@ -24,6 +24,8 @@ macro_rules! attribute_types {
 attribute_types! {
     /// RFC 8489 §14.1.
     MAPPED_ADDRESS = 0x0001;
+    /// RFC 5780 §7.2.
+    CHANGE_REQUEST = 0x0003;
     /// RFC 8489 §14.3.
     USERNAME = 0x0006;
     /// RFC 8489 §14.5.
@@ -54,6 +56,8 @@ attribute_types! {
     REQUESTED_TRANSPORT = 0x0019;
     /// RFC 8656 §18.9.
     DONT_FRAGMENT = 0x001A;
+    /// RFC 7635 §6.2.
+    ACCESS_TOKEN = 0x001B;
     /// RFC 8489 §14.6.
     MESSAGE_INTEGRITY_SHA256 = 0x001C;
     /// RFC 8489 §14.12.
@@ -68,12 +72,18 @@ attribute_types! {
     PRIORITY = 0x0024;
     /// RFC 8445 §16.1.
     USE_CANDIDATE = 0x0025;
+    /// RFC 5780 §7.6.
+    PADDING = 0x0026;
+    /// RFC 5780 §7.5.
+    RESPONSE_PORT = 0x0027;
     /// RFC 8656 §18.11.
     ADDITIONAL_ADDRESS_FAMILY = 0x8000;
     /// RFC 8656 §18.12.
     ADDRESS_ERROR_CODE = 0x8001;
     /// RFC 8489 §14.11.
     PASSWORD_ALGORITHMS = 0x8002;
+    /// RFC 8489 §14.16.
+    ALTERNATE_DOMAIN = 0x8003;
     /// RFC 8489 §14.14.
     SOFTWARE = 0x8022;
     /// RFC 8489 §14.15.
@@ -84,6 +94,12 @@ attribute_types! {
     ICE_CONTROLLED = 0x8029;
     /// RFC 8445 §16.1.
     ICE_CONTROLLING = 0x802A;
+    /// RFC 5780 §7.3.
+    RESPONSE_ORIGIN = 0x802B;
+    /// RFC 5780 §7.4.
+    OTHER_ADDRESS = 0x802C;
+    /// RFC 7635 §6.1.
+    THIRD_PARTY_AUTHORIZATION = 0x802E;
 }
 
 impl AttributeType {

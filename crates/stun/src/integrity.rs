@@ -34,6 +34,15 @@ pub fn long_term_key_sha256(user: &str, realm: &str, password: &str) -> [u8; 32]
     joined::<Sha256>(user, realm, password).finalize().into()
 }
 
+/// Derives the value of USERHASH, which stands in for a name that shall not be seen (RFC 8489 §14.4).
+pub fn user_hash(user: &str, realm: &str) -> [u8; 32] {
+    let mut digest = Sha256::new();
+    [user, ":", realm]
+        .iter()
+        .for_each(|part| digest.update(part.as_bytes()));
+    digest.finalize().into()
+}
+
 fn joined<D: Digest>(user: &str, realm: &str, password: &str) -> D {
     let mut digest = D::new();
     [user, ":", realm, ":", password]

@@ -6,8 +6,8 @@ use crate::header::{MAGIC_COOKIE, split_type};
 use crate::integrity::{SHA1_BYTES, SHA256_BYTES, SHA256_BYTES_MIN, equal};
 use crate::{
     Attribute, AttributeError, AttributeType, Attributes, ChannelNumber, Class, ErrorCode, HEADER_BYTES,
-    IntegrityError, IntegrityKey, IntegrityKeySha256, Method, ParseError, TransactionId, UnknownAttributes,
-    fingerprint, xor_address,
+    IntegrityError, IntegrityKey, IntegrityKeySha256, Method, ParseError, PasswordAlgorithm, TransactionId,
+    UnknownAttributes, fingerprint, xor_address,
 };
 
 /// A STUN message, borrowed from its datagram.
@@ -157,6 +157,11 @@ impl Message<'_> {
         self.tail.integrity != 0
     }
 
+    /// Tells whether MESSAGE-INTEGRITY-SHA256 is there.
+    pub fn has_integrity_sha256(&self) -> bool {
+        self.tail.integrity_sha256 != 0
+    }
+
     /// Checks MESSAGE-INTEGRITY in constant time.
     ///
     /// # Errors
@@ -232,6 +237,22 @@ impl<'a> Message<'a> {
     /// [`AttributeError::Length`], [`AttributeError::Utf8`].
     pub fn username(&self) -> Result<Option<&'a str>, AttributeError> {
         self.text(AttributeType::USERNAME, 508)
+    }
+
+    /// USERHASH (RFC 8489 §14.4).
+    ///
+    /// # Errors
+    /// [`AttributeError::Length`].
+    pub fn user_hash(&self) -> Result<Option<[u8; 32]>, AttributeError> {
+        self.typed(AttributeType::USERHASH, fixed)
+    }
+
+    /// PASSWORD-ALGORITHM (RFC 8489 §14.12).
+    ///
+    /// # Errors
+    /// [`AttributeError::Length`]; [`AttributeError::Value`] for an algorithm that is unknown here.
+    pub fn password_algorithm(&self) -> Result<Option<PasswordAlgorithm>, AttributeError> {
+        self.typed(AttributeType::PASSWORD_ALGORITHM, PasswordAlgorithm::decode)
     }
 
     /// REALM (RFC 8489 §14.9): up to 763 bytes of UTF-8.

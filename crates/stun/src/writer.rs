@@ -3,10 +3,11 @@ use std::net::SocketAddr;
 use crate::attribute::padded;
 use crate::header::{MAGIC_COOKIE, message_type};
 use crate::integrity::{SHA1_BYTES, SHA256_BYTES};
+use crate::password_algorithm::PASSWORD_ALGORITHM_BYTES;
 use crate::{
     AddressFamily, AttributeType, ChannelNumber, Class, ErrorCode, HEADER_BYTES, IntegrityKey, IntegrityKeySha256,
-    Method, ReservationToken, TransactionId, UNKNOWN_ATTRIBUTES_MAX, UnknownAttributes, WriteError, fingerprint,
-    xor_address,
+    Method, PasswordAlgorithm, ReservationToken, TransactionId, UNKNOWN_ATTRIBUTES_MAX, UnknownAttributes, WriteError,
+    fingerprint, xor_address,
 };
 
 /// Writes one STUN message into the caller's buffer, attribute by attribute.
@@ -103,6 +104,27 @@ impl<'b> MessageWriter<'b> {
     /// USERNAME (RFC 8489 §14.3).
     pub fn username(self, name: &str) -> Self {
         self.attribute(AttributeType::USERNAME, name.as_bytes())
+    }
+
+    /// USERHASH (RFC 8489 §14.4).
+    pub fn user_hash(self, hash: &[u8; 32]) -> Self {
+        self.attribute(AttributeType::USERHASH, hash)
+    }
+
+    /// PASSWORD-ALGORITHM (RFC 8489 §14.12).
+    pub fn password_algorithm(self, algorithm: PasswordAlgorithm) -> Self {
+        self.attribute(AttributeType::PASSWORD_ALGORITHM, &algorithm.encode())
+    }
+
+    /// PASSWORD-ALGORITHMS in order of preference (RFC 8489 §14.11).
+    pub fn password_algorithms(mut self, algorithms: &[PasswordAlgorithm]) -> Self {
+        let len = algorithms.len() * PASSWORD_ALGORITHM_BYTES;
+        if let Some(room) = self.open(AttributeType::PASSWORD_ALGORITHMS, len) {
+            for (slot, algorithm) in room.chunks_exact_mut(PASSWORD_ALGORITHM_BYTES).zip(algorithms) {
+                slot.copy_from_slice(&algorithm.encode());
+            }
+        }
+        self
     }
 
     /// REALM (RFC 8489 §14.9).

@@ -42,7 +42,8 @@ impl Server {
             session: SessionId::new(self.config.shard, self.last_session),
             five_tuple: request.five_tuple,
             user: identity.user.into(),
-            key: identity.key.clone(),
+            key: Arc::clone(&identity.key),
+            origin: identity.origin,
             relayed: RelayedAddress {
                 local: SocketAddr::new(relay_address.local, 0),
                 public: SocketAddr::new(relay_address.public, 0),

@@ -3,10 +3,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use voex_base::{FiveTuple, SocketId};
-use voex_stun::{AddressFamily, IntegrityKey, ReservationToken};
+use voex_stun::{AddressFamily, ReservationToken};
 
 use crate::answer::ReplyTo;
 use crate::channel_binding::ChannelBindings;
+use crate::client_key::ClientKey;
+use crate::credentials::Origin;
 use crate::permission::Permissions;
 use crate::relay_port::PortWish;
 use crate::reservation::ReservedPort;
@@ -27,7 +29,9 @@ pub(crate) struct Allocation {
     pub(crate) session: SessionId,
     pub(crate) five_tuple: FiveTuple,
     pub(crate) user: Arc<str>,
-    pub(crate) key: IntegrityKey,
+    pub(crate) key: Arc<ClientKey>,
+    /// Where `key` comes from.
+    pub(crate) origin: Origin,
     pub(crate) relayed: RelayedAddress,
     pub(crate) dont_fragment: bool,
     /// The request that made it, so that a retransmission gets the same answer.

@@ -9,6 +9,7 @@ use crate::Traffic;
 use crate::allocation::{Allocation, Relay};
 use crate::credentials::name_without_expiry;
 use crate::keyed::{KeyedMap, keyed_map};
+use crate::request::Identity;
 use crate::timer::{AllocationId, Timer, Timers};
 
 /// Most ports that are kept for reservation tokens at a time; EVEN-PORT with more is refused with 508.
@@ -64,6 +65,19 @@ impl Allocations {
     pub(crate) fn traffic_of_client(&self, five_tuple: &FiveTuple) -> Option<Arc<Traffic>> {
         let id = self.id_of_client(five_tuple)?;
         Some(Arc::clone(&self.get(id).traffic))
+    }
+
+    /// Remembers the key that a client has just proved itself with: a user whose password has changed goes on under the
+    /// new one.
+    pub(crate) fn adopt_key(&mut self, five_tuple: &FiveTuple, identity: &Identity<'_>) {
+        let Some(id) = self.id_of_client(five_tuple) else {
+            return;
+        };
+        let own = self.get_mut(id);
+        if *own.user == *identity.user {
+            own.key = Arc::clone(&identity.key);
+            own.origin = identity.origin;
+        }
     }
 
     /// Finds allocations by what they are.

@@ -1,8 +1,9 @@
 use voex_base::{FiveTuple, Outbox};
-use voex_stun::{Class, IntegrityKey, MessageWriter, Method, TransactionId, UnknownAttributes};
+use voex_stun::{Class, MessageWriter, Method, TransactionId, UnknownAttributes};
 
 use crate::Refusal;
 use crate::answer_limiter::Allowance;
+use crate::client_key::{ClientKey, Integrity};
 use crate::nonce::NONCE_BYTES;
 
 /// What an answer needs to know of its request.
@@ -13,6 +14,8 @@ pub(crate) struct ReplyTo {
     pub(crate) id: TransactionId,
     /// The request had FINGERPRINT, so the answer gets one: its client tells protocols apart by it.
     pub(crate) fingerprint: bool,
+    /// What protects the answer once its client has proved who it is.
+    pub(crate) integrity: Integrity,
 }
 
 /// Writes answers.
@@ -36,7 +39,7 @@ const ANSWER_BYTES_MAX: usize = 1_400;
 /// What speaks for an answer to a client.
 pub(crate) enum Proof<'a> {
     /// The client has proved who it is: the answer is signed with the key its request fits.
-    Key(&'a IntegrityKey),
+    Key(&'a ClientKey),
     /// It has not, and may not even be where its request claims to come from.
     None(Allowance<'a>),
 }
@@ -78,7 +81,7 @@ impl Answers {
         let room = out.reserve(ANSWER_BYTES_MAX);
         let mut writer = body(MessageWriter::new(room, class, to.method, to.id));
         if let Proof::Key(key) = &proof {
-            writer = writer.software(&self.software).message_integrity(key);
+            writer = key.sign(writer.software(&self.software), to.integrity);
         }
         if to.fingerprint {
             writer = writer.fingerprint();

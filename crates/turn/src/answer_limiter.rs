@@ -56,8 +56,8 @@ impl AnswerLimiter {
         }
     }
 
-    /// Takes one answer from the source's share.
-    fn allows(&mut self, now: Instant, source: IpAddr) -> bool {
+    /// Takes one answer, or whatever else is counted here, from the source's share.
+    pub(crate) fn allows(&mut self, now: Instant, source: IpAddr) -> bool {
         let slot = hash_of(&self.hash, counted_as(source)) as usize % BUCKETS;
         let bucket = &mut self.buckets[slot];
         let full_at = bucket.full_at.map_or(now, |at| at.max(now)) + self.interval;

@@ -20,6 +20,10 @@ pub struct Config {
     pub users: Vec<(String, UserSecret)>,
     /// Secrets shared with whoever hands out time-limited users `expiry:name` or `name:expiry`.
     pub shared_secrets: Vec<Secret>,
+    /// Whether a credential store is asked for users that the settings do not know: [`Event::LookUp`](crate::Event).
+    pub credential_store: bool,
+    /// Whether the allocations of a user end when the credential store has it no more; it is asked at every Refresh.
+    pub end_deleted_users: bool,
     /// Signs nonces and reservation tokens; random, the same in every shard of the process.
     pub signing_key: [u8; 32],
     /// Addresses of relays. The first of each family is used.
@@ -43,6 +47,9 @@ pub struct Config {
     /// Likewise for answers to Binding requests, which are sent every few seconds by every client behind a NAT and are
     /// a few bytes longer than half again the shortest request: 1000 a second and 2000 at once.
     pub bindings: AnswerRate,
+    /// Questions to the credential store that one source may cause, for the same office as in `challenges`: 200 a second
+    /// and 2000 at once.
+    pub look_ups: AnswerRate,
     /// Accepts channel numbers up to 0x7FFF, as RFC 5766 §11 had them; else only those of RFC 8656, up to 0x4FFF. On by
     /// default: clients of the older standard draw from the whole range and cannot be told otherwise.
     pub rfc5766_channel_numbers: bool,
@@ -50,7 +57,7 @@ pub struct Config {
     pub dont_fragment: bool,
 }
 
-/// How many unauthenticated answers one source gets of one shard; a source is an IPv4 address or an IPv6 /64.
+/// How many unauthenticated answers, or look-ups, one source gets of one shard; a source is an IPv4 address or an IPv6 /64.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct AnswerRate {
     /// Answers a second; at least one.
@@ -123,6 +130,8 @@ impl Config {
             software: String::new(),
             users: Vec::new(),
             shared_secrets: Vec::new(),
+            credential_store: false,
+            end_deleted_users: true,
             signing_key,
             relays,
             ports,
@@ -136,6 +145,10 @@ impl Config {
             },
             bindings: AnswerRate {
                 per_s: 1_000,
+                burst: 2_000,
+            },
+            look_ups: AnswerRate {
+                per_s: 200,
                 burst: 2_000,
             },
             rfc5766_channel_numbers: true,

@@ -1,22 +1,51 @@
-use std::collections::HashMap;
+use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use voex_base::{Rng, WallTime};
-use voex_stun::{IntegrityKey, Message};
+use voex_stun::{Message, PasswordAlgorithm, long_term_key, long_term_key_sha256};
 
+use crate::client_key::{ClientKey, Integrity};
 use crate::keyed::{KeyedMap, keyed_map};
-use crate::{Config, UserSecret};
+use crate::request::Identity;
+use crate::{Config, Secret, StoredUser, UserSecret};
 
-/// Who may use the server: static users, and users whose name says until when (draft-uberti-behave-turn-rest-00).
+/// Who may use the server by its settings: static users, and users whose name says until when
+/// (draft-uberti-behave-turn-rest-00). What a credential store knows is judged here too.
 pub(crate) struct Credentials {
     realm: String,
-    users: KeyedMap<String, IntegrityKey>,
-    shared_secrets: Vec<Hmac<Sha1>>,
+    users: KeyedMap<Box<str>, Keys>,
+    shared_secrets: Vec<Secret>,
     /// Fits nothing; checked for names that do not exist, so that they cannot be told by the time it takes.
-    nobody: IntegrityKey,
+    nobody: [u8; 16],
+}
+
+/// What a request says of its sender, and how it will be answered.
+pub(crate) struct Claim<'a> {
+    pub(crate) message: Message<'a>,
+    pub(crate) user: &'a str,
+    pub(crate) algorithm: PasswordAlgorithm,
+    pub(crate) answers: Integrity,
+}
+
+/// Where the credentials come from that a client has proved itself with.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Origin {
+    /// A user of the settings.
+    Static,
+    /// A user of the credential store.
+    Stored,
+    /// A name with an expiry, under a secret of the settings or of the store.
+    Secret,
+}
+
+/// The keys of one user, by password algorithm.
+#[derive(Clone, Copy, Default)]
+struct Keys {
+    md5: Option<[u8; 16]>,
+    sha256: Option<[u8; 32]>,
 }
 
 /// Length of a password that is base64 of an HMAC-SHA1.
@@ -24,56 +53,114 @@ const REST_PASSWORD_BYTES: usize = 28;
 
 impl Credentials {
     pub(crate) fn new(config: &Config, rng: &mut Rng) -> Self {
-        let mut users: HashMap<_, _, _> = keyed_map(rng);
+        let mut users: KeyedMap<Box<str>, Keys> = keyed_map(rng);
         for (name, secret) in &config.users {
-            let key = match secret {
-                UserSecret::Password(password) => IntegrityKey::long_term(name, &config.realm, password.expose()),
-                UserSecret::Key(key) => IntegrityKey::new(key),
+            let keys = match secret {
+                UserSecret::Password(password) => Keys {
+                    md5: Some(long_term_key(name, &config.realm, password.expose())),
+                    sha256: Some(long_term_key_sha256(name, &config.realm, password.expose())),
+                },
+                UserSecret::Key(key) => Keys {
+                    md5: Some(*key),
+                    sha256: None,
+                },
             };
-            users.insert(name.clone(), key);
+            users.insert(name.as_str().into(), keys);
         }
-        let keyed = |secret: &crate::Secret| {
-            Hmac::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes keys of every length")
-        };
-        let shared_secrets = config.shared_secrets.iter().map(keyed).collect();
         let mut nobody = [0; 16];
         rng.fill(&mut nobody);
         Self {
             realm: config.realm.clone(),
             users,
-            shared_secrets,
-            nobody: IntegrityKey::new(&nobody),
+            shared_secrets: config.shared_secrets.clone(),
+            nobody,
         }
     }
 
-    /// Finds the key under which the integrity of `message` fits for `user`; `None` for an unknown user, a wrong
-    /// password and an expired name alike.
-    pub(crate) fn authenticate(&self, message: &Message<'_>, user: &str, wall: WallTime) -> Option<IntegrityKey> {
-        let fits = |key: &IntegrityKey| message.check_integrity(key).is_ok();
-        match self.users.get(user) {
-            Some(key) => fits(key).then(|| key.clone()),
-            None if expiry_of(user).is_none_or(|expiry| expiry < wall.unix_s()) => {
-                // Nobody holds this key, so the outcome is known; the work is what counts.
-                std::hint::black_box(fits(&self.nobody));
-                None
-            }
-            None => self
-                .shared_secrets
-                .iter()
-                .map(|secret| self.rest_key(secret, user))
-                .find(fits),
+    /// Tells whether the settings have a user.
+    pub(crate) fn has_static(&self, user: &str) -> bool {
+        self.users.contains_key(user)
+    }
+
+    /// Finds who the settings say it is; `None` for an unknown user, a wrong password and an expired name alike.
+    pub(crate) fn authenticate<'a>(&self, claim: &Claim<'a>, wall: WallTime) -> Option<Identity<'a>> {
+        match self.users.get(claim.user) {
+            Some(keys) => claim.check(keys.of(claim.algorithm).unwrap_or(&self.nobody), Origin::Static),
+            None => self.check_secrets(claim, &self.shared_secrets, wall),
         }
     }
 
-    fn rest_key(&self, secret: &Hmac<Sha1>, user: &str) -> IntegrityKey {
-        let mut mac = secret.clone();
-        mac.update(user.as_bytes());
+    /// Finds who the store says it is, after the settings did not know.
+    pub(crate) fn authenticate_stored<'a>(
+        &self,
+        claim: &Claim<'a>,
+        stored: &StoredUser,
+        wall: WallTime,
+    ) -> Option<Identity<'a>> {
+        let keys = Keys {
+            md5: stored.md5_key,
+            sha256: stored.sha256_key,
+        };
+        match keys.of(claim.algorithm) {
+            Some(key) => claim
+                .check(key, Origin::Stored)
+                .or_else(|| self.check_live_secrets(claim, &stored.secrets, wall)),
+            None => self.check_secrets(claim, &stored.secrets, wall),
+        }
+    }
+
+    /// Tries every secret, or a key that nobody has: a name without expiry, or past it, fits none of them.
+    fn check_secrets<'a>(&self, claim: &Claim<'a>, secrets: &[Secret], wall: WallTime) -> Option<Identity<'a>> {
+        self.check_live_secrets(claim, secrets, wall).or_else(|| {
+            // The outcome is known; the work is what counts.
+            std::hint::black_box(claim.check(&self.nobody, Origin::Secret));
+            None
+        })
+    }
+
+    fn check_live_secrets<'a>(&self, claim: &Claim<'a>, secrets: &[Secret], wall: WallTime) -> Option<Identity<'a>> {
+        let is_live = expiry_of(claim.user).is_some_and(|expiry| expiry >= wall.unix_s());
+        let secrets = if is_live { secrets } else { &[] };
+        secrets.iter().find_map(|secret| self.check_secret(claim, secret))
+    }
+
+    fn check_secret<'a>(&self, claim: &Claim<'a>, secret: &Secret) -> Option<Identity<'a>> {
+        let mut mac =
+            Hmac::<Sha1>::new_from_slice(secret.expose().as_bytes()).expect("HMAC takes keys of every length");
+        mac.update(claim.user.as_bytes());
         let mut password = [0; REST_PASSWORD_BYTES];
         STANDARD
             .encode_slice(mac.finalize().into_bytes(), &mut password)
             .expect("20 bytes are 28 characters of base64");
         let password = std::str::from_utf8(&password).expect("base64 is ASCII");
-        IntegrityKey::long_term(user, &self.realm, password)
+        match claim.algorithm {
+            PasswordAlgorithm::Md5 => claim.check(&long_term_key(claim.user, &self.realm, password), Origin::Secret),
+            PasswordAlgorithm::Sha256 => {
+                claim.check(&long_term_key_sha256(claim.user, &self.realm, password), Origin::Secret)
+            }
+        }
+    }
+}
+
+impl<'a> Claim<'a> {
+    /// Gives who it is if the request fits a key.
+    fn check(&self, key: &[u8], origin: Origin) -> Option<Identity<'a>> {
+        // Of the two, requests and answers are protected by the same but for clients that mix both.
+        let key = ClientKey::new(key, self.answers);
+        key.fits(&self.message).then(|| Identity {
+            user: self.user,
+            key: Arc::new(key),
+            origin,
+        })
+    }
+}
+
+impl Keys {
+    fn of(&self, algorithm: PasswordAlgorithm) -> Option<&[u8]> {
+        match algorithm {
+            PasswordAlgorithm::Md5 => self.md5.as_ref().map(|key| &key[..]),
+            PasswordAlgorithm::Sha256 => self.sha256.as_ref().map(|key| &key[..]),
+        }
     }
 }
 

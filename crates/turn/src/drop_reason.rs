@@ -27,9 +27,17 @@ label_enum! {
         BadSend = "bad_send",
         /// Send asks for DONT-FRAGMENT on an allocation that was made without it.
         DontFragment = "dont_fragment",
-        /// More than one UDP datagram can carry to the client.
+        /// More than one UDP datagram can carry to the client, or a request too long to wait for the credential store.
         TooLong = "too_long",
         /// This source got all the unauthenticated answers it is due.
         AnswerRateLimited = "answer_rate_limited",
+        /// Too many requests wait for the credential store, of this client or in all.
+        LookUpsFull = "look_ups_full",
+        /// This source had all the look-ups it is due.
+        LookUpRateLimited = "look_up_rate_limited",
+        /// The credential store did not answer in time.
+        LookUpTimedOut = "look_up_timed_out",
+        /// The credential store cannot be reached.
+        StoreUnavailable = "store_unavailable",
     }
 }

@@ -16,6 +16,9 @@
 //! relay, and neither allocates nor formats. Answers to clients who have not proved who they are leave no state behind
 //! and are bounded by source ([`Config::challenges`], [`Config::bindings`]); a refused request changes nothing.
 //!
+//! Who it is that asks stands in the settings, or a credential store knows: then the request waits, [`Event::LookUp`] goes
+//! out, and [`Command::LookedUp`] goes on with it. The shard never waits itself.
+//!
 //! Quotas and bounds count one shard. Deliberately absent: TCP relays (RFC 6062), mobility (RFC 8016), username
 //! anonymity and password algorithms (RFC 8489 §9.2; clients fall back to MD5 and HMAC-SHA1), and padding of ChannelData
 //! for streams, which whoever writes to the stream adds.
@@ -23,6 +26,8 @@
 //! | section | what | state | shown by |
 //! |---|---|---|---|
 //! | RFC 8489 §9.2 | long-term credentials, 400/401/438 | supported | `tests/trace/authentication.rs` |
+//! | draft-uberti-behave-turn-rest-00 | names with an expiry, several secrets | supported | `tests/trace/authentication.rs` |
+//! | | users and secrets of a credential store, asked without waiting | supported | `tests/trace/look_up.rs` |
 //! | RFC 8656 §7 | Allocate, 437/440/442/486/508 | supported | `tests/trace/allocate.rs` |
 //! | RFC 8656 §7.2 | EVEN-PORT, RESERVATION-TOKEN, REQUESTED-ADDRESS-FAMILY | supported | `tests/trace/allocate.rs` |
 //! | RFC 8656 §7.2 | ADDITIONAL-ADDRESS-FAMILY | ignored, as it may be | |
@@ -39,7 +44,9 @@ mod allocation;
 mod allocations;
 mod answer;
 mod answer_limiter;
+mod authentication;
 mod channel_binding;
+mod client_key;
 mod client_path;
 mod command;
 mod config;
@@ -65,6 +72,7 @@ mod server;
 mod session;
 mod stored_user;
 mod timer;
+mod waiting;
 
 pub use allocation::RelayedAddress;
 pub use client_path::{ClientPath, TlsSession};

@@ -15,6 +15,10 @@ pub struct Metrics {
     pub refused: CounterSet<Refusal>,
     /// Requests that carried credentials which did not hold.
     pub authentication_failures: Counter,
+    /// Questions to the credential store.
+    pub look_ups_total: Counter,
+    /// Requests that wait for the credential store now.
+    pub look_ups_waiting: Gauge,
     /// Datagrams relayed from clients to peers.
     pub to_peer_packets: Counter,
     /// Application bytes relayed from clients to peers.

@@ -31,9 +31,8 @@ pub(crate) fn report_traffic(allocation: &mut Allocation, events: &mut VecDeque<
 impl Server {
     /// Takes an order of the control plane.
     pub fn handle_command(&mut self, now: Instant, wall: WallTime, command: Command, out: &mut impl Outbox) {
-        let _ = (now, wall, out);
         match command {
-            Command::LookedUp { .. } => {}
+            Command::LookedUp { id, found } => self.handle_looked_up(now, wall, id, &found, out),
             Command::End(selection) => self.end_selected(&selection),
             Command::RefuseNewAllocations => self.refuse_new_allocations(),
             Command::Reconfigure(config) => self.reconfigure(*config),
@@ -70,7 +69,7 @@ impl Server {
         known.unwrap_or_else(|| ClientPath::udp(([0, 0, 0, 0], 0).into()))
     }
 
-    fn end_selected(&mut self, selection: &Selection) {
+    pub(crate) fn end_selected(&mut self, selection: &Selection) {
         let (wanted, reason) = match selection {
             Selection::Session(session) => (self.table.find(|one| one.session == *session), EndReason::Administrator),
             Selection::User(user) => (self.table.find(|one| is_of(&one.user, user)), EndReason::Administrator),
@@ -103,6 +102,9 @@ impl Server {
         }
         if config.bindings != self.config.bindings {
             self.binding_limiter = AnswerLimiter::new(config.bindings, &mut self.rng);
+        }
+        if config.look_ups != self.config.look_ups {
+            self.look_up_limiter = AnswerLimiter::new(config.look_ups, &mut self.rng);
         }
         self.config = config;
         self.close_peers();

@@ -1,12 +1,16 @@
+use std::sync::Arc;
 use std::time::Instant;
 
 use voex_base::{FiveTuple, Outbox, WallTime};
-use voex_stun::{AttributeType, IntegrityKey, Message, Method, UnknownAttributes};
+use voex_stun::{AttributeType, Message, Method, UnknownAttributes};
 
 use crate::answer::{Proof, Refused, ReplyTo};
 use crate::answer_limiter::{Allowance, AnswerLimiter};
+use crate::authentication::Unproven;
+use crate::client_key::{ClientKey, Integrity};
+use crate::credentials::Origin;
 use crate::timer::AllocationId;
-use crate::{ClientVerdict, DropReason, EndReason, Refusal, Server};
+use crate::{ClientVerdict, DropReason, EndReason, LookedUp, Refusal, Selection, Server};
 
 /// A request and where and when it arrived.
 pub(crate) struct Request<'a> {
@@ -19,7 +23,8 @@ pub(crate) struct Request<'a> {
 /// The name of a client that has proved who it is, and the key its requests fit.
 pub(crate) struct Identity<'a> {
     pub(crate) user: &'a str,
-    pub(crate) key: IntegrityKey,
+    pub(crate) key: Arc<ClientKey>,
+    pub(crate) origin: Origin,
 }
 
 /// What a request that is granted gets told.
@@ -44,6 +49,7 @@ impl Request<'_> {
             method: self.message.method(),
             id: self.message.transaction_id(),
             fingerprint: self.message.fingerprint_fits().is_some(),
+            integrity: Integrity::of_answer(&self.message),
         }
     }
 
@@ -68,7 +74,7 @@ impl Server {
             Method::BINDING => self.handle_binding(request, out),
             Method::ALLOCATE | Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND => {
                 self.handle_timeout(request.now);
-                self.handle_turn_request(request, out)
+                self.handle_turn_request(request, None, out)
             }
             _ => Err(DropReason::UnknownMethod),
         }
@@ -93,50 +99,32 @@ impl Server {
         Ok(ClientVerdict::Handled)
     }
 
-    fn handle_turn_request(
+    /// Serves a request of an allocation; `found` is what the store knows of its sender, once it was asked.
+    pub(crate) fn handle_turn_request(
         &mut self,
         request: &Request<'_>,
+        found: Option<&LookedUp>,
         out: &mut impl Outbox,
     ) -> Result<ClientVerdict, DropReason> {
-        match self.authenticate(request) {
+        match self.authenticate(request, found) {
             Ok(identity) => self.serve(request, &identity, out),
-            Err(refusal) => return self.refuse_stranger(request, refusal, &UnknownAttributes::default(), out),
+            Err(Unproven::AskStore(wanted, own)) => match (self.wait_for_store(request, wanted, own.is_some()), own) {
+                (Ok(()), _) => {}
+                (Err(_), Some(own)) => self.serve(request, &own, out),
+                (Err(reason), None) => return Err(reason),
+            },
+            Err(Unproven::Refused(refusal)) => return self.refuse_unknown(request, refusal, out),
+            Err(Unproven::UserDeleted(user)) => {
+                self.end_selected(&Selection::DeletedUser(user.into()));
+                return self.refuse_unknown(request, Refusal::Unauthenticated, out);
+            }
+            Err(Unproven::StoreUnavailable) => return Err(DropReason::StoreUnavailable),
         }
         Ok(ClientVerdict::Handled)
     }
 
-    /// The long-term credential mechanism (RFC 8489 §9.2.4), but with the nonce before the key, as RFC 5389 §10.2.2 had
-    /// it: who cannot show a nonce has not proved where it is, and is not worth the hashing.
-    fn authenticate<'a>(&self, request: &Request<'a>) -> Result<Identity<'a>, Refusal> {
-        let message = &request.message;
-        if !message.has_integrity() {
-            return Err(Refusal::Unauthenticated);
-        }
-        let (Some(user), Some(_realm), Some(nonce)) = (message.username()?, message.realm()?, message.nonce()?) else {
-            return Err(Refusal::BadRequest);
-        };
-        if !self.nonces.holds(request.wall, request.five_tuple.client, nonce) {
-            return Err(Refusal::StaleNonce);
-        }
-        // Whoever made an allocation keeps it under the key that made it, even when a time-limited name runs out.
-        let own = self
-            .table
-            .id_of_client(&request.five_tuple)
-            .map(|id| self.table.get(id));
-        let key = match own.filter(|allocation| *allocation.user == *user) {
-            Some(own) => message.check_integrity(&own.key).is_ok().then(|| own.key.clone()),
-            None => self.credentials.authenticate(message, user, request.wall),
-        };
-        match key {
-            Some(key) => Ok(Identity { user, key }),
-            None => {
-                self.metrics.authentication_failures.inc();
-                Err(Refusal::Unauthenticated)
-            }
-        }
-    }
-
     fn serve(&mut self, request: &Request<'_>, identity: &Identity<'_>, out: &mut impl Outbox) {
+        self.table.adopt_key(&request.five_tuple, identity);
         let dont_fragment = self.config.dont_fragment;
         // Of the allocation that the request finds; one that it makes counts it itself.
         let traffic = self.table.traffic_of_client(&request.five_tuple);
@@ -196,6 +184,15 @@ impl Server {
             Granted::Refreshed(seconds) => self.answers.grant(to, proof, out, |writer| writer.lifetime_s(seconds)),
             Granted::Done => self.answers.grant(to, proof, out, |writer| writer),
         }
+    }
+
+    fn refuse_unknown(
+        &mut self,
+        request: &Request<'_>,
+        refusal: Refusal,
+        out: &mut impl Outbox,
+    ) -> Result<ClientVerdict, DropReason> {
+        self.refuse_stranger(request, refusal, &UnknownAttributes::default(), out)
     }
 
     /// Refuses somebody who has not proved who it is: bounded by source, and without state.

@@ -21,6 +21,7 @@ use crate::report::report_traffic;
 use crate::request::Request;
 use crate::reservation::ReservationTokens;
 use crate::timer::AllocationId;
+use crate::waiting::WaitingRequests;
 use crate::{ClientPath, Config, DropReason, EndReason, Event, Metrics};
 
 /// One worker's shard of the TURN server.
@@ -41,7 +42,9 @@ pub struct Server {
     pub(crate) policy: PeerPolicy,
     pub(crate) challenge_limiter: AnswerLimiter,
     pub(crate) binding_limiter: AnswerLimiter,
+    pub(crate) look_up_limiter: AnswerLimiter,
     pub(crate) table: Allocations,
+    pub(crate) waiting: WaitingRequests,
     pub(crate) client_sockets: KeyedMap<SocketId, ClientPath>,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) events: VecDeque<Event>,
@@ -112,7 +115,9 @@ impl Server {
             policy: PeerPolicy::new(config.peers.clone()),
             challenge_limiter: AnswerLimiter::new(config.challenges, &mut rng),
             binding_limiter: AnswerLimiter::new(config.bindings, &mut rng),
+            look_up_limiter: AnswerLimiter::new(config.look_ups, &mut rng),
             table: Allocations::new(&mut rng),
+            waiting: WaitingRequests::new(&mut rng),
             client_sockets: keyed_map(&mut rng),
             outputs: VecDeque::new(),
             events: VecDeque::new(),
@@ -175,7 +180,10 @@ impl Server {
 
     /// Gives when [`handle_timeout`](Self::handle_timeout) wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.table.next_timeout()
+        [self.table.next_timeout(), self.waiting.next_timeout()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Lets everything end whose time has come.
@@ -183,6 +191,7 @@ impl Server {
         while let Some(id) = self.table.pop_ended(now) {
             self.end(id, EndReason::Expired);
         }
+        self.expire_waiting(now);
     }
 
     /// Makes a socket known over which clients reach the server.
@@ -195,8 +204,9 @@ impl Server {
         self.client_sockets.remove(&socket);
     }
 
-    /// Ends the allocation of a client whose stream is gone.
+    /// Ends the allocation of a client whose stream is gone, and forgets what it has asked.
     pub fn close_client(&mut self, five_tuple: FiveTuple) {
+        self.forget_waiting(&five_tuple);
         if let Some(id) = self.table.id_of_client(&five_tuple) {
             self.end(id, EndReason::Disconnected);
         }

@@ -16,6 +16,11 @@ impl Expose for Turn {
             "Allocations that exist.",
             sum(shards, |m| m.allocations.value()),
         )?;
+        families.gauge(
+            "turn_look_ups_waiting",
+            "Requests that wait for the credential store.",
+            sum(shards, |m| m.look_ups_waiting.value()),
+        )?;
         let counters = [
             (
                 "turn_allocations_made",
@@ -31,6 +36,11 @@ impl Expose for Turn {
                 "turn_authentication_failures",
                 "Requests whose credentials did not hold.",
                 sum(shards, |m| m.authentication_failures.value()),
+            ),
+            (
+                "turn_look_ups",
+                "Questions to the credential store.",
+                sum(shards, |m| m.look_ups_total.value()),
             ),
         ];
         for (name, help, value) in counters {

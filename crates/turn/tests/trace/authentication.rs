@@ -2,15 +2,11 @@
 
 use std::time::Duration;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
-use hmac::{Hmac, KeyInit, Mac};
-use sha1::Sha1;
 use voex_base::FiveTuple;
 use voex_stun::{AttributeType, Class, IntegrityKey, Method, TransactionId, long_term_key};
 use voex_turn::{AnswerRate, ClientVerdict, DropReason, Refusal, Secret, UserSecret};
 
-use crate::world::{Client, REALM, UNIX_START_S, World, address, config, message};
+use crate::world::{Client, REALM, UNIX_START_S, World, address, config, message, rest_password};
 
 #[test]
 fn anybody_learns_its_address_by_binding() {
@@ -305,11 +301,4 @@ fn what_only_servers_send_is_dropped() {
     });
     assert_eq!(world.deliver(from, &keep_alive), ClientVerdict::Handled);
     assert!(world.out.sent.is_empty());
-}
-
-/// The password that goes with a time-limited name.
-pub(crate) fn rest_password(secret: &str, name: &str) -> String {
-    let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).unwrap();
-    mac.update(name.as_bytes());
-    STANDARD.encode(mac.finalize().into_bytes())
 }

@@ -10,6 +10,7 @@ mod authentication;
 mod channel;
 mod garbage;
 mod lifetime;
+mod look_up;
 mod permission;
 mod relay;
 mod session;

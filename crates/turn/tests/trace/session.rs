@@ -208,7 +208,7 @@ fn crowd() -> (World, Vec<SessionId>) {
             "203.0.113.9:{}",
             6_000 + name.len() * 7 + usize::from(name.as_bytes()[11])
         );
-        let password = crate::authentication::rest_password("shared", name);
+        let password = crate::world::rest_password("shared", name);
         Client::new(&client, name, &password).allocates(&mut world);
     }
     let ids = (0..4).map(|_| began(&mut world).id).collect();

@@ -5,6 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use hmac::{Hmac, KeyInit, Mac};
+use sha1::Sha1;
 use voex_base::{FiveTuple, Rng, SocketId, VecOutbox, WallTime};
 use voex_stun::{
     ChannelData, ChannelNumber, Class, IntegrityKey, Message, MessageWriter, Method, ReservationToken, TransactionId,
@@ -371,9 +375,16 @@ pub(crate) trait Body: for<'b> FnOnce(MessageWriter<'b>) -> MessageWriter<'b> {}
 impl<T: for<'b> FnOnce(MessageWriter<'b>) -> MessageWriter<'b>> Body for T {}
 
 pub(crate) fn message(class: Class, method: Method, id: TransactionId, body: impl Body) -> Vec<u8> {
-    let mut room = [0; 2_048];
+    let mut room = [0; 4_096];
     let len = body(MessageWriter::new(&mut room, class, method, id)).finish().unwrap();
     room[..len].to_vec()
+}
+
+/// The password that goes with a time-limited name.
+pub(crate) fn rest_password(secret: &str, name: &str) -> String {
+    let mut mac = Hmac::<Sha1>::new_from_slice(secret.as_bytes()).unwrap();
+    mac.update(name.as_bytes());
+    STANDARD.encode(mac.finalize().into_bytes())
 }
 
 pub(crate) fn ip(text: &str) -> std::net::IpAddr {

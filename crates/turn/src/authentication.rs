@@ -1,0 +1,203 @@
+//! The long-term credential mechanism (RFC 8489 §9.2.4), with credentials of the settings or of a store that is asked.
+//!
+//! ```text
+//!  request ─► claim: name, nonce, algorithm ── missing 401, unusable 400, old 438
+//!                │
+//!                ├─ fits the key of its own allocation ────────────────► proven   (Refresh of a stored user: still there?)
+//!                ├─ fits a static user or a static secret ─────────────► proven
+//!                ├─ no store ──────────────────────────────────────────► 401
+//!                └─ waits ── LookUp ─► store ─ LookedUp ─► fits a stored key or secret ► proven, else 401
+//! ```
+//!
+//! The nonce is checked before the key, as RFC 5389 §10.2.2 had it: who cannot show a nonce has not proved where it is,
+//! and is not worth the hashing.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use voex_base::{FiveTuple, Outbox, WallTime};
+use voex_stun::{Message, Method, PasswordAlgorithm};
+
+use crate::client_key::Integrity;
+use crate::credentials::{Claim, Origin};
+use crate::report::EVENTS_WAITING_MAX;
+use crate::request::{Identity, Request};
+use crate::waiting::{CannotWait, WAITING_BYTES_MAX};
+use crate::{DropReason, Event, LookUpId, LookedUp, Refusal, Server, Wanted};
+
+/// What is not known of a client, or not yet.
+pub(crate) enum Unproven<'a> {
+    /// It is refused.
+    Refused(Refusal),
+    /// The store has to be asked. Without an answer, the identity that its allocation gives it is what it has.
+    AskStore(Wanted, Option<Identity<'a>>),
+    /// The store has its user no more.
+    UserDeleted(&'a str),
+    /// The store said nothing.
+    StoreUnavailable,
+}
+
+impl Server {
+    /// Finds out who sends a request; `found` is what the store knows, once it was asked.
+    pub(crate) fn authenticate<'a>(
+        &self,
+        request: &Request<'a>,
+        found: Option<&LookedUp>,
+    ) -> Result<Identity<'a>, Unproven<'a>> {
+        let claim = self.read_claim(request).map_err(Unproven::Refused)?;
+        let own = self.own_identity(request, &claim);
+        if let Some(found) = found {
+            return self.judge_found(&claim, own, found, request.wall);
+        }
+        match own {
+            Some(own) if self.may_be_deleted(request, &own) => {
+                Err(Unproven::AskStore(Wanted::User(claim.user.into()), Some(own)))
+            }
+            Some(own) => Ok(own),
+            None => match self.credentials.authenticate(&claim, request.wall) {
+                Some(identity) => Ok(identity),
+                None if self.config.credential_store => Err(Unproven::AskStore(Wanted::User(claim.user.into()), None)),
+                None => Err(self.wrong_credentials()),
+            },
+        }
+    }
+
+    /// Finds out who sends a request with what the store knows. While it says nothing, an allocation lives on.
+    fn judge_found<'a>(
+        &self,
+        claim: &Claim<'a>,
+        own: Option<Identity<'a>>,
+        found: &LookedUp,
+        wall: WallTime,
+    ) -> Result<Identity<'a>, Unproven<'a>> {
+        match (found, own) {
+            (LookedUp::User(stored), Some(own)) if own.origin == Origin::Stored && !stored.exists() => {
+                Err(Unproven::UserDeleted(claim.user))
+            }
+            (_, Some(own)) => Ok(own),
+            (LookedUp::User(stored), None) => {
+                let identity = self.credentials.authenticate_stored(claim, stored, wall);
+                identity.ok_or_else(|| self.wrong_credentials())
+            }
+            (_, None) => Err(Unproven::StoreUnavailable),
+        }
+    }
+
+    /// Reads what a request says of its sender, and checks all of it that needs no key.
+    fn read_claim<'a>(&self, request: &Request<'a>) -> Result<Claim<'a>, Refusal> {
+        let message = request.message;
+        if Integrity::of(&message).is_none() {
+            return Err(Refusal::Unauthenticated);
+        }
+        let (Some(user), Some(_realm), Some(nonce)) = (message.username()?, message.realm()?, message.nonce()?) else {
+            return Err(Refusal::BadRequest);
+        };
+        if !self.nonces.holds(request.wall, request.five_tuple.client, nonce) {
+            return Err(Refusal::StaleNonce);
+        }
+        Ok(Claim {
+            message,
+            user,
+            algorithm: PasswordAlgorithm::Md5,
+            answers: Integrity::of_answer(&message),
+        })
+    }
+
+    /// Gives who a client is by the key of its allocation. Whoever made an allocation keeps it under that key, even when
+    /// a time-limited name runs out or the password has changed.
+    fn own_identity<'a>(&self, request: &Request<'_>, claim: &Claim<'a>) -> Option<Identity<'a>> {
+        let own = self.table.get(self.table.id_of_client(&request.five_tuple)?);
+        let is_own = *own.user == *claim.user && own.key.fits(&claim.message);
+        is_own.then(|| Identity {
+            user: claim.user,
+            key: Arc::clone(&own.key),
+            origin: own.origin,
+        })
+    }
+
+    /// Tells whether the store has to say if a user still exists before its allocation lives on.
+    fn may_be_deleted(&self, request: &Request<'_>, own: &Identity<'_>) -> bool {
+        let goes_on = request.message.method() == Method::REFRESH && request.message.lifetime_s() != Ok(Some(0));
+        goes_on
+            && own.origin == Origin::Stored
+            && self.config.credential_store
+            && self.config.end_deleted_users
+            && !self.credentials.has_static(own.user)
+    }
+
+    fn wrong_credentials<'a>(&self) -> Unproven<'a> {
+        self.metrics.authentication_failures.inc();
+        Unproven::Refused(Refusal::Unauthenticated)
+    }
+
+    /// Lets a request wait for the store; `is_known` if without its answer the client would be believed.
+    pub(crate) fn wait_for_store(
+        &mut self,
+        request: &Request<'_>,
+        wanted: Wanted,
+        is_known: bool,
+    ) -> Result<(), DropReason> {
+        let (five_tuple, id) = (request.five_tuple, request.message.transaction_id());
+        match self.waiting.check(&five_tuple, id) {
+            Ok(()) if self.events.len() < EVENTS_WAITING_MAX => {}
+            Err(CannotWait::Waits) => return Ok(()),
+            Ok(()) | Err(CannotWait::Full) => return Err(DropReason::LookUpsFull),
+        }
+        let bytes = request.message.as_bytes();
+        if bytes.len() > WAITING_BYTES_MAX {
+            return Err(DropReason::TooLong);
+        }
+        // A client that its own allocation vouches for is no stranger.
+        if !is_known && !self.look_up_limiter.allows(request.now, five_tuple.client.ip()) {
+            return Err(DropReason::LookUpRateLimited);
+        }
+        let question = self.waiting.insert(request.now, five_tuple, id, bytes);
+        self.metrics.look_ups_total.inc();
+        self.metrics.look_ups_waiting.set(self.waiting.len() as i64);
+        self.events.push_back(Event::LookUp { id: question, wanted });
+        Ok(())
+    }
+
+    /// Goes on with a request for which the store was asked.
+    pub(crate) fn handle_looked_up(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        question: LookUpId,
+        found: &LookedUp,
+        out: &mut impl Outbox,
+    ) {
+        self.handle_timeout(now);
+        let Some(waiting) = self.waiting.take(question) else {
+            return;
+        };
+        self.metrics.look_ups_waiting.set(self.waiting.len() as i64);
+        let Ok(message) = Message::parse(&waiting.bytes) else {
+            return;
+        };
+        let five_tuple = waiting.five_tuple;
+        let request = Request {
+            now,
+            wall,
+            five_tuple,
+            message,
+        };
+        if let Err(reason) = self.handle_turn_request(&request, Some(found), out) {
+            self.metrics.dropped.of(reason).inc();
+        }
+    }
+
+    /// Forgets what a client that is gone has asked.
+    pub(crate) fn forget_waiting(&mut self, five_tuple: &FiveTuple) {
+        self.waiting.forget_client(five_tuple);
+        self.metrics.look_ups_waiting.set(self.waiting.len() as i64);
+    }
+
+    /// Forgets requests that waited too long.
+    pub(crate) fn expire_waiting(&mut self, now: Instant) {
+        while self.waiting.pop_overdue(now).is_some() {
+            self.metrics.dropped.of(DropReason::LookUpTimedOut).inc();
+            self.metrics.look_ups_waiting.set(self.waiting.len() as i64);
+        }
+    }
+}
