@@ -104,6 +104,7 @@ pub fn cell_names() -> Vec<&'static str> {
 fn packet_cells(measured: Duration) -> Vec<Cell> {
     let flood = Pattern {
         clients: 64,
+        stalled: 0,
         direction: Direction::Both,
         wrap: Wrap::Channel,
         payload_bytes: 170,

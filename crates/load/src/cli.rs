@@ -78,6 +78,9 @@ pub(crate) struct Turn {
     /// Clients, each with an allocation.
     #[arg(long, default_value_t = 64)]
     clients: usize,
+    /// Clients beside them that read nothing of what their peers send.
+    #[arg(long, value_name = "CLIENTS", default_value_t = 0)]
+    stalled: usize,
     /// Which way packets go.
     #[arg(long, value_enum, default_value_t = Direction::Both)]
     direction: Direction,
@@ -237,6 +240,7 @@ impl Turn {
     fn pattern(&self) -> Pattern {
         Pattern {
             clients: self.clients,
+            stalled: self.stalled,
             direction: self.direction,
             wrap: self.wrap,
             payload_bytes: self.size,

@@ -23,6 +23,8 @@ pub enum Endpoint {
     Client(Box<Client>),
     /// A peer, connected to a relayed transport address.
     Peer(UdpSocket),
+    /// A client that reads nothing.
+    Stalled(Box<Client>),
     /// A client whose connection has ended.
     Gone,
 }
@@ -44,12 +46,12 @@ pub(crate) struct Outbox {
 }
 
 impl Endpoint {
-    /// Gives what to watch; nothing once the client is gone.
+    /// Gives what to watch; nothing of a client that does not read, or is gone.
     pub(crate) fn fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::Client(client) => Some(client.link().fd()),
             Self::Peer(socket) => Some(socket.as_fd()),
-            Self::Gone => None,
+            Self::Stalled(_) | Self::Gone => None,
         }
     }
 
@@ -86,7 +88,7 @@ impl Endpoint {
                 Link::Stream(_) => None,
             },
             Self::Peer(socket) => Some(socket),
-            Self::Gone => None,
+            Self::Stalled(_) | Self::Gone => None,
         }
     }
 }

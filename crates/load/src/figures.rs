@@ -23,6 +23,8 @@ pub struct Figures {
     pub latencies: Histogram,
     /// Packets sent in all.
     pub sent: u64,
+    /// Packets sent beside them to clients that read nothing.
+    pub sent_to_stalled: u64,
     /// Packets that never arrived.
     pub lost: u64,
     /// What happened to others.
@@ -147,6 +149,9 @@ impl fmt::Display for Figures {
             "also        {} reordered, {} foreign, {} unsent, {} skipped",
             faults.reordered, faults.foreign, faults.unsent, faults.skipped
         )?;
+        if self.sent_to_stalled > 0 {
+            writeln!(f, "beside it   {} to clients that read nothing", self.sent_to_stalled)?;
+        }
         if let Some(pressure) = self.backpressure {
             writeln!(
                 f,

@@ -15,6 +15,8 @@ pub struct Flow {
     pub to: usize,
     /// How the sender wraps payloads.
     pub framing: Framing,
+    /// Whether anybody expects its packets to arrive.
+    pub is_expected: bool,
     pub(crate) tracker: Tracker,
     /// Of the missing packets, those that no longer count as under way.
     written_off: u64,
@@ -31,6 +33,7 @@ impl Flow {
             from,
             to,
             framing,
+            is_expected: true,
             tracker: Tracker::default(),
             written_off: 0,
             written_off_below: 0,

@@ -9,8 +9,10 @@ use crate::tracker::Arrival;
 /// Counts packets and judges each one that arrives.
 #[derive(Debug)]
 pub(crate) struct Judge {
-    /// Packets that left.
+    /// Packets that left and should arrive.
     pub(crate) sent: u64,
+    /// Packets that left for clients that do not read.
+    pub(crate) unexpected: u64,
     /// Packets that arrived for the first time, whole and where they belong.
     pub(crate) arrived: u64,
     /// What happened to others.
@@ -25,6 +27,7 @@ impl Judge {
     pub(crate) fn new(payload_bytes: usize) -> Self {
         Self {
             sent: 0,
+            unexpected: 0,
             arrived: 0,
             faults: Faults::default(),
             latencies: Histogram::default(),

@@ -111,7 +111,10 @@ impl Watch {
 impl<'a> Load<'a> {
     fn new(rig: Rig, pattern: &'a Pattern, server: Option<&'a Process>, quiet: bool) -> Result<Self, LoadError> {
         let interval_ns = match pattern.pacing {
-            Pacing::Rate(rate) => 1e9 / (rate * pattern.clients as f64),
+            Pacing::Rate(rate) => {
+                let of_a_flow = rate / pattern.direction.flows_per_client() as f64;
+                1e9 / (of_a_flow * rig.flows.len() as f64)
+            }
             Pacing::InFlight(_) => 0.0,
         };
         Ok(Self {
@@ -144,6 +147,7 @@ impl<'a> Load<'a> {
         figures.backpressure = self.backpressure();
         self.drain(Duration::from_nanos(self.now_ns()) + DRAIN)?;
         figures.sent = self.judge.sent;
+        figures.sent_to_stalled = self.judge.unexpected;
         figures.lost = self.judge.sent - self.judge.arrived;
         figures.faults = self.judge.faults;
         Ok(figures)
@@ -242,7 +246,12 @@ impl<'a> Load<'a> {
             flow.tracker.unsend();
             self.judge.faults.unsent += u64::from(!is_full);
         }
-        self.judge.sent += count as u64;
+        let is_expected = self.rig.flows[index].is_expected;
+        *(if is_expected {
+            &mut self.judge.sent
+        } else {
+            &mut self.judge.unexpected
+        }) += count as u64;
         match left {
             Ok(_) => self.watch.renew(at, &self.rig.endpoints[at]),
             Err(error) => self.end(at, &error),

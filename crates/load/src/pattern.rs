@@ -22,6 +22,9 @@ pub const SECONDS_MAX: u64 = 240;
 pub struct Pattern {
     /// Clients, each with one allocation (1-[`CLIENTS_MAX`]).
     pub clients: usize,
+    /// Clients beside them that read nothing, while their peers send at the pace of a flow; what becomes of those
+    /// packets is not judged (0-[`CLIENTS_MAX`]).
+    pub stalled: usize,
     /// Which way packets go.
     pub direction: Direction,
     /// How clients wrap them.
@@ -74,6 +77,16 @@ pub enum Pacing {
     InFlight(usize),
 }
 
+impl Direction {
+    /// Gives how many flows there are for each client.
+    pub fn flows_per_client(self) -> usize {
+        match self {
+            Self::Up | Self::Down | Self::Pair => 1,
+            Self::Both => 2,
+        }
+    }
+}
+
 impl Pattern {
     /// Finds what cannot be run over a transport.
     ///
@@ -81,6 +94,7 @@ impl Pattern {
     /// One sentence for the user.
     pub fn check(&self, transport: Transport) -> Result<(), String> {
         within("clients", self.clients, 1, CLIENTS_MAX)?;
+        within("stalled clients", self.stalled, 0, CLIENTS_MAX - self.clients)?;
         within(
             "payload bytes",
             self.payload_bytes,
@@ -112,7 +126,11 @@ impl Pattern {
 
 impl fmt::Display for Pattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} clients, {:?}, {:?}, ", self.clients, self.direction, self.wrap)?;
+        write!(f, "{} clients, ", self.clients)?;
+        if self.stalled > 0 {
+            write!(f, "{} more that read nothing, ", self.stalled)?;
+        }
+        write!(f, "{:?}, {:?}, ", self.direction, self.wrap)?;
         if self.burst > 1 {
             write!(f, "bursts of {} x ", self.burst)?;
         }

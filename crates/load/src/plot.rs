@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use crate::histogram::Histogram;
-use crate::table::{Limit, Row, Unit};
+use crate::table::{Limit, Row, Unit, number};
 
 const INK: &str = "#1f2933";
 const PALE: &str = "#cbd2d9";
@@ -78,7 +78,7 @@ pub fn ratios(rows: &[Row], rival: &str, caption: &str) -> String {
     let x = |share: f64| LEFT + SCALE * share.min(most) / most;
     canvas.text(20.0, 30.0, "start", 18, &format!("Cost of TURN: voex beside {rival}"));
     let legend =
-        format!("share of {rival}'s cost, shorter is better; whisker: range of the rounds; black mark: budget");
+        format!("share of {rival}'s cost, shorter is better; whiskers: range of the rounds; black mark: budget");
     canvas.text(20.0, 52.0, "start", 12, &legend);
     for tenth in (0..=10).step_by(2) {
         let share = f64::from(tenth) / 10.0;
@@ -95,6 +95,9 @@ pub fn ratios(rows: &[Row], rival: &str, caption: &str) -> String {
         canvas.text(LEFT - 10.0, y + 13.0, "end", 13, &row.title);
         canvas.bar(LEFT, y, x(row.ratio) - LEFT, 18.0, colour);
         canvas.line((x(row.spread.0), middle), (x(row.spread.1), middle), INK, 1.5);
+        for end in [row.spread.0, row.spread.1] {
+            canvas.line((x(end), middle - 4.0), (x(end), middle + 4.0), INK, 1.5);
+        }
         if let Some(share) = budget_share(row) {
             canvas.line((x(share), y - 3.0), (x(share), y + 21.0), INK, 3.0);
         }
@@ -103,7 +106,8 @@ pub fn ratios(rows: &[Row], rival: &str, caption: &str) -> String {
             Unit::UsPerAllocation => "µs each",
             Unit::KbPerAllocation => "kB each",
         };
-        let label = format!("{:.2}   ({:.2} : {:.2} {unit})", row.ratio, row.voex, row.rival);
+        let (ratio, voex, rival) = (number(row.ratio), number(row.voex), number(row.rival));
+        let label = format!("{ratio}  ({voex} : {rival} {unit})");
         canvas.text(x(most) + 12.0, y + 13.0, "start", 13, &label);
     }
     canvas.text(20.0, bottom + 46.0, "start", 11, caption);

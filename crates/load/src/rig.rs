@@ -1,6 +1,6 @@
 //! Everything a load needs in place before the first packet.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use voex_stun::{AddressFamily, ChannelNumber, ErrorCode};
@@ -115,7 +115,7 @@ impl Target {
     }
 
     /// Makes the socket of a peer, near a client that is connected from `near`.
-    fn peer_socket(&self, near: SocketAddr) -> Result<std::net::UdpSocket, LoadError> {
+    fn peer_socket(&self, near: SocketAddr) -> Result<UdpSocket, LoadError> {
         udp_socket(self.peer.unwrap_or(near.ip()))
     }
 }
@@ -142,32 +142,43 @@ impl Rig {
                 made += 1;
             }
         }
+        for _ in 0..pattern.stalled {
+            patience.check(made)?;
+            rig.add_stalled(target, pattern)?;
+        }
         Ok(rig)
     }
 
-    /// Gives every allocation back, those of clients excepted whose server does not read: they expire.
+    /// Gives allocations back. Those of streams that are full either way end with their connection.
     ///
     /// # Errors
     /// See [`LoadError`]; the first one ends it, the rest expire.
     pub fn release(self) -> Result<(), LoadError> {
         for endpoint in self.endpoints {
             let is_blocked = endpoint.stream().is_some_and(|stream| stream.is_blocked());
-            if let Endpoint::Client(mut client) = endpoint
-                && !is_blocked
-            {
-                client.release()?;
+            match endpoint {
+                Endpoint::Client(mut client) if !is_blocked => client.release()?,
+                Endpoint::Stalled(mut client) if !client.link().is_reliable() => client.release()?,
+                _ => {}
             }
         }
         Ok(())
     }
 
+    /// Adds a client that reads nothing of what its peer sends.
+    fn add_stalled(&mut self, target: &Target, pattern: &Pattern) -> Result<(), LoadError> {
+        let (client, _, peer) = make_client_and_peer(target, pattern)?;
+        let at = self.endpoints.len();
+        self.endpoints
+            .extend([Endpoint::Stalled(Box::new(client)), Endpoint::Peer(peer)]);
+        let mut flow = Flow::new(at + 1, at, Framing::Raw);
+        flow.is_expected = false;
+        self.flows.push(flow);
+        Ok(())
+    }
+
     fn add_client_and_peer(&mut self, target: &Target, pattern: &Pattern) -> Result<(), LoadError> {
-        let mut client = target.allocate()?;
-        let peer = target.peer_socket(client.link().local_addr()?)?;
-        let peer_addr = peer.local_addr().doing(|| "reading a local address".into())?;
-        let relayed = client.relayed();
-        peer.connect(relayed).doing(|| format!("connecting to {relayed}"))?;
-        let framing = open(&mut client, target, pattern, peer_addr)?;
+        let (client, framing, peer) = make_client_and_peer(target, pattern)?;
         let at = self.endpoints.len();
         self.endpoints
             .extend([Endpoint::Client(Box::new(client)), Endpoint::Peer(peer)]);
@@ -192,6 +203,17 @@ impl Rig {
             .extend([Flow::new(at, at + 1, from_a), Flow::new(at + 1, at, from_b)]);
         Ok(())
     }
+}
+
+/// Makes a client, how it wraps what it sends, and the socket of its peer.
+fn make_client_and_peer(target: &Target, pattern: &Pattern) -> Result<(Client, Framing, UdpSocket), LoadError> {
+    let mut client = target.allocate()?;
+    let peer = target.peer_socket(client.link().local_addr()?)?;
+    let peer_addr = peer.local_addr().doing(|| "reading a local address".into())?;
+    let relayed = client.relayed();
+    peer.connect(relayed).doing(|| format!("connecting to {relayed}"))?;
+    let framing = open(&mut client, target, pattern, peer_addr)?;
+    Ok((client, framing, peer))
 }
 
 /// Lets data flow between a client and a peer.

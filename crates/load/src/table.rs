@@ -209,7 +209,7 @@ fn header(rival: &str) -> [String; 8] {
 }
 
 /// Three digits that mean something, and no more.
-fn number(value: f64) -> String {
+pub(crate) fn number(value: f64) -> String {
     match value {
         value if !value.is_finite() => "-".into(),
         value if value >= 100.0 => format!("{value:.0}"),
@@ -227,19 +227,21 @@ pub fn markdown(rows: &[Row], rival: &str) -> String {
     text
 }
 
-/// Writes rows for a terminal.
+/// Writes rows for a terminal; what stands beside a row goes below it.
 pub fn plain(rows: &[Row], rival: &str) -> String {
-    let lines: Vec<_> = std::iter::once(header(rival))
-        .chain(rows.iter().map(Row::columns))
-        .collect();
-    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
-    let widths: Vec<usize> = (0..7).map(width).collect();
+    let head = header(rival);
+    let lines: Vec<_> = std::iter::once(head).chain(rows.iter().map(Row::columns)).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max();
+    let widths: Vec<usize> = (0..7).map(|column| width(column).unwrap_or(0)).collect();
     let mut text = String::new();
-    for line in lines {
-        for (column, width) in line.iter().zip(&widths) {
+    for [columns @ .., beside] in &lines {
+        for (column, width) in columns.iter().zip(&widths) {
             write!(text, "{column:<width$}  ").expect("a string takes everything");
         }
-        text += line[7].trim_end();
+        text.truncate(text.trim_end().len());
+        if !beside.is_empty() {
+            write!(text, "\n    {beside}").expect("a string takes everything");
+        }
         text.push('\n');
     }
     text + &verdict(rows)

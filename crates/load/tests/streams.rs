@@ -139,6 +139,21 @@ fn a_server_that_stops_reading_is_felt_and_its_packets_wait_within_bounds() {
 }
 
 #[test]
+fn clients_that_read_nothing_are_sent_to_and_not_judged() {
+    let certificate = Certificate::make("stalled");
+    let target = tls(&certificate, Trust::Anyone, "localhost", Manner::Prompt);
+    for direction in [Direction::Both, Direction::Pair] {
+        let pattern = Pattern {
+            stalled: 2,
+            ..pattern(direction, Wrap::Channel)
+        };
+        let figures = run(&target, &pattern);
+        assert!(figures.sent_to_stalled > 0, "{figures}");
+        assert_eq!(figures.release_failure, None);
+    }
+}
+
+#[test]
 fn a_run_goes_on_without_the_connections_that_end_and_stops_with_the_last() {
     let target = tcp(Mischief::default(), Manner::Ending(20));
     let error = load::run(&target, &pattern(Direction::Up, Wrap::Channel), None, true).unwrap_err();

@@ -210,6 +210,7 @@ pub fn target(address: SocketAddr) -> Target {
 pub fn pattern(direction: Direction, wrap: Wrap) -> Pattern {
     Pattern {
         clients: 4,
+        stalled: 0,
         direction,
         wrap,
         payload_bytes: 170,
