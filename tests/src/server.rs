@@ -59,7 +59,12 @@ impl<'a> Server<'a> {
 
     /// Fetches a page of the HTTP listener; gives status code and body.
     pub fn get(&self, path: &str) -> (u16, String) {
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {HTTP}\r\nConnection: close\r\n\r\n");
+        self.request("GET", path)
+    }
+
+    /// Sends a request without a body to the HTTP listener; gives status code and body.
+    pub fn request(&self, method: &str, path: &str) -> (u16, String) {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: {HTTP}\r\nConnection: close\r\n\r\n");
         self.namespace.inside(move || {
             let mut stream = TcpStream::connect(HTTP).expect("the HTTP listener accepts");
             stream
@@ -163,6 +168,7 @@ sip:
   listen: ["udp:ADDRESS:5060"]
 acl: {cts: [10.77.0.0/24]}
 http: {listen: "127.0.0.1:9189"}
+drain_max_s: 5
 "#;
 
 fn matches(line: &str, name: &str) -> bool {

@@ -17,6 +17,11 @@ pub enum Protocol {
     Dtls,
 }
 
+impl Protocol {
+    /// Every one.
+    pub const ALL: [Self; 4] = [Self::Udp, Self::Tcp, Self::Tls, Self::Dtls];
+}
+
 /// The client's side of an allocation (RFC 8656 §3.2): which of our sockets it talks to, and from where.
 ///
 /// The socket stands for protocol, local address and local port, so the five values are two.

@@ -31,6 +31,35 @@ impl Families<'_> {
         ConstCounter::new(value).encode(encoder)
     }
 
+    /// Writes a counter under exactly this name: what dashboards that were written for another server ask for.
+    /// Its type is told as unknown: counters of OpenMetrics end in `_total`, and some parsers add that where it lacks.
+    ///
+    /// # Errors
+    /// Only those of the writer.
+    pub fn exact_counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        let encoder = self.0.encode_descriptor(name, help, None, MetricType::Unknown)?;
+        ConstGauge::new(value).encode(encoder)
+    }
+
+    /// Writes one such counter for each value of a label.
+    ///
+    /// # Errors
+    /// Only those of the writer.
+    pub fn exact_counters<'v>(
+        &mut self,
+        name: &str,
+        help: &str,
+        label: &'static str,
+        values: impl IntoIterator<Item = (&'v str, u64)>,
+    ) -> fmt::Result {
+        let mut encoder = self.0.encode_descriptor(name, help, None, MetricType::Unknown)?;
+        for (of, value) in values {
+            let labels = [(label, of)];
+            ConstGauge::new(value).encode(encoder.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
     /// Writes a gauge.
     ///
     /// # Errors

@@ -7,20 +7,19 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware;
 use axum::response::{Html, IntoResponse, Response};
 use axum::routing::get;
-use prometheus_client::encoding::text;
 use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use crate::families::{Expose, Source};
 use crate::gate::{self, Gate};
+use crate::text;
 
 const CONSOLE: &str = include_str!("console.html");
-const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
 /// What the pages are made of; the shell's owner fills it in.
 pub struct Pages {
@@ -113,10 +112,10 @@ async fn console() -> Html<&'static str> {
     Html(CONSOLE)
 }
 
-async fn metrics(State(pages): State<Arc<Pages>>) -> Response {
-    let mut body = String::new();
-    match text::encode(&mut body, &pages.registry) {
-        Ok(()) => ([(header::CONTENT_TYPE, OPEN_METRICS)], body).into_response(),
+async fn metrics(State(pages): State<Arc<Pages>>, headers: HeaderMap) -> Response {
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    match text::scrape(&pages.registry, accept.unwrap_or_default()) {
+        Ok((media_type, body)) => ([(header::CONTENT_TYPE, media_type)], body).into_response(),
         Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
     }
 }

@@ -16,6 +16,7 @@ mod http;
 mod logging;
 mod process;
 pub mod role;
+mod text;
 
 pub use families::{Expose, Families, sum, sum_set};
 pub use gate::{Gate, Problem};

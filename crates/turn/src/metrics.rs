@@ -9,8 +9,16 @@ pub struct Metrics {
     pub allocations: Gauge,
     /// Allocations ever made.
     pub allocations_total: Counter,
+    /// Binding requests that arrived.
+    pub binding_requests: Counter,
     /// Binding requests answered.
     pub bindings_total: Counter,
+    /// Binding requests refused.
+    pub bindings_refused: Counter,
+    /// Requests of every other method that arrived.
+    pub requests: Counter,
+    /// Requests that were worth a 401 which was withheld, since their source had been sent too many.
+    pub unauthenticated_withheld: Counter,
     /// Requests refused, by code.
     pub refused: CounterSet<Refusal>,
     /// Requests that carried credentials which did not hold.

@@ -73,6 +73,7 @@ impl Server {
         match request.message.method() {
             Method::BINDING => self.handle_binding(request, out),
             Method::ALLOCATE | Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND => {
+                self.metrics.requests.inc();
                 self.handle_timeout(request.now);
                 self.handle_turn_request(request, None, out)
             }
@@ -82,8 +83,10 @@ impl Server {
 
     /// Tells anybody its server-reflexive address (RFC 8489 §12 asks for no credentials).
     fn handle_binding(&mut self, request: &Request<'_>, out: &mut impl Outbox) -> Result<ClientVerdict, DropReason> {
+        self.metrics.binding_requests.inc();
         let unknown = request.message.unknown_attributes(is_known_in_binding);
         if !unknown.is_empty() {
+            self.metrics.bindings_refused.inc();
             return self.refuse_stranger(request, Refusal::UnknownAttribute, &unknown, out);
         }
         let mut client = request.five_tuple.client;
@@ -212,6 +215,9 @@ impl Server {
         };
         let proof = Proof::None(request.allowance(&mut self.challenge_limiter));
         if self.answers.refuse(&request.reply_to(), proof, out, &refused) == 0 {
+            if refusal == Refusal::Unauthenticated {
+                self.metrics.unauthenticated_withheld.inc();
+            }
             return Err(DropReason::AnswerRateLimited);
         }
         self.metrics.refused.of(refusal).inc();

@@ -9,9 +9,11 @@ use voex_config::Settings;
 use voex_telemetry::{Gate, LogControl, Pages, Process, role};
 
 use crate::addresses::Addresses;
+use crate::coturn_figures::CoturnFigures;
 use crate::figures::{Listeners, Loops, State, Status};
 use crate::host::Bound;
 use crate::media::{self, Media};
+use crate::turn_sessions::Sessions;
 
 /// Makes the pages and registers every figure.
 pub(crate) fn pages(
@@ -19,6 +21,7 @@ pub(crate) fn pages(
     status: &Arc<Status>,
     settings: &watch::Receiver<Arc<Settings>>,
     listeners: Listeners,
+    sessions: &Arc<Sessions>,
     logging: &LogControl,
 ) -> Pages {
     let (health, figures) = (state.clone(), status.clone());
@@ -38,6 +41,10 @@ pub(crate) fn pages(
         dropped_log_lines: logging.dropped_lines(),
     });
     pages.register(role::Turn(media.turn.clone()));
+    pages.register(CoturnFigures {
+        shards: media.turn.clone(),
+        sessions: sessions.clone(),
+    });
     pages.register(role::Sfu(media.sfu.clone()));
     pages.register(role::Transports(
         media.sfu.iter().map(|sfu| sfu.transport.clone()).collect(),

@@ -149,7 +149,8 @@ impl Host {
             desk: desk.clone(),
             drain: drain.clone(),
         };
-        let pages = console::pages(&state, &status, &settings_now, figures, logging).with_management(api.routes());
+        let pages =
+            console::pages(&state, &status, &settings_now, figures, &sessions, logging).with_management(api.routes());
         let stop = serving.clone();
         tokio::spawn(pages.serve(bound.http, async move { stop.notified().await }));
 

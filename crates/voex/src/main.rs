@@ -15,6 +15,7 @@ mod check_config;
 mod cli;
 mod console;
 mod control;
+mod coturn_figures;
 mod drain;
 mod figures;
 mod host;

@@ -3,13 +3,14 @@
 //! The desk writes, as the shards report; the console, the metrics and the store of statistics read. It holds what the
 //! shards hold and is bounded by their bounds.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 use tokio::time;
+use voex_base::Protocol;
 use voex_turn::{Flow, Session, SessionId};
 
 /// Realms whose ended sessions are summed up apart. A realm comes from the settings or from the key of a token; what is
@@ -50,6 +51,16 @@ pub(crate) struct Filter {
 pub(crate) struct Sums {
     pub(crate) client: Flow,
     pub(crate) peer: Flow,
+}
+
+/// Everything that the metrics want to know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Totals {
+    /// What all sessions relayed that live or have ended.
+    pub(crate) all: Sums,
+    /// Likewise, by realm.
+    pub(crate) by_realm: BTreeMap<Arc<str>, Sums>,
+    live: HashMap<Protocol, i64>,
 }
 
 #[derive(Default)]
@@ -109,17 +120,21 @@ impl Sessions {
         behind.filter(|entry| filter.admits(entry)).take(max).cloned().collect()
     }
 
-    #[cfg_attr(not(test), expect(dead_code, reason = "metrics by realm are to follow"))]
-    /// Sums up what live and ended sessions relayed: in all, and by realm.
-    pub(crate) fn sums(&self) -> (Sums, BTreeMap<Arc<str>, Sums>) {
+    /// Sums up what live and ended sessions relayed, and counts those that live.
+    pub(crate) fn totals(&self) -> Totals {
         let directory = self.directory();
-        let (mut total, mut by_realm) = (directory.ended, directory.ended_of_realm.clone());
-        for entry in directory.live.values() {
-            let sums = Sums::of(&entry.session);
-            total.add(sums);
-            add(&mut by_realm, &entry.session.realm, sums);
+        let mut totals = Totals {
+            all: directory.ended,
+            by_realm: directory.ended_of_realm.clone(),
+            live: HashMap::new(),
+        };
+        for Entry { session, .. } in directory.live.values() {
+            let sums = Sums::of(session);
+            totals.all.add(sums);
+            add(&mut totals.by_realm, &session.realm, sums);
+            *totals.live.entry(session.path.protocol).or_default() += 1;
         }
-        (total, by_realm)
+        totals
     }
 
     /// Waits until none of these sessions lives, at most `limit`; counts those that still do.
@@ -151,6 +166,13 @@ impl Sessions {
 fn add(by_realm: &mut BTreeMap<Arc<str>, Sums>, realm: &Arc<str>, sums: Sums) {
     if by_realm.len() < REALMS_MAX || by_realm.contains_key(realm) {
         by_realm.entry(realm.clone()).or_default().add(sums);
+    }
+}
+
+impl Totals {
+    /// Counts the sessions that live and are carried by a protocol.
+    pub(crate) fn live_of(&self, protocol: Protocol) -> i64 {
+        self.live.get(&protocol).copied().unwrap_or_default()
     }
 }
 
@@ -253,13 +275,30 @@ mod tests {
         made[0].traffic.from_client.packets.add(3);
         made[0].traffic.from_client.bytes.add(300);
         made[1].traffic.to_peer.packets.add(1);
-        let before = sessions.sums();
-        assert_eq!(before.0.client.received_packets, 3);
-        assert_eq!(before.0.peer.sent_packets, 1);
-        assert_eq!(before.1["r"].client.received_bytes, 300);
+        let before = sessions.totals();
+        assert_eq!(before.all.client.received_packets, 3);
+        assert_eq!(before.all.peer.sent_packets, 1);
+        assert_eq!(before.by_realm["r"].client.received_bytes, 300);
+        assert_eq!(before.live_of(Protocol::Udp), 2);
         sessions.ended(made[0].id);
-        assert_eq!(sessions.sums(), before);
+        let after = sessions.totals();
+        assert_eq!((after.all, &after.by_realm), (before.all, &before.by_realm));
+        assert_eq!(after.live_of(Protocol::Udp), 1);
         assert_eq!(sessions.len(), 1);
+    }
+
+    #[test]
+    fn more_realms_than_are_kept_apart_still_count_in_the_totals() {
+        let sessions = Sessions::default();
+        for count in 0..REALMS_MAX as u64 + 5 {
+            let one = session(count, "a", &format!("realm{count}"));
+            one.traffic.to_client.packets.inc();
+            sessions.began(Instant::now(), one.clone());
+            sessions.ended(one.id);
+        }
+        let totals = sessions.totals();
+        assert_eq!(totals.by_realm.len(), REALMS_MAX);
+        assert_eq!(totals.all.client.sent_packets, REALMS_MAX as u64 + 5);
     }
 
     #[tokio::test(start_paused = true)]

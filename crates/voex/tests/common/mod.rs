@@ -198,7 +198,8 @@ fn get(address: SocketAddr, path: &str) -> (u16, String) {
     exchange(address, &format!("GET {path} HTTP/1.1\r\nHost: voex"), "")
 }
 
-fn exchange(address: SocketAddr, head: &str, body: &str) -> (u16, String) {
+/// Sends a request whose head lacks its end; gives status code and the whole answer.
+pub(crate) fn exchange(address: SocketAddr, head: &str, body: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(address).expect("the console accepts");
     let request = format!("{head}\r\nConnection: close\r\n\r\n{body}");
     stream.write_all(request.as_bytes()).expect("the console reads");
