@@ -132,6 +132,12 @@ pub(crate) struct Turn {
     /// An argument more for coturn, such as --coturn-arg=--no-software-attribute; may be repeated.
     #[arg(long, value_name = "ARGUMENT", requires = "versus", allow_hyphen_values = true)]
     coturn_arg: Vec<String>,
+    /// Compares with another build of voex instead of coturn; with the same one, what noise does to ratios.
+    #[arg(long, value_name = "FILE", requires = "versus", conflicts_with_all = ["coturn", "coturn_arg"])]
+    against: Option<PathBuf>,
+    /// A setting of that build; may be repeated.
+    #[arg(long, value_name = "KEY=VALUE", requires = "against")]
+    against_set: Vec<String>,
     /// Runs of each cell and server.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=100))]
     rounds: u8,
@@ -260,27 +266,17 @@ impl Turn {
                 self.server_core
             ));
         }
-        if !self.voex.is_file() {
-            return Err(format!(
-                "{}: there is no voex; build it with `cargo build --release -p voex` or name it with --voex",
-                self.voex.display()
-            ));
-        }
-        if !is_program(&self.coturn) {
-            return Err(format!(
-                "{}: there is no coturn; install it (Debian: apt install coturn) or name it with --coturn",
-                self.coturn.display()
-            ));
-        }
+        is_built(&self.voex, "--voex")?;
+        let rival = match &self.against {
+            Some(path) => {
+                is_built(path, "--against")?;
+                Program::other_voex(path.clone(), self.against_set.clone())
+            }
+            None => self.coturn_to_run()?,
+        };
         Ok(Job::Versus(Versus {
-            voex: Program::Voex {
-                path: self.voex.clone(),
-                settings: self.voex_set.clone(),
-            },
-            rival: Program::Coturn {
-                path: self.coturn.clone(),
-                args: self.coturn_arg.clone(),
-            },
+            voex: Program::voex(self.voex.clone(), self.voex_set.clone()),
+            rival,
             rounds: usize::from(self.rounds),
             measured: Duration::from_secs(self.seconds.unwrap_or(SECONDS_VERSUS)),
             server_core: self.server_core,
@@ -288,6 +284,30 @@ impl Turn {
             quiet: self.quiet,
         }))
     }
+
+    fn coturn_to_run(&self) -> Result<Program, String> {
+        if !is_program(&self.coturn) {
+            return Err(format!(
+                "{}: there is no coturn; install it (Debian: apt install coturn) or name it with --coturn",
+                self.coturn.display()
+            ));
+        }
+        Ok(Program::Coturn {
+            path: self.coturn.clone(),
+            args: self.coturn_arg.clone(),
+        })
+    }
+}
+
+/// Says what to do about a binary of voex that is not there.
+fn is_built(path: &Path, option: &str) -> Result<(), String> {
+    if path.is_file() {
+        return Ok(());
+    }
+    let path = path.display();
+    Err(format!(
+        "{path}: there is no voex; build it with `cargo build --release -p voex` or name it with {option}"
+    ))
 }
 
 /// Tells whether a file, or a name in the search path, is there.
@@ -393,6 +413,16 @@ mod tests {
             "/nonexistent",
         ];
         assert!(why(&no_coturn).contains("apt install coturn"));
+        let no_other = [
+            "--versus",
+            "--core",
+            "1",
+            "--voex",
+            "/bin/sh",
+            "--against",
+            "/nonexistent",
+        ];
+        assert!(why(&no_other).contains("--against"));
         assert!(why(&["--versus", "--cells", "no-such-cell"]).contains("flood-170"));
     }
 }

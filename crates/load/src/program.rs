@@ -18,8 +18,10 @@ const REALM: &str = "load.test";
 /// A program that can be put under test.
 #[derive(Clone, Debug)]
 pub enum Program {
-    /// The `voex` binary.
+    /// A `voex` binary.
     Voex {
+        /// What tables call it.
+        name: &'static str,
         /// Where it is.
         path: PathBuf,
         /// KEY=VALUE of more settings, as `--set` takes them.
@@ -50,10 +52,22 @@ pub(crate) struct Ports {
 pub(crate) struct Folder(PathBuf);
 
 impl Program {
+    /// Ours.
+    pub fn voex(path: PathBuf, settings: Vec<String>) -> Self {
+        let name = "voex";
+        Self::Voex { name, path, settings }
+    }
+
+    /// Another build of ours, or the same with other settings.
+    pub fn other_voex(path: PathBuf, settings: Vec<String>) -> Self {
+        let name = "other voex";
+        Self::Voex { name, path, settings }
+    }
+
     /// Gives its name.
     pub fn name(&self) -> &'static str {
         match self {
-            Self::Voex { .. } => "voex",
+            Self::Voex { name, .. } => name,
             Self::Coturn { .. } => "coturn",
         }
     }
@@ -73,7 +87,7 @@ impl Program {
         let core = core.to_string();
         command.args(["--pdeathsig", "KILL", "taskset", "-c", &core, "setsid"]);
         match self {
-            Self::Voex { path, settings } => {
+            Self::Voex { path, settings, .. } => {
                 let file = folder.path("settings.yaml");
                 let private = fs::Permissions::from_mode(0o600);
                 fs::write(&file, voex_settings(ports, folder))

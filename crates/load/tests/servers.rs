@@ -30,10 +30,7 @@ fn coturn() -> Program {
 fn voex() -> Program {
     let path = Path::new(env!("CARGO_BIN_EXE_voex-load")).with_file_name("voex");
     assert!(path.is_file(), "voex is built before its tests: cargo build -p voex");
-    Program::Voex {
-        path,
-        settings: Vec::new(),
-    }
+    Program::voex(path, Vec::new())
 }
 
 /// Runs every direction and wrapping; nothing may be lost or changed.
@@ -99,10 +96,7 @@ fn voex_relays_everything_over_udp() {
 
 #[test]
 fn a_server_that_cannot_start_says_what_it_said() {
-    let program = Program::Voex {
-        path: "/bin/cat".into(),
-        settings: Vec::new(),
-    };
+    let program = Program::voex("/bin/cat".into(), Vec::new());
     let error = Server::start(&program, 0, Transport::Udp, KeyKind::Ecdsa).unwrap_err();
     assert!(error.to_string().contains("--settings"), "{error}");
 }
