@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature};
+use rustls::crypto::aws_lc_rs::{self, kx_group};
+use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, RootCertStore, SignatureScheme};
@@ -47,7 +48,7 @@ impl Tls {
                 "{name}: a host name or an address is expected as --server-name"
             ))
         })?;
-        let provider = Arc::new(aws_lc_rs::default_provider());
+        let provider = Arc::new(classic_provider());
         let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| LoadError::Tls(error.to_string()))?;
@@ -71,6 +72,14 @@ impl Tls {
         let mut connection = made.map_err(|error| LoadError::Tls(error.to_string()))?;
         connection.set_buffer_limit(None);
         Ok(connection)
+    }
+}
+
+/// Key exchanges that every server of the last ten years knows: a hybrid one would cost those more that know it.
+fn classic_provider() -> CryptoProvider {
+    CryptoProvider {
+        kx_groups: vec![kx_group::X25519, kx_group::SECP256R1, kx_group::SECP384R1],
+        ..aws_lc_rs::default_provider()
     }
 }
 
