@@ -162,6 +162,13 @@ impl Message<'_> {
         self.tail.integrity_sha256 != 0
     }
 
+    /// Tells whether MESSAGE-INTEGRITY-SHA256 is there and shorter than it could be, which a usage may forbid (RFC 8489
+    /// §14.6).
+    pub fn is_integrity_sha256_truncated(&self) -> bool {
+        self.protected(self.tail.integrity_sha256)
+            .is_some_and(|(_, claimed)| claimed.len() < SHA256_BYTES)
+    }
+
     /// Checks MESSAGE-INTEGRITY in constant time.
     ///
     /// # Errors

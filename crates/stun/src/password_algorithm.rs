@@ -37,6 +37,11 @@ impl PasswordAlgorithm {
         [high, low, 0, 0]
     }
 
+    /// Gives the value of PASSWORD-ALGORITHMS (RFC 8489 §14.11).
+    pub fn encode_list(algorithms: &[Self]) -> impl Iterator<Item = u8> + '_ {
+        algorithms.iter().flat_map(|algorithm| algorithm.encode())
+    }
+
     pub(crate) fn decode(value: &[u8]) -> Result<Self, AttributeError> {
         let value: [u8; PASSWORD_ALGORITHM_BYTES] = value.try_into().map_err(|_| AttributeError::Length)?;
         let known = Self::ALL.into_iter().find(|algorithm| algorithm.encode() == value);

@@ -120,8 +120,8 @@ impl<'b> MessageWriter<'b> {
     pub fn password_algorithms(mut self, algorithms: &[PasswordAlgorithm]) -> Self {
         let len = algorithms.len() * PASSWORD_ALGORITHM_BYTES;
         if let Some(room) = self.open(AttributeType::PASSWORD_ALGORITHMS, len) {
-            for (slot, algorithm) in room.chunks_exact_mut(PASSWORD_ALGORITHM_BYTES).zip(algorithms) {
-                slot.copy_from_slice(&algorithm.encode());
+            for (slot, byte) in room.iter_mut().zip(PasswordAlgorithm::encode_list(algorithms)) {
+                *slot = byte;
             }
         }
         self

@@ -1,10 +1,10 @@
 use voex_base::{FiveTuple, Outbox};
-use voex_stun::{Class, MessageWriter, Method, TransactionId, UnknownAttributes};
+use voex_stun::{Class, MessageWriter, Method, PasswordAlgorithm, TransactionId, UnknownAttributes};
 
-use crate::Refusal;
 use crate::answer_limiter::Allowance;
 use crate::client_key::{ClientKey, Integrity};
 use crate::nonce::NONCE_BYTES;
+use crate::{Config, Refusal};
 
 /// What an answer needs to know of its request.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -22,6 +22,8 @@ pub(crate) struct ReplyTo {
 pub(crate) struct Answers {
     pub(crate) realm: String,
     pub(crate) software: String,
+    /// What challenges offer, in order of preference.
+    pub(crate) password_algorithms: Vec<PasswordAlgorithm>,
 }
 
 /// A refusal with what it has to say beside its code.
@@ -45,6 +47,14 @@ pub(crate) enum Proof<'a> {
 }
 
 impl Answers {
+    pub(crate) fn new(config: &Config) -> Self {
+        Self {
+            realm: config.realm.clone(),
+            software: config.software.clone(),
+            password_algorithms: config.password_algorithms.clone(),
+        }
+    }
+
     /// Sends a success response; gives its length, or zero if it did not.
     pub(crate) fn grant(
         &self,
@@ -64,10 +74,18 @@ impl Answers {
                 writer = writer.unknown_attributes(refused.unknown);
             }
             match &refused.nonce {
-                Some(nonce) => writer.realm(&self.realm).nonce(nonce),
+                Some(nonce) => self.challenge(writer, nonce),
                 None => writer,
             }
         })
+    }
+
+    fn challenge<'b>(&self, writer: MessageWriter<'b>, nonce: &[u8]) -> MessageWriter<'b> {
+        let writer = writer.realm(&self.realm).nonce(nonce);
+        match &self.password_algorithms[..] {
+            [] => writer,
+            offered => writer.password_algorithms(offered),
+        }
     }
 
     fn send(

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use voex_base::{FiveTuple, Outbox, WallTime};
-use voex_stun::{Message, Method, PasswordAlgorithm};
+use voex_stun::{AttributeType, Message, Method, PasswordAlgorithm, user_hash};
 
 use crate::client_key::Integrity;
 use crate::credentials::{Claim, Origin};
@@ -24,6 +24,9 @@ use crate::report::EVENTS_WAITING_MAX;
 use crate::request::{Identity, Request};
 use crate::waiting::{CannotWait, WAITING_BYTES_MAX};
 use crate::{DropReason, Event, LookUpId, LookedUp, Refusal, Server, Wanted};
+
+/// The name of nobody: stands for the hash of a name that no user has.
+const NOBODY: &str = "";
 
 /// What is not known of a client, or not yet.
 pub(crate) enum Unproven<'a> {
@@ -38,13 +41,28 @@ pub(crate) enum Unproven<'a> {
 }
 
 impl Server {
-    /// Finds out who sends a request; `found` is what the store knows, once it was asked.
+    /// Gives the name for which a request has a hash (RFC 8489 §14.4), if it is a user's of the settings or of the
+    /// client's own allocation.
+    pub(crate) fn unhashed_user(&self, request: &Request<'_>) -> Option<Arc<str>> {
+        let hash = request.message.user_hash().ok().flatten()?;
+        let own = self
+            .table
+            .id_of_client(&request.five_tuple)
+            .map(|id| &self.table.get(id).user);
+        self.credentials
+            .user_of_hash(&hash)
+            .or_else(|| own.filter(|own| user_hash(own, &self.realm) == hash).cloned())
+    }
+
+    /// Finds out who sends a request. `unhashed` is its name, if it sent a hash of one; `found` is what the store knows,
+    /// once it was asked.
     pub(crate) fn authenticate<'a>(
         &self,
         request: &Request<'a>,
+        unhashed: Option<&'a str>,
         found: Option<&LookedUp>,
     ) -> Result<Identity<'a>, Unproven<'a>> {
-        let claim = self.read_claim(request).map_err(Unproven::Refused)?;
+        let claim = self.read_claim(request, unhashed).map_err(Unproven::Refused)?;
         let own = self.own_identity(request, &claim);
         if let Some(found) = found {
             return self.judge_found(&claim, own, found, request.wall);
@@ -56,7 +74,9 @@ impl Server {
             Some(own) => Ok(own),
             None => match self.credentials.authenticate(&claim, request.wall) {
                 Some(identity) => Ok(identity),
-                None if self.config.credential_store => Err(Unproven::AskStore(Wanted::User(claim.user.into()), None)),
+                None if self.config.credential_store && claim.user != NOBODY => {
+                    Err(Unproven::AskStore(Wanted::User(claim.user.into()), None))
+                }
                 None => Err(self.wrong_credentials()),
             },
         }
@@ -84,12 +104,16 @@ impl Server {
     }
 
     /// Reads what a request says of its sender, and checks all of it that needs no key.
-    fn read_claim<'a>(&self, request: &Request<'a>) -> Result<Claim<'a>, Refusal> {
+    fn read_claim<'a>(&self, request: &Request<'a>, unhashed: Option<&'a str>) -> Result<Claim<'a>, Refusal> {
         let message = request.message;
         if Integrity::of(&message).is_none() {
             return Err(Refusal::Unauthenticated);
         }
-        let (Some(user), Some(_realm), Some(nonce)) = (message.username()?, message.realm()?, message.nonce()?) else {
+        let user = match (message.username()?, message.user_hash()?) {
+            (None, Some(_)) => Some(unhashed.unwrap_or(NOBODY)),
+            (user, _) => user,
+        };
+        let (Some(user), Some(_realm), Some(nonce)) = (user, message.realm()?, message.nonce()?) else {
             return Err(Refusal::BadRequest);
         };
         if !self.nonces.holds(request.wall, request.five_tuple.client, nonce) {
@@ -98,9 +122,28 @@ impl Server {
         Ok(Claim {
             message,
             user,
-            algorithm: PasswordAlgorithm::Md5,
+            algorithm: self.read_algorithm(&message)?,
             answers: Integrity::of_answer(&message),
         })
+    }
+
+    /// Gives the password algorithm of a request. One that names an algorithm has to repeat what it was offered, so that
+    /// an offer which was altered on the way comes to light (RFC 8489 §9.2.4).
+    fn read_algorithm(&self, message: &Message<'_>) -> Result<PasswordAlgorithm, Refusal> {
+        let offered = &self.config.password_algorithms;
+        match (
+            message.get(AttributeType::PASSWORD_ALGORITHMS),
+            message.password_algorithm()?,
+        ) {
+            (None, None) => Ok(PasswordAlgorithm::Md5),
+            (Some(repeated), Some(algorithm))
+                if repeated.iter().copied().eq(PasswordAlgorithm::encode_list(offered))
+                    && offered.contains(&algorithm) =>
+            {
+                Ok(algorithm)
+            }
+            _ => Err(Refusal::BadRequest),
+        }
     }
 
     /// Gives who a client is by the key of its allocation. Whoever made an allocation keeps it under that key, even when

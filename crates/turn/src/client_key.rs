@@ -66,7 +66,8 @@ impl ClientKey {
             (_, Keyed::Sha1(key)) => request.check_integrity(key),
             (_, Keyed::Sha256(_)) => request.check_integrity(&IntegrityKey::new(&self.bytes)),
         };
-        checked.is_ok()
+        // TURN does not allow for a shorter code (RFC 8489 §14.6).
+        checked.is_ok() && !request.is_integrity_sha256_truncated()
     }
 
     /// Signs what has been written so far.

@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
+use voex_stun::PasswordAlgorithm;
+
 use crate::PortShare;
+use crate::nonce::SecurityFeatures;
 
 /// What one shard needs to know. Every shard of a process gets the same, but for [`shard`](Self::shard) and
 /// [`ports`](Self::ports).
@@ -20,6 +23,10 @@ pub struct Config {
     pub users: Vec<(String, UserSecret)>,
     /// Secrets shared with whoever hands out time-limited users `expiry:name` or `name:expiry`.
     pub shared_secrets: Vec<Secret>,
+    /// Password algorithms that challenges offer, the best first (RFC 8489 §9.2.4); clients that know them use the first
+    /// they support, and MESSAGE-INTEGRITY-SHA256 with it. A user known only by its MD5 key is refused under another.
+    /// Empty offers none. Clients that name none are served with MD5 whatever stands here.
+    pub password_algorithms: Vec<PasswordAlgorithm>,
     /// Whether a credential store is asked for users that the settings do not know: [`Event::LookUp`](crate::Event).
     pub credential_store: bool,
     /// Whether the allocations of a user end when the credential store has it no more; it is asked at every Refresh.
@@ -130,6 +137,7 @@ impl Config {
             software: String::new(),
             users: Vec::new(),
             shared_secrets: Vec::new(),
+            password_algorithms: vec![PasswordAlgorithm::Sha256, PasswordAlgorithm::Md5],
             credential_store: false,
             end_deleted_users: true,
             signing_key,
@@ -153,6 +161,16 @@ impl Config {
             },
             rfc5766_channel_numbers: true,
             dont_fragment: false,
+        }
+    }
+}
+
+impl Config {
+    /// Gives what challenges offer. Names may be hashed where every user can be found by its hash.
+    pub(crate) fn features(&self) -> SecurityFeatures<'_> {
+        SecurityFeatures {
+            password_algorithms: &self.password_algorithms,
+            username_anonymity: self.shared_secrets.is_empty() && !self.credential_store,
         }
     }
 }

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use voex_base::{Rng, WallTime};
-use voex_stun::{Message, PasswordAlgorithm, long_term_key, long_term_key_sha256};
+use voex_stun::{Message, PasswordAlgorithm, long_term_key, long_term_key_sha256, user_hash};
 
 use crate::client_key::{ClientKey, Integrity};
 use crate::keyed::{KeyedMap, keyed_map};
@@ -16,7 +16,8 @@ use crate::{Config, Secret, StoredUser, UserSecret};
 /// (draft-uberti-behave-turn-rest-00). What a credential store knows is judged here too.
 pub(crate) struct Credentials {
     realm: String,
-    users: KeyedMap<Box<str>, Keys>,
+    users: KeyedMap<Arc<str>, Keys>,
+    by_hash: KeyedMap<[u8; 32], Arc<str>>,
     shared_secrets: Vec<Secret>,
     /// Fits nothing; checked for names that do not exist, so that they cannot be told by the time it takes.
     nobody: [u8; 16],
@@ -53,8 +54,10 @@ const REST_PASSWORD_BYTES: usize = 28;
 
 impl Credentials {
     pub(crate) fn new(config: &Config, rng: &mut Rng) -> Self {
-        let mut users: KeyedMap<Box<str>, Keys> = keyed_map(rng);
-        for (name, secret) in &config.users {
+        let mut users: KeyedMap<Arc<str>, Keys> = keyed_map(rng);
+        let mut by_hash = keyed_map(rng);
+        let named = config.users.iter().filter(|(name, _)| !name.is_empty());
+        for (name, secret) in named {
             let keys = match secret {
                 UserSecret::Password(password) => Keys {
                     md5: Some(long_term_key(name, &config.realm, password.expose())),
@@ -65,13 +68,16 @@ impl Credentials {
                     sha256: None,
                 },
             };
-            users.insert(name.as_str().into(), keys);
+            let name: Arc<str> = name.as_str().into();
+            by_hash.insert(user_hash(&name, &config.realm), Arc::clone(&name));
+            users.insert(name, keys);
         }
         let mut nobody = [0; 16];
         rng.fill(&mut nobody);
         Self {
             realm: config.realm.clone(),
             users,
+            by_hash,
             shared_secrets: config.shared_secrets.clone(),
             nobody,
         }
@@ -80,6 +86,11 @@ impl Credentials {
     /// Tells whether the settings have a user.
     pub(crate) fn has_static(&self, user: &str) -> bool {
         self.users.contains_key(user)
+    }
+
+    /// Gives the user of the settings whose name has a hash (RFC 8489 §14.4).
+    pub(crate) fn user_of_hash(&self, hash: &[u8; 32]) -> Option<Arc<str>> {
+        self.by_hash.get(hash).cloned()
     }
 
     /// Finds who the settings say it is; `None` for an unknown user, a wrong password and an expired name alike.

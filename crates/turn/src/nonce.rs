@@ -7,45 +7,79 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 use voex_base::WallTime;
+use voex_stun::PasswordAlgorithm;
 
 /// Makes and checks nonces without remembering any.
 ///
 /// ```text
-/// base64 of: issue time in seconds (4 bytes) │ HMAC-SHA256 over time and client address, first 8 bytes
+/// obMatJos2 │ base64 of the features (4 characters) │ base64 of: issue time in seconds (4 bytes) │ MAC (8 bytes)
+/// └─ nonce cookie (RFC 8489 §9.2) ────────────────┘
 /// ```
 ///
-/// A nonce holds for the address it was sent to, so using one proves that its holder receives there. It is short because
-/// it goes to strangers, whose requests are short too: guessing one takes 2^63 tries within its lifetime.
+/// The MAC is HMAC-SHA256 over what is offered, time and client address. A nonce holds for the address it was sent to, so using
+/// one proves that its holder receives there. It is short because it goes to strangers, whose requests are short too:
+/// guessing one takes 2^63 tries within its lifetime.
 pub(crate) struct NonceSource {
     mac: Hmac<Sha256>,
     lifetime: Duration,
+    cookie: [u8; COOKIE_BYTES],
+}
+
+/// What challenges offer. A nonce tells it too, so that nobody in between can hide it (RFC 8489 §9.2.1).
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct SecurityFeatures<'a> {
+    /// PASSWORD-ALGORITHMS; empty is none.
+    pub(crate) password_algorithms: &'a [PasswordAlgorithm],
+    /// USERHASH may stand for USERNAME.
+    pub(crate) username_anonymity: bool,
 }
 
 /// Characters of a nonce; twelve bytes need no padding.
-pub(crate) const NONCE_BYTES: usize = RAW_BYTES / 3 * 4;
+pub(crate) const NONCE_BYTES: usize = COOKIE_BYTES + RAW_BYTES / 3 * 4;
+const COOKIE: &[u8; 9] = b"obMatJos2";
+const COOKIE_BYTES: usize = COOKIE.len() + 4;
 const RAW_BYTES: usize = TIME_BYTES + MAC_BYTES;
 const TIME_BYTES: usize = 4;
 const MAC_BYTES: usize = 8;
 
+impl SecurityFeatures<'_> {
+    /// Bit 0 is the highest bit of the first byte (RFC 8489 §9.2).
+    fn cookie(self) -> [u8; COOKIE_BYTES] {
+        let bits = u8::from(!self.password_algorithms.is_empty()) << 7 | u8::from(self.username_anonymity) << 6;
+        let mut cookie = [0; COOKIE_BYTES];
+        let (head, tail) = cookie.split_at_mut(COOKIE.len());
+        head.copy_from_slice(COOKIE);
+        STANDARD_NO_PAD
+            .encode_slice([bits, 0, 0], tail)
+            .expect("3 bytes are 4 characters of base64");
+        cookie
+    }
+}
+
 impl NonceSource {
-    pub(crate) fn new(signing_key: &[u8; 32], lifetime: Duration) -> Self {
+    pub(crate) fn new(signing_key: &[u8; 32], lifetime: Duration, features: SecurityFeatures<'_>) -> Self {
         let mut mac = Hmac::new_from_slice(signing_key).expect("HMAC takes keys of every length");
         mac.update(b"nonce");
-        Self { mac, lifetime }
-    }
-
-    pub(crate) fn set_lifetime(&mut self, lifetime: Duration) {
-        self.lifetime = lifetime;
+        let cookie = features.cookie();
+        mac.update(&cookie);
+        for algorithm in features.password_algorithms {
+            mac.update(&algorithm.number().to_be_bytes());
+        }
+        mac.update(&[0; 2]);
+        Self { mac, lifetime, cookie }
     }
 
     pub(crate) fn issue(&self, wall: WallTime, client: SocketAddr) -> [u8; NONCE_BYTES] {
         self.at(wall.unix_s() as u32, client)
     }
 
-    /// Tells whether this nonce was issued to this client and is not too old.
+    /// Tells whether this nonce was issued to this client, with the features of now, and is not too old.
     pub(crate) fn holds(&self, wall: WallTime, client: SocketAddr, nonce: &[u8]) -> bool {
         let mut raw = [0; RAW_BYTES];
-        if nonce.len() != NONCE_BYTES || STANDARD_NO_PAD.decode_slice(nonce, &mut raw) != Ok(RAW_BYTES) {
+        let Some(coded) = nonce.strip_prefix(&self.cookie) else {
+            return false;
+        };
+        if nonce.len() != NONCE_BYTES || STANDARD_NO_PAD.decode_slice(coded, &mut raw) != Ok(RAW_BYTES) {
             return false;
         }
         let issued_s = u32::from_be_bytes([raw[0], raw[1], raw[2], raw[3]]);
@@ -58,8 +92,10 @@ impl NonceSource {
         raw[..TIME_BYTES].copy_from_slice(&time_s.to_be_bytes());
         raw[TIME_BYTES..].copy_from_slice(&self.code(time_s, client));
         let mut nonce = [0; NONCE_BYTES];
+        let (cookie, coded) = nonce.split_at_mut(COOKIE_BYTES);
+        cookie.copy_from_slice(&self.cookie);
         STANDARD_NO_PAD
-            .encode_slice(raw, &mut nonce)
+            .encode_slice(raw, coded)
             .expect("12 bytes are 16 characters of base64");
         nonce
     }
@@ -85,7 +121,7 @@ mod tests {
     const ISSUED: WallTime = WallTime::from_unix(Duration::from_secs(1_800_000_000));
 
     fn source() -> NonceSource {
-        NonceSource::new(&[7; 32], Duration::from_secs(600))
+        NonceSource::new(&[7; 32], Duration::from_secs(600), SecurityFeatures::default())
     }
 
     #[test]
@@ -102,7 +138,8 @@ mod tests {
         let nonce = source().issue(ISSUED, client);
         assert!(!source().holds(ISSUED, "192.0.2.1:5001".parse().unwrap(), &nonce));
         assert!(!source().holds(ISSUED, "192.0.2.2:5000".parse().unwrap(), &nonce));
-        assert!(!NonceSource::new(&[8; 32], Duration::from_secs(600)).holds(ISSUED, client, &nonce));
+        let other_key = NonceSource::new(&[8; 32], Duration::from_secs(600), SecurityFeatures::default());
+        assert!(!other_key.holds(ISSUED, client, &nonce));
     }
 
     #[test]
@@ -119,5 +156,45 @@ mod tests {
         assert!(!source().holds(ISSUED, client, b""));
         assert!(!source().holds(ISSUED, client, &nonce[..12]));
         assert!(!source().holds(ISSUED, client, &[&nonce[..], b"AAAA"].concat()));
+    }
+
+    #[test]
+    fn a_nonce_holds_for_the_algorithms_it_was_issued_with() {
+        let client = "192.0.2.1:5000".parse().unwrap();
+        fn with(password_algorithms: &[PasswordAlgorithm]) -> NonceSource {
+            let features = SecurityFeatures {
+                password_algorithms,
+                username_anonymity: false,
+            };
+            NonceSource::new(&[7; 32], Duration::from_secs(600), features)
+        }
+        let [md5, sha256] = PasswordAlgorithm::ALL;
+        let nonce = with(&[sha256, md5]).issue(ISSUED, client);
+        assert!(with(&[sha256, md5]).holds(ISSUED, client, &nonce));
+        for other in [&[md5, sha256][..], &[sha256], &[md5]] {
+            assert!(!with(other).holds(ISSUED, client, &nonce), "{other:?}");
+        }
+    }
+
+    #[test]
+    fn features_are_the_highest_bits_of_the_cookie_and_cannot_be_changed() {
+        let client = "192.0.2.1:5000".parse().unwrap();
+        let (none, both) = (&[][..], &PasswordAlgorithm::ALL[..]);
+        let sources = [(none, false), (both, false), (none, true), (both, true)].map(|(algorithms, anonymity)| {
+            let features = SecurityFeatures {
+                password_algorithms: algorithms,
+                username_anonymity: anonymity,
+            };
+            NonceSource::new(&[7; 32], Duration::from_secs(600), features)
+        });
+        for (source, cookie) in sources.iter().zip(["AAAA", "gAAA", "QAAA", "wAAA"]) {
+            let nonce = source.issue(ISSUED, client);
+            assert_eq!(nonce[..13], *format!("obMatJos2{cookie}").as_bytes());
+            for other in &sources {
+                let mut moved = nonce;
+                moved[..13].copy_from_slice(&other.cookie);
+                assert_eq!(other.holds(ISSUED, client, &moved), other.cookie == source.cookie);
+            }
+        }
     }
 }

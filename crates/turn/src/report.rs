@@ -10,6 +10,7 @@ use crate::allocation::Allocation;
 use crate::answer::Answers;
 use crate::answer_limiter::AnswerLimiter;
 use crate::credentials::Credentials;
+use crate::nonce::NonceSource;
 use crate::peer_policy::PeerPolicy;
 use crate::session::is_of;
 use crate::timer::AllocationId;
@@ -89,13 +90,10 @@ impl Server {
             ports: self.config.ports.clone(),
             ..fresh
         };
-        self.answers = Answers {
-            realm: config.realm.clone(),
-            software: config.software.clone(),
-        };
+        self.answers = Answers::new(&config);
         self.realm = config.realm.as_str().into();
         self.credentials = Credentials::new(&config, &mut self.rng);
-        self.nonces.set_lifetime(config.lifetimes.nonce);
+        self.nonces = NonceSource::new(&config.signing_key, config.lifetimes.nonce, config.features());
         self.policy = PeerPolicy::new(config.peers.clone());
         if config.challenges != self.config.challenges {
             self.challenge_limiter = AnswerLimiter::new(config.challenges, &mut self.rng);

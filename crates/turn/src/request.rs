@@ -109,7 +109,8 @@ impl Server {
         found: Option<&LookedUp>,
         out: &mut impl Outbox,
     ) -> Result<ClientVerdict, DropReason> {
-        match self.authenticate(request, found) {
+        let unhashed = self.unhashed_user(request);
+        match self.authenticate(request, unhashed.as_deref(), found) {
             Ok(identity) => self.serve(request, &identity, out),
             Err(Unproven::AskStore(wanted, own)) => match (self.wait_for_store(request, wanted, own.is_some()), own) {
                 (Ok(()), _) => {}
@@ -263,6 +264,8 @@ fn is_known_in_turn(kind: AttributeType, dont_fragment: bool) -> bool {
         AttributeType::USERNAME
             | AttributeType::REALM
             | AttributeType::NONCE
+            | AttributeType::USERHASH
+            | AttributeType::PASSWORD_ALGORITHM
             | AttributeType::CHANNEL_NUMBER
             | AttributeType::LIFETIME
             | AttributeType::XOR_PEER_ADDRESS

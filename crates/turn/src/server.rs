@@ -105,12 +105,9 @@ impl Server {
     pub fn new(config: Config, mut rng: Rng, metrics: Arc<Metrics>) -> Self {
         Self {
             realm: config.realm.as_str().into(),
-            answers: Answers {
-                realm: config.realm.clone(),
-                software: config.software.clone(),
-            },
+            answers: Answers::new(&config),
             credentials: Credentials::new(&config, &mut rng),
-            nonces: NonceSource::new(&config.signing_key, config.lifetimes.nonce),
+            nonces: NonceSource::new(&config.signing_key, config.lifetimes.nonce, config.features()),
             tokens: ReservationTokens::new(&config.signing_key, config.lifetimes.reservation),
             policy: PeerPolicy::new(config.peers.clone()),
             challenge_limiter: AnswerLimiter::new(config.challenges, &mut rng),

@@ -247,8 +247,8 @@ fn a_challenge_stays_small() {
     let mut stranger = Client::alice();
     let request = stranger.unsigned(Method::ALLOCATE, |writer| writer.requested_transport_udp());
     let answer = world.ask(stranger.five_tuple, &request);
-    // Header, error code with its reason, nonce, and a realm of nine to twelve characters.
-    assert_eq!(answer.0.len(), 20 + 20 + 20 + 16);
+    // Header, error code with its reason, nonce, a realm of nine to twelve characters, and two password algorithms.
+    assert_eq!(answer.0.len(), 20 + 20 + 36 + 16 + 12);
 }
 
 #[test]
@@ -269,9 +269,9 @@ fn strangers_who_use_up_their_challenges_still_learn_their_address() {
         assert_eq!(ask(Method::BINDING, ""), expected);
     }
     for _ in 0..10 {
-        // 32 bytes for 28, and 76 for 56.
+        // 32 bytes for 28, and 104 for 76.
         assert_eq!(ask(Method::BINDING, "me"), ClientVerdict::Handled);
-        assert_eq!(ask(Method::ALLOCATE, &"m".repeat(32)), ClientVerdict::Handled);
+        assert_eq!(ask(Method::ALLOCATE, &"m".repeat(52)), ClientVerdict::Handled);
     }
 }
 

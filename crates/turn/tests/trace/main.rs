@@ -11,6 +11,7 @@ mod channel;
 mod garbage;
 mod lifetime;
 mod look_up;
+mod password_algorithm;
 mod permission;
 mod relay;
 mod session;
