@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use crate::problem::Wrong;
 use crate::read::{
-    address, api_socket, boolean, external, list, log_format, log_level, names, network, number, path, port, ports,
-    prefix, project_type, redis, requirepass, seconds, secret, sip_listen, socket, some, text, user_keys, users,
-    workers,
+    address, api_socket, boolean, external, list, log_format, log_level, names, network, number, password_algorithm,
+    path, port, ports, prefix, project_type, redis, requirepass, seconds, secret, sip_listen, socket, some, text,
+    user_keys, users, workers,
 };
 use crate::settings::{Route, Settings, StaticRoom, Trunk};
 use crate::structure::{rooms, routes, trunks};
@@ -79,6 +79,7 @@ keys! {
     "turn.users.secrets" Masked Live: turn.users_secrets = list(secret);
     "turn.users.redis" ["redis_userdb"] Masked Later Live: turn.users_redis = some(redis);
     "turn.stats.redis" ["redis_statsdb"] Masked Later Live: turn.stats_redis = some(redis);
+    "turn.password_algorithms" Live: turn.password_algorithms = some(list(password_algorithm));
     "turn.peers.allow" Live: turn.peers_allow = list(network);
     "turn.peers.deny" Live: turn.peers_deny = list(network);
     "turn.peers.allow_loopback" Live: turn.peers_allow_loopback = boolean;
@@ -265,7 +266,7 @@ macro_rules! shown_by_display {
 shown_by_display! {
     bool, u16, u32, String, Secret, RedisTarget, Route, std::net::IpAddr, std::net::SocketAddr, ipnet::IpNet,
     crate::settings::PortRange, crate::settings::External, crate::settings::Prefix, crate::settings::SipListen,
-    crate::settings::LogLevel, crate::settings::LogFormat,
+    crate::settings::LogLevel, crate::settings::LogFormat, crate::settings::PasswordAlgorithm,
 }
 
 impl Shown for PathBuf {

@@ -33,6 +33,6 @@ pub use redis::RedisTarget;
 pub use reload::Reload;
 pub use secret::{Secret, UserKey};
 pub use settings::{
-    ApiAccess, External, Http, Lifetimes, Log, LogFormat, LogLevel, Mcu, Media, PortRange, Prefix, Route, RouteTarget,
-    Settings, Sip, SipListen, SipTransport, StaticRoom, Tls, Trunk, Turn, VoEx,
+    ApiAccess, External, Http, Lifetimes, Log, LogFormat, LogLevel, Mcu, Media, PasswordAlgorithm, PortRange, Prefix,
+    Route, RouteTarget, Settings, Sip, SipListen, SipTransport, StaticRoom, Tls, Trunk, Turn, VoEx,
 };

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::problem::Wrong;
-use crate::settings::{External, LogFormat, LogLevel, PortRange, Prefix, SipListen, SipTransport};
+use crate::settings::{External, LogFormat, LogLevel, PasswordAlgorithm, PortRange, Prefix, SipListen, SipTransport};
 use crate::yaml::{Entry, Node, Value};
 use crate::{RedisTarget, Secret, UserKey};
 
@@ -228,6 +228,14 @@ pub(crate) fn log_format(node: &Node) -> Result<LogFormat, Wrongs> {
         Some("text") => Ok(LogFormat::Text),
         Some("json") => Ok(LogFormat::Json),
         _ => Err(refuse(node, "text or json is expected")),
+    }
+}
+
+pub(crate) fn password_algorithm(node: &Node) -> Result<PasswordAlgorithm, Wrongs> {
+    match node.text().map(str::to_ascii_lowercase).as_deref() {
+        Some("md5") => Ok(PasswordAlgorithm::Md5),
+        Some("sha256" | "sha-256") => Ok(PasswordAlgorithm::Sha256),
+        _ => Err(refuse(node, "md5 or sha256 is expected")),
     }
 }
 

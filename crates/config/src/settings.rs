@@ -62,6 +62,9 @@ pub struct Turn {
     pub users_redis: Option<RedisTarget>,
     /// Where allocations are published.
     pub stats_redis: Option<RedisTarget>,
+    /// Password algorithms that clients are offered, the best first, without repeats; empty = none, `None` = whatever
+    /// every user can use.
+    pub password_algorithms: Option<Vec<PasswordAlgorithm>>,
     /// Peers that may be reached although a default or `peers_deny` forbids them.
     pub peers_allow: Vec<IpNet>,
     /// Peers that may not be reached.
@@ -270,6 +273,15 @@ pub enum LogFormat {
     Json,
 }
 
+/// A password algorithm of RFC 8489 §18.5.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PasswordAlgorithm {
+    /// Every user can use it.
+    Md5,
+    /// For users whose password, or SHA-256 key, is known.
+    Sha256,
+}
+
 /// An inclusive range of ports, written `20000-40000`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PortRange {
@@ -380,6 +392,7 @@ impl Default for Turn {
             users_secrets: Vec::new(),
             users_redis: None,
             stats_redis: None,
+            password_algorithms: None,
             peers_allow: Vec::new(),
             peers_deny: Vec::new(),
             peers_allow_loopback: false,
@@ -574,6 +587,15 @@ impl fmt::Display for LogLevel {
             Self::Info => "info",
             Self::Debug => "debug",
             Self::Trace => "trace",
+        })
+    }
+}
+
+impl fmt::Display for PasswordAlgorithm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Md5 => "md5",
+            Self::Sha256 => "sha256",
         })
     }
 }

@@ -64,6 +64,20 @@ fn a_list_key_takes_a_list_one_value_or_commas() {
 }
 
 #[test]
+fn password_algorithms_are_a_list_that_may_be_empty() {
+    use voex_config::PasswordAlgorithm::{Md5, Sha256};
+    let read = |written: &str| {
+        let loaded = file(&format!("turn: {{password_algorithms: {written}}}"));
+        loaded.map(|loaded| loaded.settings.turn.password_algorithms)
+    };
+    assert_eq!(read("[sha256, MD5]").unwrap(), Some(vec![Sha256, Md5]));
+    assert_eq!(read("sha-256").unwrap(), Some(vec![Sha256]));
+    assert_eq!(read("[]").unwrap(), Some(vec![]));
+    assert_eq!(file("turn: {}").unwrap().settings.turn.password_algorithms, None);
+    assert!(read("[sha1]").is_err());
+}
+
+#[test]
 fn networks_may_have_host_bits_and_bare_addresses_are_networks_of_one() {
     let loaded = file("permit_ip: [121.21.121.103/21, 2001:db8::5]").unwrap();
     let shown: Vec<String> = loaded.settings.acl_cts.iter().map(ToString::to_string).collect();

@@ -48,7 +48,7 @@ pub struct Config {
     /// Refusals of clients that have not proved who they are, where the refusal is more than half again as long as the
     /// request. What goes beyond is not answered; a client that retransmits gets its answer later.
     ///
-    /// 200 a second and 2000 at once: a victim whose address is forged hears at most 16 kB/s of each shard, and an
+    /// 200 a second and 2000 at once: a victim whose address is forged hears at most 24 kB/s of each shard, and an
     /// office of thousands behind one address, all coming back after an outage, is let in within seconds.
     pub challenges: AnswerRate,
     /// Likewise for answers to Binding requests, which are sent every few seconds by every client behind a NAT and are

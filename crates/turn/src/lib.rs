@@ -19,9 +19,8 @@
 //! Who it is that asks stands in the settings, or a credential store knows: then the request waits, [`Event::LookUp`] goes
 //! out, and [`Command::LookedUp`] goes on with it. The shard never waits itself.
 //!
-//! Quotas and bounds count one shard. Deliberately absent: TCP relays (RFC 6062), mobility (RFC 8016), username
-//! anonymity and password algorithms (RFC 8489 §9.2; clients fall back to MD5 and HMAC-SHA1), and padding of ChannelData
-//! for streams, which whoever writes to the stream adds.
+//! Quotas and bounds count one shard. Deliberately absent: TCP relays (RFC 6062), mobility (RFC 8016), and padding of
+//! ChannelData for streams, which whoever writes to the stream adds.
 //!
 //! | section | what | state | shown by |
 //! |---|---|---|---|
@@ -36,6 +35,9 @@
 //! | RFC 8656 §9, §10 | permissions, 403/443/508 | supported | `tests/trace/permission.rs` |
 //! | RFC 8656 §11 | Send and Data | supported | `tests/trace/relay.rs` |
 //! | RFC 8656 §12 | channels | supported | `tests/trace/channel.rs` |
+//! | RFC 8489 §9.2.1, §14.11, §14.12, §18.5 | PASSWORD-ALGORITHMS with MD5 and SHA-256, nonce cookie, bid-down protection | supported ([`Config::password_algorithms`]) | `tests/trace/password_algorithm.rs` |
+//! | RFC 8489 §14.6 | MESSAGE-INTEGRITY-SHA256, whole | supported; the answer has what the request had | `tests/trace/password_algorithm.rs` |
+//! | RFC 8489 §14.4 | USERHASH | for users of the settings; offered where there are no others | `tests/trace/password_algorithm.rs` |
 //! | RFC 8489 §12 | Binding for anybody | supported | `tests/trace/authentication.rs` |
 #![forbid(unsafe_code)]
 
@@ -86,3 +88,4 @@ pub use relay_port::{PortShare, owner_of_port};
 pub use server::{BindError, BindRequest, ClientVerdict, Output, Server};
 pub use session::{EndReason, Flow, Session, SessionId, Traffic, TrafficCounters};
 pub use stored_user::{StoredUser, TokenAlgorithm, TokenKey};
+pub use voex_stun::PasswordAlgorithm;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use voex_config::Settings;
-use voex_turn::{Config, Lifetimes, PeerRules, PortShare, UserSecret};
+use voex_turn::{Config, Lifetimes, PasswordAlgorithm, PeerRules, PortShare, UserSecret};
 
 use crate::addresses::Addresses;
 use crate::media::{host_name, range, worker_count};
@@ -50,6 +50,7 @@ pub(crate) fn turn_config(settings: &Settings, addresses: &Addresses, basis: &Tu
         .users
         .extend(keyed.map(|(name, key)| (name.clone(), UserSecret::Key(key.reveal()))));
     config.shared_secrets = turn.users_secrets.iter().map(secret).collect();
+    config.password_algorithms = password_algorithms(turn);
     config.allocations_per_user_max = some_above_zero(turn.quota_allocations_per_user);
     if let Some(max) = some_above_zero(turn.quota_allocations) {
         config.allocations_max = (max as usize).div_ceil(usize::from(worker_count(settings)));
@@ -62,6 +63,20 @@ pub(crate) fn turn_config(settings: &Settings, addresses: &Addresses, basis: &Tu
         own_sockets: [&basis.own_sockets[..], &turn_listeners_as_peers(settings, addresses)].concat(),
     };
     config
+}
+
+/// What is set, or what every user can use: SHA-256 only where no user is known by its MD5 key alone.
+fn password_algorithms(turn: &voex_config::Turn) -> Vec<PasswordAlgorithm> {
+    let by_name = |algorithm: &voex_config::PasswordAlgorithm| match algorithm {
+        voex_config::PasswordAlgorithm::Md5 => PasswordAlgorithm::Md5,
+        voex_config::PasswordAlgorithm::Sha256 => PasswordAlgorithm::Sha256,
+    };
+    let has_md5_keys = !turn.users_keys.is_empty() || turn.users_redis.is_some();
+    match &turn.password_algorithms {
+        Some(set) => set.iter().map(by_name).collect(),
+        None if has_md5_keys => vec![PasswordAlgorithm::Md5],
+        None => vec![PasswordAlgorithm::Sha256, PasswordAlgorithm::Md5],
+    }
 }
 
 fn lifetimes(settings: voex_config::Lifetimes) -> Lifetimes {
@@ -80,4 +95,33 @@ fn lifetimes(settings: voex_config::Lifetimes) -> Lifetimes {
 
 fn some_above_zero(number: u32) -> Option<u32> {
     (number > 0).then_some(number)
+}
+
+#[cfg(test)]
+mod tests {
+    use voex_config::{RedisTarget, Turn, UserKey};
+
+    use super::*;
+
+    #[test]
+    fn sha256_is_offered_where_every_user_can_use_it() {
+        let both = [PasswordAlgorithm::Sha256, PasswordAlgorithm::Md5];
+        assert_eq!(password_algorithms(&Turn::default()), both);
+        let key = UserKey::parse("38ea77b3222a6572d2bb78cfa6468419").unwrap();
+        let keyed = Turn {
+            users_keys: vec![("bob".to_owned(), key)],
+            ..Turn::default()
+        };
+        assert_eq!(password_algorithms(&keyed), [PasswordAlgorithm::Md5]);
+        let stored = Turn {
+            users_redis: Some(RedisTarget::parse("ip=localhost").unwrap()),
+            ..Turn::default()
+        };
+        assert_eq!(password_algorithms(&stored), [PasswordAlgorithm::Md5]);
+        let set = Turn {
+            password_algorithms: Some(vec![voex_config::PasswordAlgorithm::Sha256]),
+            ..stored
+        };
+        assert_eq!(password_algorithms(&set), [PasswordAlgorithm::Sha256]);
+    }
 }
