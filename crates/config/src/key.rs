@@ -85,6 +85,7 @@ keys! {
     "turn.peers.allow_loopback" Live: turn.peers_allow_loopback = boolean;
     "turn.quota.allocations" Live: turn.quota_allocations = number;
     "turn.quota.allocations_per_user" Live: turn.quota_allocations_per_user = number;
+    "turn.software_attribute" Live: turn.software_attribute = boolean;
     "turn.lifetimes.allocation_max_s" Live: turn.lifetimes.allocation_max_s = seconds::<60, 86_400>;
     "turn.lifetimes.permission_s" Live: turn.lifetimes.permission_s = seconds::<60, 3_600>;
     "turn.lifetimes.channel_s" Live: turn.lifetimes.channel_s = seconds::<60, 86_400>;
@@ -233,7 +234,7 @@ pub(crate) fn nearest(name: &str) -> Option<&'static str> {
 }
 
 /// Levenshtein distance.
-fn distance(a: &str, b: &str) -> usize {
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let b: Vec<char> = b.chars().collect();
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.chars().enumerate() {

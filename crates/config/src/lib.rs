@@ -15,6 +15,7 @@
 #![forbid(unsafe_code)]
 
 mod check;
+pub mod coturn;
 mod explain;
 mod key;
 mod load;

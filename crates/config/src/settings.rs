@@ -75,6 +75,8 @@ pub struct Turn {
     pub quota_allocations: u32,
     /// Most allocations of one user at once; 0 = no limit.
     pub quota_allocations_per_user: u32,
+    /// Whether answers to authenticated clients name the server (SOFTWARE).
+    pub software_attribute: bool,
     /// How long things live.
     pub lifetimes: Lifetimes,
 }
@@ -398,6 +400,7 @@ impl Default for Turn {
             peers_allow_loopback: false,
             quota_allocations: 0,
             quota_allocations_per_user: 0,
+            software_attribute: true,
             lifetimes: Lifetimes::default(),
         }
     }

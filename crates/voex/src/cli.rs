@@ -18,6 +18,9 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Prints the settings in force, the ports that would be bound and the certificates; binds nothing.
     CheckConfig(CheckConfig),
+    /// Turns a coturn configuration into settings on stdout, and says on stderr what became of each line. 0: everything
+    /// is taken over or needless; 1: something that changes behaviour has no counterpart; 2: it cannot be read.
+    TurnConfig(TurnConfig),
 }
 
 /// With no settings file: users and secrets in memory, self-signed certificates made at start, Janus API, SIP and
@@ -46,4 +49,11 @@ pub(crate) struct CheckConfig {
     /// Takes an unknown key for an error instead of a warning.
     #[arg(long)]
     pub(crate) strict: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct TurnConfig {
+    /// turnserver.conf of coturn 4.6 to 4.17.
+    #[arg(value_name = "FILE")]
+    pub(crate) file: PathBuf,
 }

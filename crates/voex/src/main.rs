@@ -28,6 +28,7 @@ mod signalling;
 mod turn_config;
 mod turn_desk;
 mod turn_sessions;
+mod turnserver_conf;
 mod websocket;
 mod welcome;
 
@@ -39,5 +40,6 @@ fn main() -> ExitCode {
     match cli::Cli::parse().command {
         cli::Command::Serve(args) => serve::serve(&args),
         cli::Command::CheckConfig(args) => check_config::check_config(&args),
+        cli::Command::TurnConfig(args) => turnserver_conf::turn_config(&args),
     }
 }

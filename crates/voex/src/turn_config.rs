@@ -38,7 +38,9 @@ pub(crate) fn turn_config(settings: &Settings, addresses: &Addresses, basis: &Tu
     let realm = turn.realm.clone().unwrap_or_else(host_name);
     let ports = PortShare::whole(range(turn.relay_ports));
     let mut config = Config::new(&realm, basis.signing_key, addresses.relays.clone(), ports);
-    config.software = concat!("voex ", env!("CARGO_PKG_VERSION")).to_owned();
+    if turn.software_attribute {
+        config.software = concat!("voex ", env!("CARGO_PKG_VERSION")).to_owned();
+    }
     config.users = turn
         .users_static
         .iter()
