@@ -30,7 +30,7 @@ mod yaml;
 
 pub use load::{Loaded, Source, load};
 pub use problem::{Place, Problem, Report, Severity};
-pub use redis::RedisTarget;
+pub use redis::{RedisTarget, RedisTls};
 pub use reload::Reload;
 pub use secret::{Secret, UserKey};
 pub use settings::{
