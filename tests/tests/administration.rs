@@ -5,7 +5,7 @@ use std::process::Child;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use voex_tests::{ADDRESS, Namespace, Server, TURN_PASSWORD, TURN_USER, python};
+use voex_tests::{ADDRESS, Namespace, Server, TURN_PASSWORD, TURN_USER, node, python};
 
 const SESSIONS: &str = "/api/v1/turn/sessions";
 
@@ -130,5 +130,31 @@ fn the_parsers_of_prometheus_take_both_forms_and_find_coturns_names_counting_liv
         (&types["turn_traffic_rcvp"], &types["turn_total_allocations"]),
         (&json!("unknown"), &json!("gauge"))
     );
+    server.stop();
+}
+
+#[test]
+fn the_console_ends_sessions_and_a_page_of_somebody_else_does_not() {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, "");
+    let _relaying = Relaying::start(&namespace);
+    relaying_session(&server, 20);
+    let config = json!({"url": "http://127.0.0.1:9189", "user": TURN_USER});
+    let seen = node(&namespace, "console.mjs", &config, Duration::from_secs(60));
+    // What may not be asked across sites is refused before it is sent; what may be is refused by the server, unseen.
+    assert_eq!(
+        seen["foreign"],
+        json!(["refused", "refused", "opaque 0", "refused"]),
+        "{seen}"
+    );
+    assert_eq!(json(&server, "GET", "/api/v1/drain").1["draining"], json!(false));
+    assert_eq!(
+        (&seen["before"], &seen["first"], &seen["after"]),
+        (&json!(2), &json!(1), &json!(0)),
+        "{seen}"
+    );
+    assert_eq!(seen["cells"][0], json!(format!("{TURN_USER}voex.test")), "{seen}");
+    assert_eq!(seen["said"], json!(""), "{seen}");
+    assert_eq!(server.metric("turn_allocations"), 0.0);
     server.stop();
 }
