@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use voex_base::Outbox;
+use voex_base::{Outbox, WallTime};
 use voex_stun::{AddressFamily, AttributeType, EvenPort, Message, RequestedTransport};
 
 use crate::allocation::{Allocation, Binding, PortPlan, Relay, RelayedAddress};
@@ -50,7 +50,7 @@ impl Server {
             },
             dont_fragment: wanted.dont_fragment,
             made_by: request.reply_to(),
-            lifetime_s: self.granted_lifetime_s(wanted.lifetime_s),
+            lifetime_s: self.granted_lifetime_s(wanted.lifetime_s, identity, request.wall),
             reservation: None,
             relay: Relay::Binding(Box::new(Binding {
                 request: 0,
@@ -75,14 +75,16 @@ impl Server {
         Ok(Granted::Later)
     }
 
-    /// Clamps a lifetime that is not zero (RFC 8656 §7.2): at least the default, at most the maximum.
-    pub(crate) fn granted_lifetime_s(&self, asked_s: Option<u32>) -> u32 {
+    /// Clamps a lifetime that is not zero (RFC 8656 §7.2): at least the default, at most the maximum, and never
+    /// longer than an access token is good.
+    pub(crate) fn granted_lifetime_s(&self, asked_s: Option<u32>, identity: &Identity<'_>, wall: WallTime) -> u32 {
         let lifetimes = &self.config.lifetimes;
         let asked = asked_s.map_or(lifetimes.allocation_default, |s| Duration::from_secs(s.into()));
         asked
             .min(lifetimes.allocation_max)
             .max(lifetimes.allocation_default)
-            .as_secs() as u32
+            .as_secs()
+            .min(identity.origin.lifetime_max_s(wall).into()) as u32
     }
 
     pub(crate) fn answer_allocated(&self, allocation: &Allocation, out: &mut impl Outbox) {
@@ -147,7 +149,7 @@ impl Server {
 
     fn check_capacity(&self, identity: &Identity<'_>, port: PortPlan) -> Result<(), Refusal> {
         let user_max = self.config.allocations_per_user_max.unwrap_or(u32::MAX);
-        if self.table.of_user(identity.user) >= user_max {
+        if !identity.origin.is_token() && self.table.of_user(identity.user) >= user_max {
             return Err(Refusal::AllocationQuotaReached);
         }
         let can_reserve = port != PortPlan::Draw(PortWish::EvenAndNext) || self.table.has_room_to_reserve();

@@ -74,7 +74,7 @@ impl Allocations {
             return;
         };
         let own = self.get_mut(id);
-        if *own.user == *identity.user {
+        if *own.user == *identity.user || (own.origin.is_token() && identity.origin.is_token()) {
             own.key = Arc::clone(&identity.key);
             own.origin = identity.origin;
         }

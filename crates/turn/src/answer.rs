@@ -1,5 +1,5 @@
 use voex_base::{FiveTuple, Outbox};
-use voex_stun::{Class, MessageWriter, Method, PasswordAlgorithm, TransactionId, UnknownAttributes};
+use voex_stun::{AttributeType, Class, MessageWriter, Method, PasswordAlgorithm, TransactionId, UnknownAttributes};
 
 use crate::answer_limiter::Allowance;
 use crate::client_key::{ClientKey, Integrity};
@@ -24,6 +24,8 @@ pub(crate) struct Answers {
     pub(crate) software: String,
     /// What challenges offer, in order of preference.
     pub(crate) password_algorithms: Vec<PasswordAlgorithm>,
+    /// Name of the server for which access tokens are made, where they are accepted.
+    pub(crate) third_party_authorization: Option<String>,
 }
 
 /// A refusal with what it has to say beside its code.
@@ -52,6 +54,7 @@ impl Answers {
             realm: config.realm.clone(),
             software: config.software.clone(),
             password_algorithms: config.password_algorithms.clone(),
+            third_party_authorization: config.third_party_authorization.clone(),
         }
     }
 
@@ -81,7 +84,11 @@ impl Answers {
     }
 
     fn challenge<'b>(&self, writer: MessageWriter<'b>, nonce: &[u8]) -> MessageWriter<'b> {
-        let writer = writer.realm(&self.realm).nonce(nonce);
+        let server_name = self.third_party_authorization.as_ref().map(String::as_bytes);
+        let writer = writer
+            .realm(&self.realm)
+            .nonce(nonce)
+            .optional(AttributeType::THIRD_PARTY_AUTHORIZATION, server_name);
         match &self.password_algorithms[..] {
             [] => writer,
             offered => writer.password_algorithms(offered),

@@ -64,6 +64,9 @@ impl Server {
     ) -> Result<Identity<'a>, Unproven<'a>> {
         let claim = self.read_claim(request, unhashed).map_err(Unproven::Refused)?;
         let own = self.own_identity(request, &claim);
+        if let Some(token) = claim.token {
+            return self.judge_token(request, &claim, token, own, found);
+        }
         if let Some(found) = found {
             return self.judge_found(&claim, own, found, request.wall);
         }
@@ -103,6 +106,33 @@ impl Server {
         }
     }
 
+    /// Finds out who comes with an access token. What it grants counts for new allocations and at each Refresh; other
+    /// requests may as well do with the key of their allocation.
+    fn judge_token<'a>(
+        &self,
+        request: &Request<'a>,
+        claim: &Claim<'a>,
+        token: &[u8],
+        own: Option<Identity<'a>>,
+        found: Option<&LookedUp>,
+    ) -> Result<Identity<'a>, Unproven<'a>> {
+        let extends = matches!(request.message.method(), Method::ALLOCATE | Method::REFRESH);
+        let own = match own {
+            Some(own) if !extends => return Ok(own),
+            own => own,
+        };
+        let key = match (self.credentials.token_key(claim.user), found) {
+            (Some(key), _) | (None, Some(LookedUp::Token(Some(key)))) => key,
+            (None, None) if self.config.credential_store => {
+                return Err(Unproven::AskStore(Wanted::Token(claim.user.into()), own));
+            }
+            (None, Some(LookedUp::Unavailable)) => return own.ok_or(Unproven::StoreUnavailable),
+            (None, _) => return Err(self.wrong_credentials()),
+        };
+        let identity = self.credentials.authenticate_token(claim, token, key, request.wall);
+        identity.ok_or_else(|| self.wrong_credentials())
+    }
+
     /// Reads what a request says of its sender, and checks all of it that needs no key.
     fn read_claim<'a>(&self, request: &Request<'a>, unhashed: Option<&'a str>) -> Result<Claim<'a>, Refusal> {
         let message = request.message;
@@ -124,6 +154,9 @@ impl Server {
             user,
             algorithm: self.read_algorithm(&message)?,
             answers: Integrity::of_answer(&message),
+            token: message
+                .get(AttributeType::ACCESS_TOKEN)
+                .filter(|_| self.credentials.accepts_tokens()),
         })
     }
 

@@ -6,8 +6,8 @@ use ipnet::IpNet;
 
 use voex_stun::PasswordAlgorithm;
 
-use crate::PortShare;
 use crate::nonce::SecurityFeatures;
+use crate::{PortShare, TokenKey};
 
 /// What one shard needs to know. Every shard of a process gets the same, but for [`shard`](Self::shard) and
 /// [`ports`](Self::ports).
@@ -27,6 +27,12 @@ pub struct Config {
     /// they support, and MESSAGE-INTEGRITY-SHA256 with it. A user known only by its MD5 key is refused under another.
     /// Empty offers none. Clients that name none are served with MD5 whatever stands here.
     pub password_algorithms: Vec<PasswordAlgorithm>,
+    /// Name of this server in THIRD-PARTY-AUTHORIZATION, for which access tokens are made (RFC 7635); `None` accepts no
+    /// tokens. At most 255 bytes.
+    pub third_party_authorization: Option<String>,
+    /// Keys of access tokens by their `kid`, besides those of the credential store. All who come with a token of one `kid`
+    /// are one user, whose allocations no quota counts: the authorization server knows whom it lets in.
+    pub token_keys: Vec<(String, TokenKey)>,
     /// Whether a credential store is asked for users that the settings do not know: [`Event::LookUp`](crate::Event).
     pub credential_store: bool,
     /// Whether the allocations of a user end when the credential store has it no more; it is asked at every Refresh.
@@ -138,6 +144,8 @@ impl Config {
             users: Vec::new(),
             shared_secrets: Vec::new(),
             password_algorithms: vec![PasswordAlgorithm::Sha256, PasswordAlgorithm::Md5],
+            third_party_authorization: None,
+            token_keys: Vec::new(),
             credential_store: false,
             end_deleted_users: true,
             signing_key,
@@ -170,7 +178,9 @@ impl Config {
     pub(crate) fn features(&self) -> SecurityFeatures<'_> {
         SecurityFeatures {
             password_algorithms: &self.password_algorithms,
-            username_anonymity: self.shared_secrets.is_empty() && !self.credential_store,
+            username_anonymity: self.shared_secrets.is_empty()
+                && !self.credential_store
+                && self.third_party_authorization.is_none(),
         }
     }
 }

@@ -10,7 +10,7 @@ use voex_stun::{Message, PasswordAlgorithm, long_term_key, long_term_key_sha256,
 use crate::client_key::{ClientKey, Integrity};
 use crate::keyed::{KeyedMap, keyed_map};
 use crate::request::Identity;
-use crate::{Config, Secret, StoredUser, UserSecret};
+use crate::{Config, Secret, StoredUser, TokenKey, UserSecret, access_token};
 
 /// Who may use the server by its settings: static users, and users whose name says until when
 /// (draft-uberti-behave-turn-rest-00). What a credential store knows is judged here too.
@@ -18,6 +18,9 @@ pub(crate) struct Credentials {
     realm: String,
     users: KeyedMap<Arc<str>, Keys>,
     by_hash: KeyedMap<[u8; 32], Arc<str>>,
+    token_keys: KeyedMap<Box<str>, TokenKey>,
+    /// Name of the server for which tokens are made; `None` where none are accepted.
+    server_name: Option<String>,
     shared_secrets: Vec<Secret>,
     /// Fits nothing; checked for names that do not exist, so that they cannot be told by the time it takes.
     nobody: [u8; 16],
@@ -29,6 +32,8 @@ pub(crate) struct Claim<'a> {
     pub(crate) user: &'a str,
     pub(crate) algorithm: PasswordAlgorithm,
     pub(crate) answers: Integrity,
+    /// ACCESS-TOKEN, where tokens are accepted.
+    pub(crate) token: Option<&'a [u8]>,
 }
 
 /// Where the credentials come from that a client has proved itself with.
@@ -40,6 +45,8 @@ pub(crate) enum Origin {
     Stored,
     /// A name with an expiry, under a secret of the settings or of the store.
     Secret,
+    /// An access token that is good until so many seconds since 1970.
+    Token { until_s: u64 },
 }
 
 /// The keys of one user, by password algorithm.
@@ -72,12 +79,18 @@ impl Credentials {
             by_hash.insert(user_hash(&name, &config.realm), Arc::clone(&name));
             users.insert(name, keys);
         }
+        let mut token_keys = keyed_map(rng);
+        for (kid, key) in &config.token_keys {
+            token_keys.insert(kid.as_str().into(), key.clone());
+        }
         let mut nobody = [0; 16];
         rng.fill(&mut nobody);
         Self {
             realm: config.realm.clone(),
             users,
             by_hash,
+            token_keys,
+            server_name: config.third_party_authorization.clone(),
             shared_secrets: config.shared_secrets.clone(),
             nobody,
         }
@@ -91,6 +104,29 @@ impl Credentials {
     /// Gives the user of the settings whose name has a hash (RFC 8489 §14.4).
     pub(crate) fn user_of_hash(&self, hash: &[u8; 32]) -> Option<Arc<str>> {
         self.by_hash.get(hash).cloned()
+    }
+
+    /// Gives the key of a token of which the settings know the `kid`.
+    pub(crate) fn token_key(&self, kid: &str) -> Option<&TokenKey> {
+        self.token_keys.get(kid)
+    }
+
+    /// Tells whether clients may come with access tokens.
+    pub(crate) fn accepts_tokens(&self) -> bool {
+        self.server_name.is_some()
+    }
+
+    /// Finds who comes with an access token (RFC 7635 §7): the user is its `kid`.
+    pub(crate) fn authenticate_token<'a>(
+        &self,
+        claim: &Claim<'a>,
+        token: &[u8],
+        key: &TokenKey,
+        wall: WallTime,
+    ) -> Option<Identity<'a>> {
+        let grant = access_token::open(token, key, self.server_name.as_deref()?, wall)?;
+        let until_s = grant.until_s;
+        claim.check(grant.mac_key(), Origin::Token { until_s })
     }
 
     /// Finds who the settings say it is; `None` for an unknown user, a wrong password and an expired name alike.
@@ -149,6 +185,23 @@ impl Credentials {
             PasswordAlgorithm::Sha256 => {
                 claim.check(&long_term_key_sha256(claim.user, &self.realm, password), Origin::Secret)
             }
+        }
+    }
+}
+
+impl Origin {
+    pub(crate) fn is_token(self) -> bool {
+        matches!(self, Self::Token { .. })
+    }
+
+    /// Gives for how long an allocation may be granted: no longer than its token is good (RFC 7635 §5).
+    pub(crate) fn lifetime_max_s(self, wall: WallTime) -> u32 {
+        match self {
+            Self::Token { until_s } => {
+                let left_s = until_s.saturating_sub(wall.unix_s());
+                u32::try_from(left_s).unwrap_or(u32::MAX).max(1)
+            }
+            Self::Static | Self::Stored | Self::Secret => u32::MAX,
         }
     }
 }

@@ -41,6 +41,7 @@
 //! | RFC 8489 §12 | Binding for anybody | supported | `tests/trace/authentication.rs` |
 #![forbid(unsafe_code)]
 
+mod access_token;
 mod allocate;
 mod allocation;
 mod allocations;

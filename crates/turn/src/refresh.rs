@@ -22,7 +22,7 @@ impl Server {
             self.report_refreshed(id, 0);
             return Ok(Granted::Released(id));
         }
-        let lifetime_s = self.granted_lifetime_s(asked_s);
+        let lifetime_s = self.granted_lifetime_s(asked_s, identity, request.wall);
         self.table.get_mut(id).expires = request.now + Duration::from_secs(lifetime_s.into());
         self.table.reschedule(id);
         self.report_refreshed(id, lifetime_s);

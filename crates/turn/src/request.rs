@@ -132,9 +132,10 @@ impl Server {
         let dont_fragment = self.config.dont_fragment;
         // Of the allocation that the request finds; one that it makes counts it itself.
         let traffic = self.table.traffic_of_client(&request.five_tuple);
-        let unknown = request
-            .message
-            .unknown_attributes(|kind| is_known_in_turn(kind, dont_fragment));
+        let tokens = self.credentials.accepts_tokens();
+        let unknown = request.message.unknown_attributes(|kind| {
+            is_known_in_turn(kind, dont_fragment) || (kind == AttributeType::ACCESS_TOKEN && tokens)
+        });
         let outcome = if !unknown.is_empty() {
             Err(Refusal::UnknownAttribute)
         } else {
@@ -240,7 +241,9 @@ impl Server {
         if allocation.socket().is_none() {
             return Err(Refusal::AllocationMismatch);
         }
-        if *allocation.user != *identity.user {
+        // A new token may be of another `kid`; who comes with one has no other name.
+        let both_tokens = allocation.origin.is_token() && identity.origin.is_token();
+        if *allocation.user != *identity.user && !both_tokens {
             return Err(Refusal::WrongCredentials);
         }
         Ok(id)

@@ -17,7 +17,8 @@ pub struct StoredUser {
 /// The key of an access token (RFC 7635).
 #[derive(Clone)]
 pub struct TokenKey {
-    /// Long-term key shared with the authorization server.
+    /// Long-term key shared with the authorization server. Of a longer one the algorithm takes as much as it needs, and a
+    /// shorter one is filled with zeros.
     pub key: Box<[u8]>,
     /// How tokens are encrypted under it.
     pub algorithm: TokenAlgorithm,

@@ -15,4 +15,5 @@ mod password_algorithm;
 mod permission;
 mod relay;
 mod session;
+mod token;
 mod world;
