@@ -84,3 +84,28 @@ fn the_listener_itself_is_no_peer() {
     assert_eq!(server.metric("turn_relayed_packets_total"), 0.0);
     server.stop();
 }
+
+/// The keys that turnutils_uclient has built in.
+const TOKEN_KEYS: &str = "turn.oauth: true
+turn.users.tokens:
+  north: MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=
+  union: MTIzNDU2Nzg5MDEyMzQ1Ng==
+  oldempire: MTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTI=
+";
+
+#[test]
+fn clients_with_access_tokens_lose_nothing() {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, TOKEN_KEYS);
+    let mut command = namespace.command("turnutils_uclient");
+    command.args([
+        "-J", "-e", ADDRESS, "-m", "10", "-n", "20", "-z", "5", "-c", "-y", "-X", ADDRESS,
+    ]);
+    let done = Peer::start(command).finish(Duration::from_secs(60));
+    let report = format!("{}{}", done.stdout, done.stderr);
+    assert!(done.success, "{report}");
+    assert!(report.contains("Total lost packets 0 (0.000000%)"), "{report}");
+    assert!(server.metric("turn_allocations_made_total") >= 10.0);
+    assert_eq!(server.metric("turn_authentication_failures_total"), 0.0);
+    server.stop();
+}

@@ -190,9 +190,12 @@ impl Check<'_> {
             );
         }
         let turn = &settings.turn;
-        let nobody = turn.users_static.is_empty() && turn.users_keys.is_empty() && turn.users_secrets.is_empty();
+        let no_tokens = !turn.oauth || turn.users_tokens.is_empty();
+        let nobody =
+            turn.users_static.is_empty() && turn.users_keys.is_empty() && turn.users_secrets.is_empty() && no_tokens;
         if turn.enabled && nobody {
-            let text = "there is no user from turn.users.static, keys or secrets: every allocation will be refused";
+            let text =
+                "there is no user from turn.users.static, keys, secrets or tokens: every allocation will be refused";
             self.say(Severity::Warning, "turn.users", "", text);
         }
     }

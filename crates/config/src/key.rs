@@ -6,12 +6,12 @@ use crate::problem::Wrong;
 use crate::read::{
     address, api_socket, boolean, external, list, log_format, log_level, names, network, number, password_algorithm,
     path, port, ports, prefix, project_type, redis, requirepass, seconds, secret, sip_listen, socket, some, text,
-    user_keys, users, workers,
+    token_keys, user_keys, users, workers,
 };
 use crate::settings::{Route, Settings, StaticRoom, Trunk};
 use crate::structure::{rooms, routes, trunks};
 use crate::yaml::Node;
-use crate::{RedisTarget, Secret, UserKey};
+use crate::{RedisTarget, Secret, TokenKey, UserKey};
 
 /// One key.
 pub(crate) struct Key {
@@ -77,9 +77,12 @@ keys! {
     "turn.users.static" Masked Live: turn.users_static = users;
     "turn.users.keys" Masked Live: turn.users_keys = user_keys;
     "turn.users.secrets" Masked Live: turn.users_secrets = list(secret);
+    "turn.users.tokens" Masked Live: turn.users_tokens = token_keys;
     "turn.users.redis" ["redis_userdb"] Masked Later Live: turn.users_redis = some(redis);
     "turn.stats.redis" ["redis_statsdb"] Masked Later Live: turn.stats_redis = some(redis);
     "turn.password_algorithms" Live: turn.password_algorithms = some(list(password_algorithm));
+    "turn.oauth" Live: turn.oauth = boolean;
+    "turn.server_name" Live: turn.server_name = some(text);
     "turn.peers.allow" Live: turn.peers_allow = list(network);
     "turn.peers.deny" Live: turn.peers_deny = list(network);
     "turn.peers.allow_loopback" Live: turn.peers_allow_loopback = boolean;
@@ -277,6 +280,12 @@ impl Shown for PathBuf {
 }
 
 impl Shown for (String, Secret) {
+    fn shown(&self) -> String {
+        format!("{}: ***", self.0)
+    }
+}
+
+impl Shown for (String, TokenKey) {
     fn shown(&self) -> String {
         format!("{}: ***", self.0)
     }

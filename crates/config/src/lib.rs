@@ -32,7 +32,7 @@ pub use load::{Loaded, Source, load};
 pub use problem::{Place, Problem, Report, Severity};
 pub use redis::{RedisTarget, RedisTls};
 pub use reload::Reload;
-pub use secret::{Secret, UserKey};
+pub use secret::{Secret, TokenKey, UserKey};
 pub use settings::{
     ApiAccess, External, Http, Lifetimes, Log, LogFormat, LogLevel, Mcu, Media, PasswordAlgorithm, PortRange, Prefix,
     Route, RouteTarget, Settings, Sip, SipListen, SipTransport, StaticRoom, Tls, Trunk, Turn, VoEx,

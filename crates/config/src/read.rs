@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use crate::problem::Wrong;
 use crate::settings::{External, LogFormat, LogLevel, PasswordAlgorithm, PortRange, Prefix, SipListen, SipTransport};
 use crate::yaml::{Entry, Node, Value};
-use crate::{RedisTarget, Secret, UserKey};
+use crate::{RedisTarget, Secret, TokenKey, UserKey};
 
 /// Everything wrong with one value.
 pub(crate) type Wrongs = Vec<Wrong>;
@@ -284,6 +284,18 @@ pub(crate) fn user_keys(node: &Node) -> Result<Vec<(String, UserKey)>, Wrongs> {
         None => Err(refuse_secret(
             node,
             format!("the key of {name:?} must be 32 hexadecimal digits: MD5 of NAME:REALM:PASSWORD"),
+        )),
+    };
+    users(node)?.into_iter().map(keyed).collect()
+}
+
+/// Reads `{kid: base64 of a key}`.
+pub(crate) fn token_keys(node: &Node) -> Result<Vec<(String, TokenKey)>, Wrongs> {
+    let keyed = |(kid, key): (String, Secret)| match TokenKey::parse(key.reveal()) {
+        Some(key) => Ok((kid, key)),
+        None => Err(refuse_secret(
+            node,
+            format!("the key of {kid:?} must be base64 of 16 bytes (AES-128-GCM) or 32 bytes (AES-256-GCM)"),
         )),
     };
     users(node)?.into_iter().map(keyed).collect()

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+
 /// A password or shared secret. `Debug` and `Display` show asterisks; only [`Secret::reveal`] gives the text.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
@@ -54,6 +57,30 @@ impl fmt::Debug for UserKey {
     }
 }
 
+/// Key of the access tokens of one `kid` (RFC 7635), shared with the authorization server: 16 bytes for AES-128-GCM, 32
+/// for AES-256-GCM.
+#[derive(Clone, PartialEq, Eq)]
+pub struct TokenKey(Box<[u8]>);
+
+impl TokenKey {
+    /// Reads base64 of 16 or 32 bytes.
+    pub fn parse(text: &str) -> Option<Self> {
+        let key = STANDARD.decode(text).ok()?;
+        matches!(key.len(), 16 | 32).then(|| Self(key.into()))
+    }
+
+    /// Gives the key; for the one place that needs it, never for a log.
+    pub fn reveal(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for TokenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -64,6 +91,17 @@ mod tests {
         assert_eq!(format!("{secret} {secret:?}"), "*** ***");
         assert_eq!(format!("{:?}", UserKey([7; 16])), "***");
         assert_eq!(secret.reveal(), "hunter2");
+    }
+
+    #[test]
+    fn a_token_key_is_base64_of_sixteen_or_thirty_two_bytes() {
+        let key = TokenKey::parse("MTIzNDU2Nzg5MDEyMzQ1Ng==").unwrap();
+        assert_eq!(key.reveal(), b"1234567890123456");
+        assert_eq!(format!("{key:?}"), "***");
+        assert!(TokenKey::parse(&STANDARD.encode([7; 32])).is_some());
+        for wrong in ["", "MTIz", "MTIzNDU2Nzg5MDEyMzQ1Ngo=", "not base64, really!!"] {
+            assert!(TokenKey::parse(wrong).is_none(), "{wrong}");
+        }
     }
 
     #[test]

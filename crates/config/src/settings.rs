@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use ipnet::IpNet;
 
-use crate::{RedisTarget, Secret, UserKey};
+use crate::{RedisTarget, Secret, TokenKey, UserKey};
 
 /// All settings. [`Settings::default`] is the embedded default: what `voex serve` does with no file.
 #[derive(Clone, Debug)]
@@ -58,6 +58,8 @@ pub struct Turn {
     pub users_keys: Vec<(String, UserKey)>,
     /// Shared secrets of time-limited users.
     pub users_secrets: Vec<Secret>,
+    /// Keys of access tokens by their `kid`.
+    pub users_tokens: Vec<(String, TokenKey)>,
     /// Where the CTS keeps users.
     pub users_redis: Option<RedisTarget>,
     /// Where allocations are published.
@@ -65,6 +67,10 @@ pub struct Turn {
     /// Password algorithms that clients are offered, the best first, without repeats; empty = none, `None` = whatever
     /// every user can use.
     pub password_algorithms: Option<Vec<PasswordAlgorithm>>,
+    /// Whether clients may come with access tokens (RFC 7635).
+    pub oauth: bool,
+    /// Name of this server, for which access tokens are made; `None` = the realm.
+    pub server_name: Option<String>,
     /// Peers that may be reached although a default or `peers_deny` forbids them.
     pub peers_allow: Vec<IpNet>,
     /// Peers that may not be reached.
@@ -392,9 +398,12 @@ impl Default for Turn {
             users_static: Vec::new(),
             users_keys: Vec::new(),
             users_secrets: Vec::new(),
+            users_tokens: Vec::new(),
             users_redis: None,
             stats_redis: None,
             password_algorithms: None,
+            oauth: false,
+            server_name: None,
             peers_allow: Vec::new(),
             peers_deny: Vec::new(),
             peers_allow_loopback: false,

@@ -69,6 +69,7 @@ fn every_example_that_is_commented_out_in_the_annotated_file_is_valid() {
     let uncommented: String = OWN
         .replace("static: {}\n", "static:\n")
         .replace("keys: {}\n", "keys:\n")
+        .replace("tokens: {}\n", "tokens:\n")
         .replace("rooms: []\n", "rooms:\n")
         .replace("trunks: []\n", "trunks:\n")
         .replace("routes: []\n", "routes:\n")
@@ -86,6 +87,7 @@ fn every_example_that_is_commented_out_in_the_annotated_file_is_valid() {
     assert_eq!(loaded.settings.mcu.rooms[0].id, 1234);
     assert_eq!(loaded.settings.turn.users_static[0].0, "alice");
     assert_eq!(loaded.settings.turn.users_keys[0].0, "bob");
+    assert_eq!(loaded.settings.turn.users_tokens[0].0, "north");
     assert_eq!(loaded.settings.sip.trunks[0].prefix, "9");
     assert!(loaded.settings.tls.key.is_some() && loaded.settings.turn.stats_redis.is_some());
 }

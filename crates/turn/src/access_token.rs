@@ -31,6 +31,11 @@ impl Grant {
     pub(crate) fn mac_key(&self) -> &[u8] {
         &self.mac_key[..self.mac_key_len]
     }
+
+    /// Gives what clients made of coturn's parts take of that key.
+    pub(crate) fn coturn_key(&self) -> &[u8] {
+        &self.mac_key[..MAC_KEY_BYTES_MIN]
+    }
 }
 
 /// Opens a token; `None` if it was not made with this key for this server, or is not valid now.

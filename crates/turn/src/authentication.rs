@@ -180,10 +180,11 @@ impl Server {
     }
 
     /// Gives who a client is by the key of its allocation. Whoever made an allocation keeps it under that key, even when
-    /// a time-limited name runs out or the password has changed.
+    /// a time-limited name runs out or the password has changed. Who came with a token may have changed its `kid`.
     fn own_identity<'a>(&self, request: &Request<'_>, claim: &Claim<'a>) -> Option<Identity<'a>> {
         let own = self.table.get(self.table.id_of_client(&request.five_tuple)?);
-        let is_own = *own.user == *claim.user && own.key.fits(&claim.message);
+        let may_be = *own.user == *claim.user || own.origin.is_token();
+        let is_own = may_be && own.key.fits(&claim.message);
         is_own.then(|| Identity {
             user: claim.user,
             key: Arc::clone(&own.key),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use voex_config::Settings;
-use voex_turn::{Config, Lifetimes, PasswordAlgorithm, PeerRules, PortShare, UserSecret};
+use voex_turn::{Config, Lifetimes, PasswordAlgorithm, PeerRules, PortShare, TokenAlgorithm, TokenKey, UserSecret};
 
 use crate::addresses::Addresses;
 use crate::media::{host_name, range, worker_count};
@@ -53,6 +53,9 @@ pub(crate) fn turn_config(settings: &Settings, addresses: &Addresses, basis: &Tu
         .extend(keyed.map(|(name, key)| (name.clone(), UserSecret::Key(key.reveal()))));
     config.shared_secrets = turn.users_secrets.iter().map(secret).collect();
     config.password_algorithms = password_algorithms(turn);
+    let server_name = || turn.server_name.clone().unwrap_or_else(|| config.realm.clone());
+    config.third_party_authorization = turn.oauth.then(server_name);
+    config.token_keys = turn.users_tokens.iter().map(token_key).collect();
     config.allocations_per_user_max = some_above_zero(turn.quota_allocations_per_user);
     if let Some(max) = some_above_zero(turn.quota_allocations) {
         config.allocations_max = (max as usize).div_ceil(usize::from(worker_count(settings)));
@@ -65,6 +68,21 @@ pub(crate) fn turn_config(settings: &Settings, addresses: &Addresses, basis: &Tu
         own_sockets: [&basis.own_sockets[..], &turn_listeners_as_peers(settings, addresses)].concat(),
     };
     config
+}
+
+/// The length of a key says what it is for.
+fn token_key((kid, key): &(String, voex_config::TokenKey)) -> (String, TokenKey) {
+    let algorithm = match key.reveal().len() {
+        16 => TokenAlgorithm::Aes128Gcm,
+        _ => TokenAlgorithm::Aes256Gcm,
+    };
+    let key = TokenKey {
+        key: key.reveal().into(),
+        algorithm,
+        timestamp_s: 0,
+        lifetime_s: 0,
+    };
+    (kid.clone(), key)
 }
 
 /// What is set, or what every user can use: SHA-256 only where no user is known by its MD5 key alone.

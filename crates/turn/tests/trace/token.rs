@@ -68,6 +68,18 @@ fn a_token_whose_key_is_used_with_sha256_is_answered_with_sha256() {
 }
 
 #[test]
+fn a_client_that_signs_with_sixteen_bytes_of_the_key_as_coturns_do_is_let_in() {
+    for (taken, code) in [(16, 0), (15, 401), (17, 401), (0, 401)] {
+        let mut world = World::with(with_tokens());
+        let mut holder = Holder::new();
+        holder.mac_key.truncate(taken);
+        let token = Token::fresh().seal();
+        let answer = holder.asks(&mut world, Some(&token), Method::ALLOCATE, |writer| writer);
+        assert_eq!(answer.code(), code, "{taken}");
+    }
+}
+
+#[test]
 fn where_tokens_are_not_accepted_they_are_an_attribute_nobody_knows() {
     let mut world = World::new();
     let mut alice = Client::alice();
@@ -264,6 +276,12 @@ fn an_allocation_lives_no_longer_than_its_token_unless_a_new_one_comes() {
         writer.lifetime_s(1_200)
     });
     assert_eq!(granted.granted().lifetime_s(), 1_200);
+    let peer = "192.0.2.1:7000".parse().unwrap();
+    holder
+        .asks(&mut world, None, Method::CREATE_PERMISSION, |writer| {
+            writer.xor_peer_address(peer)
+        })
+        .granted();
     world.pass(Duration::from_secs(500));
     assert_eq!(world.server.allocations(), 1);
 }
