@@ -11,6 +11,8 @@
 //! also says how a value is read and shown. Scalars stay the text that was written until a key reads them, so a
 //! password `0123` and an address `1.2.3.4` never become numbers.
 //!
+//! [`coturn`] turns a turnserver.conf into such a file; a reload takes over the keys that the table marks as live.
+//!
 //! It does not look at the host: whether an address or an interface exists is the caller's question.
 #![forbid(unsafe_code)]
 

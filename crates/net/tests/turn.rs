@@ -16,9 +16,9 @@ use turn_client::{
     send_indication, success,
 };
 use voex_base::{Rng, WorkerId};
-use voex_net::{Config, Toggle, Workers};
+use voex_net::{Config, EVENTS_MAX, Toggle, TurnEvents, Workers};
 use voex_stun::{Class, MessageWriter, Method, TransactionId};
-use voex_turn::{PeerRules, PortShare, RelayAddress, Secret, Server, UserSecret};
+use voex_turn::{Event, PeerRules, PortShare, RelayAddress, Secret, Server, UserSecret};
 use voex_worker::{HandOver, RelayRange, Worker};
 
 const RELAY_PORTS: std::ops::RangeInclusive<u16> = 50_000..=50_999;
@@ -26,6 +26,7 @@ const RELAY_PORTS: std::ops::RangeInclusive<u16> = 50_000..=50_999;
 /// A media plane with nothing but TURN, on an address of 127/8 of its own.
 struct Plane {
     workers: Workers,
+    turn_events: TurnEvents,
     ip: IpAddr,
     worker_metrics: Vec<Arc<voex_worker::Metrics>>,
     turn_metrics: Vec<Arc<voex_turn::Metrics>>,
@@ -48,7 +49,7 @@ impl Plane {
             ..Config::default()
         };
         let (mut worker_metrics, mut turn_metrics) = (Vec::new(), Vec::new());
-        let (workers, _events, _turn_events) = Workers::start(config, |id, topology| {
+        let (workers, _events, turn_events) = Workers::start(config, |id, topology| {
             let (metrics, turn) = (
                 Arc::<voex_worker::Metrics>::default(),
                 Arc::<voex_turn::Metrics>::default(),
@@ -65,6 +66,7 @@ impl Plane {
         .expect("loopback addresses can be bound");
         Self {
             workers,
+            turn_events,
             ip,
             worker_metrics,
             turn_metrics,
@@ -194,6 +196,43 @@ fn relay_both_ways(plane: &Plane) {
             assert_eq!(read_channel_data(&back), (0x4000, &[burst, n].repeat(600)[..]));
         }
     }
+}
+
+#[test]
+fn what_happened_to_sessions_waits_for_a_reader_that_is_behind_and_loses_nothing() {
+    let mut plane = Plane::start(17, 1, Toggle::Probe);
+    let mut client = Client::allocate(&plane);
+    // One session more than the queue has room for, by two events each; the shard keeps the rest.
+    let sessions = EVENTS_MAX / 2 + 1;
+    for _ in 1..sessions {
+        let release = client.turn.release();
+        success(&ask(&client.socket, &release));
+        let allocate = client.turn.allocate();
+        success(&ask(&client.socket, &allocate));
+    }
+    let release = client.turn.release();
+    success(&ask(&client.socket, &release));
+    let (mut began, mut ended) = (Vec::new(), Vec::new());
+    let asked = Instant::now();
+    while ended.len() < sessions {
+        match plane.turn_events.try_next() {
+            Some((_, Event::Began(session))) => began.push(session.id),
+            Some((_, Event::Ended { session, .. })) => {
+                ended.push(session);
+                assert_eq!(began.last(), Some(&session), "an end follows its beginning");
+            }
+            Some(_) => {}
+            None => assert!(
+                asked.elapsed() < Duration::from_secs(10),
+                "{} of {sessions}",
+                ended.len()
+            ),
+        }
+    }
+    assert_eq!(began, ended);
+    let mut ids = began.clone();
+    ids.dedup();
+    assert_eq!(ids.len(), sessions);
 }
 
 #[test]

@@ -184,6 +184,13 @@ pub(super) fn realm(job: &mut Job<'_>, line: &Line) -> Result<Verdict, String> {
     job.set(line, "turn.realm", Value::Text(line.value.clone()))
 }
 
+pub(super) fn server_name(job: &mut Job<'_>, line: &Line) -> Result<Verdict, String> {
+    match line.value.trim() {
+        "" => Err("it is empty".to_owned()),
+        name => job.set(line, "turn.server_name", Value::Text(name.to_owned())),
+    }
+}
+
 pub(super) fn user(job: &mut Job<'_>, line: &Line) -> Result<Verdict, String> {
     let pair = line
         .value

@@ -98,7 +98,7 @@ rows! {
     "no-dynamic-realms" => Needless("there is one realm, turn.realm");
     "check-origin-consistency" => Needless("ORIGIN chooses nothing");
     "oauth" => Switch("turn.oauth", Sense::Same);
-    "server-name" => Needless("tokens are made for turn.realm; without them it means nothing");
+    "server-name" => Read(act::server_name);
     "stale-nonce" => Read(act::stale_nonce);
     "stateless-nonce" => Needless("nonces take no memory");
     "stateless-nonce-secret" => Needless("a client that changes servers gets a fresh nonce by itself (438)");
