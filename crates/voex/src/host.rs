@@ -52,6 +52,7 @@ pub(crate) struct Host {
     topology: Arc<Topology>,
     sessions: Arc<Sessions>,
     desk: mpsc::Sender<Order>,
+    desk_task: JoinHandle<()>,
     stop: oneshot::Sender<()>,
     control: JoinHandle<()>,
     accepting: Arc<Notify>,
@@ -66,6 +67,18 @@ pub(crate) struct Bound {
     pub(crate) api: Option<TcpListener>,
     /// SIP; empty when that role is off.
     pub(crate) sip: SipSockets,
+}
+
+/// What was bound and made, before it serves.
+struct Parts {
+    addresses: Addresses,
+    turn: TurnBasis,
+    bound: Bound,
+    media: Media,
+    pairs: RtpPairs,
+    gateway: Gateway,
+    endpoint: Endpoint,
+    status: Arc<Status>,
 }
 
 impl Host {
@@ -110,25 +123,31 @@ impl Host {
             rng.split(),
             status.sip.clone(),
         );
-        Ok(Self::serve(
-            settings, addresses, turn, bound, media, pairs, gateway, endpoint, status, logging,
-        ))
+        let parts = Parts {
+            addresses,
+            turn,
+            bound,
+            media,
+            pairs,
+            gateway,
+            endpoint,
+            status,
+        };
+        Ok(Self::serve(settings, parts, logging))
     }
 
     /// Starts the tasks.
-    #[expect(clippy::too_many_arguments, reason = "the parts of the process, each once")]
-    fn serve(
-        settings: &Settings,
-        addresses: Addresses,
-        turn: TurnBasis,
-        bound: Bound,
-        media: Media,
-        pairs: RtpPairs,
-        gateway: Gateway,
-        endpoint: Endpoint,
-        status: Arc<Status>,
-        logging: &LogControl,
-    ) -> Self {
+    fn serve(settings: &Settings, parts: Parts, logging: &LogControl) -> Self {
+        let Parts {
+            addresses,
+            turn,
+            bound,
+            media,
+            pairs,
+            gateway,
+            endpoint,
+            status,
+        } = parts;
         let (access, settings_now) = watch::channel(Arc::new(settings.clone()));
         let drain = Arc::new(Drain::new(status.clone(), settings_now.clone()));
         let state = Arc::new(State {
@@ -137,7 +156,7 @@ impl Host {
         });
         let topology = media.workers.topology().clone();
         let (commands, turn_commands) = (media.commands(), media.commands());
-        let (sessions, desk) = open_desk(media.turn_events, media.turn_wake, turn_commands);
+        let (sessions, desk, desk_task) = open_desk(media.turn_events, media.turn_wake, turn_commands);
         let (accepting, serving) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let figures = Listeners {
             api: Arc::default(),
@@ -184,6 +203,7 @@ impl Host {
             topology,
             sessions,
             desk,
+            desk_task,
             stop: stop_tx,
             control: tokio::spawn(control.run(Inputs { api, sip, stop })),
             accepting,
@@ -191,9 +211,9 @@ impl Host {
         }
     }
 
-    /// Says whether every media thread runs.
+    /// Says whether every media thread runs, and the tasks that speak to them.
     pub(crate) fn workers_running(&self) -> bool {
-        self.workers.all_running() && !self.control.is_finished()
+        self.workers.all_running() && !self.control.is_finished() && !self.desk_task.is_finished()
     }
 
     /// Takes over settings that were read again: who may use API and console, and all of TURN but its listeners.
@@ -314,7 +334,11 @@ fn made_user(settings: &Settings, embedded: bool, rng: &mut Rng) -> Option<(Stri
 }
 
 /// Starts the TURN desk; it works until its sender is dropped.
-fn open_desk(events: TurnEvents, wake: Arc<Notify>, commands: Commands) -> (Arc<Sessions>, mpsc::Sender<Order>) {
+fn open_desk(
+    events: TurnEvents,
+    wake: Arc<Notify>,
+    commands: Commands,
+) -> (Arc<Sessions>, mpsc::Sender<Order>, JoinHandle<()>) {
     let sessions = Arc::<Sessions>::default();
     let (orders_tx, orders) = mpsc::channel(turn_desk::ORDERS_MAX);
     let (_, answers) = mpsc::channel(turn_desk::ANSWERS_MAX);
@@ -325,6 +349,6 @@ fn open_desk(events: TurnEvents, wake: Arc<Notify>, commands: Commands) -> (Arc<
         sessions: sessions.clone(),
         stores: Box::new(NoStores),
     };
-    tokio::spawn(desk.run(turn_desk::Inputs { orders, answers }));
-    (sessions, orders_tx)
+    let task = tokio::spawn(desk.run(turn_desk::Inputs { orders, answers }));
+    (sessions, orders_tx, task)
 }
