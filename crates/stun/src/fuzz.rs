@@ -52,6 +52,18 @@ fn read_all(message: &Message<'_>) {
     let _ = message.check_integrity(&IntegrityKey::new(b"key"));
     let _ = message.check_integrity_sha256(&IntegrityKeySha256::new(b"key"));
     let _ = message.fingerprint_fits();
+    let _ = (
+        message.mapped_address(),
+        message.alternate_server(),
+        message.response_origin(),
+        message.other_address(),
+    );
+    let _ = (
+        message.change_request(),
+        message.response_port(),
+        message.user_hash(),
+        message.password_algorithm(),
+    );
     message.xor_peer_addresses().for_each(drop);
     message
         .unknown_attributes(|kind| kind == AttributeType::USERNAME)

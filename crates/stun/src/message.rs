@@ -292,6 +292,22 @@ impl<'a> Message<'a> {
         self.text(AttributeType::SOFTWARE, 763)
     }
 
+    /// MAPPED-ADDRESS (RFC 8489 §14.1).
+    ///
+    /// # Errors
+    /// [`AttributeError::Length`], [`AttributeError::Family`].
+    pub fn mapped_address(&self) -> Result<Option<SocketAddr>, AttributeError> {
+        self.typed(AttributeType::MAPPED_ADDRESS, xor_address::decode_plain)
+    }
+
+    /// ALTERNATE-SERVER (RFC 8489 §14.15).
+    ///
+    /// # Errors
+    /// [`AttributeError::Length`], [`AttributeError::Family`].
+    pub fn alternate_server(&self) -> Result<Option<SocketAddr>, AttributeError> {
+        self.typed(AttributeType::ALTERNATE_SERVER, xor_address::decode_plain)
+    }
+
     /// XOR-MAPPED-ADDRESS (RFC 8489 §14.2).
     ///
     /// # Errors
@@ -462,7 +478,7 @@ impl<'a> Message<'a> {
     }
 
     #[inline]
-    fn typed<T>(
+    pub(crate) fn typed<T>(
         &self,
         kind: AttributeType,
         read: impl FnOnce(&'a [u8]) -> Result<T, AttributeError>,
@@ -475,7 +491,7 @@ impl<'a> Message<'a> {
         self.typed(kind, |value| xor_address::decode(value, &self.transaction_id()))
     }
 
-    fn number(&self, kind: AttributeType) -> Result<Option<u32>, AttributeError> {
+    pub(crate) fn number(&self, kind: AttributeType) -> Result<Option<u32>, AttributeError> {
         self.typed(kind, |value| fixed(value).map(u32::from_be_bytes))
     }
 

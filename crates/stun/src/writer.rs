@@ -79,6 +79,16 @@ impl<'b> MessageWriter<'b> {
         self.attribute(kind, &value.to_be_bytes())
     }
 
+    /// MAPPED-ADDRESS (RFC 8489 §14.1).
+    pub fn mapped_address(self, address: SocketAddr) -> Self {
+        self.plain_address(AttributeType::MAPPED_ADDRESS, address)
+    }
+
+    /// ALTERNATE-SERVER (RFC 8489 §14.15).
+    pub fn alternate_server(self, address: SocketAddr) -> Self {
+        self.plain_address(AttributeType::ALTERNATE_SERVER, address)
+    }
+
     /// XOR-MAPPED-ADDRESS (RFC 8489 §14.2).
     pub fn xor_mapped_address(self, address: SocketAddr) -> Self {
         self.xor_address(AttributeType::XOR_MAPPED_ADDRESS, address)
@@ -247,9 +257,15 @@ impl<'b> MessageWriter<'b> {
         self.attribute(kind, &value[..len])
     }
 
+    pub(crate) fn plain_address(self, kind: AttributeType, address: SocketAddr) -> Self {
+        let mut value = [0; xor_address::XOR_ADDRESS_BYTES_MAX];
+        let len = xor_address::encode_plain(address, &mut value);
+        self.attribute(kind, &value[..len])
+    }
+
     /// Writes an attribute's header and padding, and gives its value's room, padding included.
     #[inline]
-    fn open(&mut self, kind: AttributeType, len: usize) -> Option<&mut [u8]> {
+    pub(crate) fn open(&mut self, kind: AttributeType, len: usize) -> Option<&mut [u8]> {
         let Ok(claimed) = u16::try_from(len) else {
             self.full = true;
             return None;

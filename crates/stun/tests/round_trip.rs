@@ -5,9 +5,10 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use voex_stun::{
-    AddressFamily, AttributeError, AttributeType, ChannelData, ChannelNumber, Class, ErrorCode, EvenPort,
-    IntegrityError, IntegrityKey, IntegrityKeySha256, Message, MessageWriter, Method, ParseError, RequestedTransport,
-    ReservationToken, TransactionId, UNKNOWN_ATTRIBUTES_MAX, UnknownAttributes, WriteError, fuzz,
+    AddressFamily, AttributeError, AttributeType, ChangeRequest, ChannelData, ChannelNumber, Class, ErrorCode,
+    EvenPort, IntegrityError, IntegrityKey, IntegrityKeySha256, Message, MessageWriter, Method, ParseError,
+    PasswordAlgorithm, RequestedTransport, ReservationToken, TransactionId, UNKNOWN_ATTRIBUTES_MAX, UnknownAttributes,
+    WriteError, fuzz, user_hash,
 };
 
 proptest! {
@@ -61,6 +62,74 @@ proptest! {
         prop_assert_eq!(ChannelData::parse(&out[..len + padding]), Ok(sent));
         prop_assert_eq!(ChannelData::parse(&out[..len - 1]).is_err(), true);
     }
+}
+
+#[test]
+fn attributes_of_nat_discovery_and_redirection_come_back() {
+    let (v4, v6): (SocketAddr, SocketAddr) = ("192.0.2.1:3479".parse().unwrap(), "[2001:db8::1]:80".parse().unwrap());
+    let mut out = [0xee; 400];
+    let len = MessageWriter::new(&mut out, Class::Request, Method::BINDING, TransactionId([9; 12]))
+        .mapped_address(v4)
+        .alternate_server(v6)
+        .response_origin(v6)
+        .other_address(v4)
+        .response_port(4_711)
+        .padding(5)
+        .finish()
+        .unwrap();
+    let message = Message::parse(&out[..len]).unwrap();
+    assert_eq!(
+        message.get(AttributeType::MAPPED_ADDRESS),
+        Some(&[0, 1, 0x0d, 0x97, 192, 0, 2, 1][..])
+    );
+    assert_eq!(message.mapped_address(), Ok(Some(v4)));
+    assert_eq!(message.alternate_server(), Ok(Some(v6)));
+    assert_eq!(
+        (message.response_origin(), message.other_address()),
+        (Ok(Some(v6)), Ok(Some(v4)))
+    );
+    assert_eq!(message.response_port(), Ok(Some(4_711)));
+    assert_eq!(message.get(AttributeType::PADDING), Some(&[0; 5][..]));
+    assert_eq!(message.change_request(), Ok(None));
+    for (ip, port) in [(false, false), (true, false), (false, true), (true, true)] {
+        let change = ChangeRequest { ip, port };
+        let writer = MessageWriter::new(&mut out, Class::Request, Method::BINDING, TransactionId([9; 12]));
+        let len = writer.change_request(change).finish().unwrap();
+        assert_eq!(Message::parse(&out[..len]).unwrap().change_request(), Ok(Some(change)));
+    }
+}
+
+#[test]
+fn a_response_port_has_two_bytes_or_four_and_is_not_zero() {
+    let read = |value: &[u8]| {
+        let mut out = [0; 100];
+        let writer = MessageWriter::new(&mut out, Class::Request, Method::BINDING, TransactionId([9; 12]));
+        let len = writer.attribute(AttributeType::RESPONSE_PORT, value).finish().unwrap();
+        Message::parse(&out[..len]).unwrap().response_port()
+    };
+    assert_eq!(read(&[0x12, 0x67]), Ok(Some(4_711)));
+    assert_eq!(read(&[0x12, 0x67, 0, 0]), Ok(Some(4_711)));
+    assert_eq!(read(&[0, 0]), Err(AttributeError::Value));
+    for wrong in [&[][..], &[1], &[1, 2, 3], &[1, 2, 3, 4, 5]] {
+        assert_eq!(read(wrong), Err(AttributeError::Length));
+    }
+}
+
+#[test]
+fn password_algorithms_and_hashed_names_come_back() {
+    let hash = user_hash("user", "realm");
+    let mut out = [0xee; 200];
+    let len = MessageWriter::new(&mut out, Class::Request, Method::ALLOCATE, TransactionId([9; 12]))
+        .user_hash(&hash)
+        .password_algorithm(PasswordAlgorithm::Sha256)
+        .password_algorithms(&PasswordAlgorithm::ALL)
+        .finish()
+        .unwrap();
+    let message = Message::parse(&out[..len]).unwrap();
+    assert_eq!(message.user_hash(), Ok(Some(hash)));
+    assert_eq!(message.password_algorithm(), Ok(Some(PasswordAlgorithm::Sha256)));
+    let listed = message.get(AttributeType::PASSWORD_ALGORITHMS);
+    assert_eq!(listed, Some(&[0, 1, 0, 0, 0, 2, 0, 0][..]));
 }
 
 #[test]

@@ -1,7 +1,10 @@
+use std::net::SocketAddr;
+
 use voex_base::{FiveTuple, Outbox};
 use voex_stun::{AttributeType, Class, MessageWriter, Method, PasswordAlgorithm, TransactionId, UnknownAttributes};
 
 use crate::answer_limiter::Allowance;
+use crate::binding::PADDING_BYTES_MAX;
 use crate::client_key::{ClientKey, Integrity};
 use crate::nonce::NONCE_BYTES;
 use crate::{Config, Refusal};
@@ -26,6 +29,7 @@ pub(crate) struct Answers {
     pub(crate) password_algorithms: Vec<PasswordAlgorithm>,
     /// Name of the server for which access tokens are made, where they are accepted.
     pub(crate) third_party_authorization: Option<String>,
+    pub(crate) alternate_domain: Option<String>,
 }
 
 /// A refusal with what it has to say beside its code.
@@ -34,11 +38,14 @@ pub(crate) struct Refused<'a> {
     pub(crate) unknown: &'a UnknownAttributes,
     /// The nonce under which the client may try again.
     pub(crate) nonce: Option<[u8; NONCE_BYTES]>,
+    /// The server that the client shall try.
+    pub(crate) alternate: Option<SocketAddr>,
 }
 
 /// Room for the longest answer: an Allocate success with IPv6 addresses, or a challenge, with a realm of 127
-/// characters of four bytes and as much SOFTWARE.
-const ANSWER_BYTES_MAX: usize = 1_400;
+/// characters of four bytes and as much SOFTWARE; or one to a Binding request with all its PADDING.
+const ANSWER_BYTES_MAX: usize = 1_700;
+const _: () = assert!(PADDING_BYTES_MAX + 150 <= ANSWER_BYTES_MAX);
 
 /// What speaks for an answer to a client.
 pub(crate) enum Proof<'a> {
@@ -55,6 +62,7 @@ impl Answers {
             software: config.software.clone(),
             password_algorithms: config.password_algorithms.clone(),
             third_party_authorization: config.third_party_authorization.clone(),
+            alternate_domain: config.alternate_servers.domain.clone(),
         }
     }
 
@@ -75,6 +83,12 @@ impl Answers {
             writer = writer.error_code(refused.refusal.stun_code());
             if refused.refusal == Refusal::UnknownAttribute {
                 writer = writer.unknown_attributes(refused.unknown);
+            }
+            if let Some(alternate) = refused.alternate {
+                let domain = self.alternate_domain.as_ref().map(String::as_bytes);
+                writer = writer
+                    .alternate_server(alternate)
+                    .optional(AttributeType::ALTERNATE_DOMAIN, domain);
             }
             match &refused.nonce {
                 Some(nonce) => self.challenge(writer, nonce),

@@ -32,6 +32,11 @@ impl ClientPath {
         }
     }
 
+    /// Tells whether messages are encrypted on their way.
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.protocol, Protocol::Tls | Protocol::Dtls)
+    }
+
     /// Tells whether messages arrive as a stream: ChannelData is then padded (RFC 8656 §12.5) and closing the stream ends
     /// the allocation.
     pub fn is_stream(&self) -> bool {

@@ -33,6 +33,12 @@ pub struct Config {
     /// Keys of access tokens by their `kid`, besides those of the credential store. All who come with a token of one `kid`
     /// are one user, whose allocations no quota counts: the authorization server knows whom it lets in.
     pub token_keys: Vec<(String, TokenKey)>,
+    /// Whether Binding requests may ask for other ports and addresses, and for padding (RFC 5780). Answers carry
+    /// OTHER-ADDRESS where there are listeners on two addresses of a family, with two ports each.
+    pub nat_discovery: bool,
+    /// Servers to which clients are sent that want to allocate, each with one of its own address family (RFC 8489 §10);
+    /// where there is none, they are served here.
+    pub alternate_servers: AlternateServers,
     /// Whether a credential store is asked for users that the settings do not know: [`Event::LookUp`](crate::Event).
     pub credential_store: bool,
     /// Whether the allocations of a user end when the credential store has it no more; it is asked at every Refresh.
@@ -77,6 +83,17 @@ pub struct AnswerRate {
     pub per_s: u32,
     /// Answers at once, after some quiet; at least one.
     pub burst: u32,
+}
+
+/// Where clients are sent instead.
+#[derive(Clone, Default, PartialEq, Eq, Debug)]
+pub struct AlternateServers {
+    /// For clients over UDP and TCP.
+    pub plain: Vec<SocketAddr>,
+    /// For clients over TLS and DTLS.
+    pub tls: Vec<SocketAddr>,
+    /// Domain in the certificates of those servers (ALTERNATE-DOMAIN, RFC 8489 §14.16); at most 255 bytes.
+    pub domain: Option<String>,
 }
 
 /// An address of relays, seen from both sides of a one-to-one NAT.
@@ -146,6 +163,8 @@ impl Config {
             password_algorithms: vec![PasswordAlgorithm::Sha256, PasswordAlgorithm::Md5],
             third_party_authorization: None,
             token_keys: Vec::new(),
+            nat_discovery: true,
+            alternate_servers: AlternateServers::default(),
             credential_store: false,
             end_deleted_users: true,
             signing_key,

@@ -5,6 +5,8 @@ use crate::label::label_enum;
 label_enum! {
     /// Why a request is refused.
     Refusal {
+        /// Another server is to be asked.
+        TryAlternate = "300",
         /// The request lacks an attribute, has one that cannot be used, or contradicts an earlier one.
         BadRequest = "400",
         /// No, unknown or wrong credentials.
@@ -36,6 +38,7 @@ impl Refusal {
     /// Gives the code on the wire.
     pub fn stun_code(self) -> ErrorCode {
         match self {
+            Self::TryAlternate => ErrorCode::TRY_ALTERNATE,
             Self::BadRequest => ErrorCode::BAD_REQUEST,
             Self::Unauthenticated => ErrorCode::UNAUTHENTICATED,
             Self::Forbidden => ErrorCode::FORBIDDEN,

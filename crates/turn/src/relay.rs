@@ -157,6 +157,7 @@ impl Server {
             refusal,
             unknown: &UnknownAttributes::default(),
             nonce: None,
+            alternate: None,
         };
         self.answers
             .refuse(&allocation.made_by, Proof::Key(&allocation.key), out, &refused);

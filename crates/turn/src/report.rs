@@ -91,6 +91,7 @@ impl Server {
             ..fresh
         };
         self.answers = Answers::new(&config);
+        self.listeners.set_relays(&config.relays);
         self.realm = config.realm.as_str().into();
         self.credentials = Credentials::new(&config, &mut self.rng);
         self.nonces = NonceSource::new(&config.signing_key, config.lifetimes.nonce, config.features());

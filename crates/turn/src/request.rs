@@ -54,7 +54,7 @@ impl Request<'_> {
     }
 
     /// Gives what the request is worth in answers as long as its sender has proved nothing.
-    fn allowance<'a>(&self, limiter: &'a mut AnswerLimiter) -> Allowance<'a> {
+    pub(crate) fn allowance<'a>(&self, limiter: &'a mut AnswerLimiter) -> Allowance<'a> {
         Allowance {
             limiter,
             now: self.now,
@@ -79,27 +79,6 @@ impl Server {
             }
             _ => Err(DropReason::UnknownMethod),
         }
-    }
-
-    /// Tells anybody its server-reflexive address (RFC 8489 §12 asks for no credentials).
-    fn handle_binding(&mut self, request: &Request<'_>, out: &mut impl Outbox) -> Result<ClientVerdict, DropReason> {
-        self.metrics.binding_requests.inc();
-        let unknown = request.message.unknown_attributes(is_known_in_binding);
-        if !unknown.is_empty() {
-            self.metrics.bindings_refused.inc();
-            return self.refuse_stranger(request, Refusal::UnknownAttribute, &unknown, out);
-        }
-        let mut client = request.five_tuple.client;
-        client.set_ip(client.ip().to_canonical());
-        let proof = Proof::None(request.allowance(&mut self.binding_limiter));
-        let sent = self.answers.grant(&request.reply_to(), proof, out, |writer| {
-            writer.xor_mapped_address(client)
-        });
-        if sent == 0 {
-            return Err(DropReason::AnswerRateLimited);
-        }
-        self.metrics.bindings_total.inc();
-        Ok(ClientVerdict::Handled)
     }
 
     /// Serves a request of an allocation; `found` is what the store knows of its sender, once it was asked.
@@ -136,10 +115,12 @@ impl Server {
         let unknown = request.message.unknown_attributes(|kind| {
             is_known_in_turn(kind, dont_fragment) || (kind == AttributeType::ACCESS_TOKEN && tokens)
         });
+        let alternate = self.alternate_server(request);
         let outcome = if !unknown.is_empty() {
             Err(Refusal::UnknownAttribute)
         } else {
             match request.message.method() {
+                Method::ALLOCATE if alternate.is_some() => Err(Refusal::TryAlternate),
                 Method::ALLOCATE => self.allocate(request, identity),
                 Method::REFRESH => self.refresh(request, identity),
                 Method::CREATE_PERMISSION => self.create_permission(request, identity),
@@ -154,6 +135,7 @@ impl Server {
                     refusal,
                     unknown: &unknown,
                     nonce: None,
+                    alternate: alternate.filter(|_| refusal == Refusal::TryAlternate),
                 };
                 self.answers
                     .refuse(&request.reply_to(), Proof::Key(&identity.key), out, &refused)
@@ -201,7 +183,7 @@ impl Server {
     }
 
     /// Refuses somebody who has not proved who it is: bounded by source, and without state.
-    fn refuse_stranger(
+    pub(crate) fn refuse_stranger(
         &mut self,
         request: &Request<'_>,
         refusal: Refusal,
@@ -214,6 +196,7 @@ impl Server {
             refusal,
             unknown,
             nonce,
+            alternate: None,
         };
         let proof = Proof::None(request.allowance(&mut self.challenge_limiter));
         if self.answers.refuse(&request.reply_to(), proof, out, &refused) == 0 {
@@ -248,17 +231,6 @@ impl Server {
         }
         Ok(id)
     }
-}
-
-fn is_known_in_binding(kind: AttributeType) -> bool {
-    matches!(
-        kind,
-        AttributeType::USERNAME
-            | AttributeType::REALM
-            | AttributeType::NONCE
-            | AttributeType::PRIORITY
-            | AttributeType::USE_CANDIDATE
-    )
 }
 
 fn is_known_in_turn(kind: AttributeType, dont_fragment: bool) -> bool {

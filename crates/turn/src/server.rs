@@ -15,6 +15,7 @@ use crate::answer::Answers;
 use crate::answer_limiter::AnswerLimiter;
 use crate::credentials::Credentials;
 use crate::keyed::{KeyedMap, keyed_map};
+use crate::listeners::Listeners;
 use crate::nonce::NonceSource;
 use crate::peer_policy::PeerPolicy;
 use crate::report::report_traffic;
@@ -46,6 +47,7 @@ pub struct Server {
     pub(crate) table: Allocations,
     pub(crate) waiting: WaitingRequests,
     pub(crate) client_sockets: KeyedMap<SocketId, ClientPath>,
+    pub(crate) listeners: Listeners,
     pub(crate) outputs: VecDeque<Output>,
     pub(crate) events: VecDeque<Event>,
     pub(crate) last_session: u64,
@@ -116,6 +118,7 @@ impl Server {
             table: Allocations::new(&mut rng),
             waiting: WaitingRequests::new(&mut rng),
             client_sockets: keyed_map(&mut rng),
+            listeners: Listeners::new(&config.relays),
             outputs: VecDeque::new(),
             events: VecDeque::new(),
             last_session: 0,
@@ -194,11 +197,13 @@ impl Server {
     /// Makes a socket known over which clients reach the server.
     pub fn add_client_socket(&mut self, socket: SocketId, path: ClientPath) {
         self.client_sockets.insert(socket, path);
+        self.listeners.insert(socket, &path);
     }
 
     /// Forgets a socket of clients. For a stream, [`close_client`](Self::close_client) ends its allocation.
     pub fn remove_client_socket(&mut self, socket: SocketId) {
         self.client_sockets.remove(&socket);
+        self.listeners.remove(socket);
     }
 
     /// Ends the allocation of a client whose stream is gone, and forgets what it has asked.
