@@ -33,9 +33,14 @@ impl<'a> Server<'a> {
     /// Starts the server on the namespace's address with every role on, and waits until it says that it is ready.
     /// `more` is added to the settings.
     pub fn start(namespace: &'a Namespace, more: &str) -> Self {
+        Self::start_on(namespace, ADDRESS, more)
+    }
+
+    /// As [`start`](Self::start), with TURN on these addresses, separated by commas.
+    pub fn start_on(namespace: &'a Namespace, turn: &str, more: &str) -> Self {
         let settings = std::env::temp_dir().join(format!("voex-{}-{}.yaml", std::process::id(), unique()));
-        std::fs::write(&settings, SETTINGS.replace("ADDRESS", ADDRESS) + more)
-            .expect("the temporary folder is writable");
+        let text = SETTINGS.replace("TURN_ADDRESSES", turn).replace("ADDRESS", ADDRESS) + more;
+        std::fs::write(&settings, text).expect("the temporary folder is writable");
         let mut command = namespace.command(binary().to_str().expect("the build folder has a readable name"));
         command
             .args(["serve", "--settings"])
@@ -153,7 +158,7 @@ impl Drop for Server<'_> {
 
 const SETTINGS: &str = r#"
 turn:
-  listen: [ADDRESS]
+  listen: [TURN_ADDRESSES]
   realm: voex.test
   users:
     static: {alice: "correct horse battery staple"}

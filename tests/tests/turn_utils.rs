@@ -109,3 +109,53 @@ fn clients_with_access_tokens_lose_nothing() {
     assert_eq!(server.metric("turn_authentication_failures_total"), 0.0);
     server.stop();
 }
+
+/// A second address of the server's end of the namespace.
+const SECOND_ADDRESS: &str = "10.77.0.3";
+
+/// Runs one of coturn's STUN clients against a server with two addresses.
+fn discovers(program: &str, args: &[&str]) -> String {
+    let namespace = Namespace::new();
+    let mut add = namespace.command("ip");
+    add.args(["addr", "add", &format!("{SECOND_ADDRESS}/24"), "dev", "near"]);
+    assert!(add.status().expect("ip runs").success());
+    let server = Server::start_on(&namespace, &format!("{ADDRESS}, {SECOND_ADDRESS}"), "");
+    let mut command = namespace.command(program);
+    command.args(args).arg(ADDRESS);
+    let done = Peer::start(command).finish(Duration::from_secs(30));
+    let report = format!("{}{}", done.stdout, done.stderr);
+    assert!(done.success, "{report}");
+    server.stop();
+    report
+}
+
+#[test]
+fn a_stun_client_is_answered_from_both_addresses() {
+    let report = discovers("turnutils_stunclient", &[]);
+    assert!(report.contains("UDP reflexive addr: 10.77.0.1:"), "{report}");
+    assert!(
+        report.contains(&format!("Response origin: : {ADDRESS}:3478")),
+        "{report}"
+    );
+    assert!(
+        report.contains(&format!("Response origin: : {SECOND_ADDRESS}:3479")),
+        "{report}"
+    );
+}
+
+#[test]
+fn a_nat_is_discovered_with_and_without_padding() {
+    for padding in [&[][..], &["-P"]] {
+        let report = discovers("turnutils_natdiscovery", &[&["-m", "-f"], padding].concat());
+        assert!(report.contains("NAT with Endpoint Independent Mapping!"), "{report}");
+        assert!(report.contains("NAT with Endpoint Independent Filtering!"), "{report}");
+        assert!(report.contains("No ALG: Mapped == XOR-Mapped"), "{report}");
+        assert!(!report.contains("Not received mapped address"), "{report}");
+    }
+}
+
+#[test]
+fn the_lifetime_of_a_mapping_is_measured_through_another_port() {
+    let report = discovers("turnutils_natdiscovery", &["-t", "-T", "1"]);
+    assert_eq!(report.matches("RFC 5780 response").count(), 2, "{report}");
+}

@@ -81,6 +81,10 @@ keys! {
     "turn.users.redis" ["redis_userdb"] Masked Later Live: turn.users_redis = some(redis);
     "turn.stats.redis" ["redis_statsdb"] Masked Later Live: turn.stats_redis = some(redis);
     "turn.password_algorithms" Live: turn.password_algorithms = some(list(password_algorithm));
+    "turn.nat_discovery" Live: turn.nat_discovery = boolean;
+    "turn.alternate_server" Live: turn.alternate_server = list(socket);
+    "turn.alternate_server_tls" Live: turn.alternate_server_tls = list(socket);
+    "turn.alternate_domain" Live: turn.alternate_domain = some(text);
     "turn.oauth" Live: turn.oauth = boolean;
     "turn.server_name" Live: turn.server_name = some(text);
     "turn.peers.allow" Live: turn.peers_allow = list(network);

@@ -67,6 +67,14 @@ pub struct Turn {
     /// Password algorithms that clients are offered, the best first, without repeats; empty = none, `None` = whatever
     /// every user can use.
     pub password_algorithms: Option<Vec<PasswordAlgorithm>>,
+    /// Whether clients may find out how their NAT behaves (RFC 5780).
+    pub nat_discovery: bool,
+    /// Servers to which new clients over UDP and TCP are sent, each to one of its address family; empty = none.
+    pub alternate_server: Vec<SocketAddr>,
+    /// The same for clients over TLS and DTLS.
+    pub alternate_server_tls: Vec<SocketAddr>,
+    /// Domain in the certificates of those servers.
+    pub alternate_domain: Option<String>,
     /// Whether clients may come with access tokens (RFC 7635).
     pub oauth: bool,
     /// Name of this server, for which access tokens are made; `None` = the realm.
@@ -402,6 +410,10 @@ impl Default for Turn {
             users_redis: None,
             stats_redis: None,
             password_algorithms: None,
+            nat_discovery: true,
+            alternate_server: Vec::new(),
+            alternate_server_tls: Vec::new(),
+            alternate_domain: None,
             oauth: false,
             server_name: None,
             peers_allow: Vec::new(),

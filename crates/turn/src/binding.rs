@@ -23,7 +23,7 @@ struct BindingAnswer {
     other: Option<SocketAddr>,
     /// PADDING; `None` is none.
     padding: Option<usize>,
-    /// The request is of RFC 5780, so its client may be of an age to read MAPPED-ADDRESS.
+    /// The request asks for something of RFC 5780.
     is_discovery: bool,
 }
 
@@ -151,11 +151,9 @@ impl BindingAnswer {
 
     fn write<'b>(&self, mut writer: MessageWriter<'b>) -> MessageWriter<'b> {
         writer = writer.xor_mapped_address(self.client);
-        if self.is_discovery {
-            writer = writer.mapped_address(self.client);
-        }
         if let Some(origin) = self.origin {
-            writer = writer.response_origin(origin);
+            // Both ways: a gateway that rewrites addresses changes one of them (RFC 5780 §6.1).
+            writer = writer.mapped_address(self.client).response_origin(origin);
         }
         if let Some(other) = self.other {
             writer = writer.other_address(other);

@@ -38,6 +38,8 @@
 //! | RFC 8489 §9.2.1, §14.11, §14.12, §18.5 | PASSWORD-ALGORITHMS with MD5 and SHA-256, nonce cookie, bid-down protection | supported ([`Config::password_algorithms`]) | `tests/trace/password_algorithm.rs` |
 //! | RFC 8489 §14.6 | MESSAGE-INTEGRITY-SHA256, whole | supported; the answer has what the request had | `tests/trace/password_algorithm.rs` |
 //! | RFC 8489 §14.4 | USERHASH | for users of the settings; offered where there are no others | `tests/trace/password_algorithm.rs` |
+//! | RFC 5780 | CHANGE-REQUEST, RESPONSE-PORT, PADDING, RESPONSE-ORIGIN, OTHER-ADDRESS | over UDP, with [`Config::nat_discovery`]; 420 for what listeners do not allow for | `tests/trace/nat_discovery.rs` |
+//! | RFC 8489 §10 | 300 with ALTERNATE-SERVER and ALTERNATE-DOMAIN | where [`Config::alternate_servers`] is set | `tests/trace/redirect.rs` |
 //! | RFC 7635 | THIRD-PARTY-AUTHORIZATION, ACCESS-TOKEN with both algorithms | where [`Config::third_party_authorization`] is set | `tests/trace/token.rs` |
 //! | RFC 8489 §12 | Binding for anybody | supported | `tests/trace/authentication.rs` |
 #![forbid(unsafe_code)]

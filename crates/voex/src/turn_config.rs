@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use voex_config::Settings;
-use voex_turn::{Config, Lifetimes, PasswordAlgorithm, PeerRules, PortShare, TokenAlgorithm, TokenKey, UserSecret};
+use voex_turn::{
+    AlternateServers, Config, Lifetimes, PasswordAlgorithm, PeerRules, PortShare, TokenAlgorithm, TokenKey, UserSecret,
+};
 
 use crate::addresses::Addresses;
 use crate::media::{host_name, range, worker_count};
@@ -52,6 +54,12 @@ pub(crate) fn turn_config(settings: &Settings, addresses: &Addresses, basis: &Tu
         .users
         .extend(keyed.map(|(name, key)| (name.clone(), UserSecret::Key(key.reveal()))));
     config.shared_secrets = turn.users_secrets.iter().map(secret).collect();
+    config.nat_discovery = turn.nat_discovery;
+    config.alternate_servers = AlternateServers {
+        plain: turn.alternate_server.clone(),
+        tls: turn.alternate_server_tls.clone(),
+        domain: turn.alternate_domain.clone(),
+    };
     config.password_algorithms = password_algorithms(turn);
     let server_name = || turn.server_name.clone().unwrap_or_else(|| config.realm.clone());
     config.third_party_authorization = turn.oauth.then(server_name);

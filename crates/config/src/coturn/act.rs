@@ -510,6 +510,11 @@ pub(super) fn alternate_server(job: &mut Job<'_>, line: &Line) -> Result<Verdict
     job.set(line, "turn.alternate_server", Value::List(vec![value]))
 }
 
+pub(super) fn alternate_server_tls(job: &mut Job<'_>, line: &Line) -> Result<Verdict, String> {
+    let value = endpoint(&line.value, 5_349)?.to_string();
+    job.set(line, "turn.alternate_server_tls", Value::List(vec![value]))
+}
+
 pub(super) const TELNET: &str =
     "there is no telnet interface; the JSON API at http.listen lists and ends sessions, and drains";
 pub(super) const WEB_ADMIN: &str =

@@ -158,7 +158,7 @@ rows! {
     "alternate-server" many => Read(act::alternate_server);
     "udp-alternate-server" many => Read(act::alternate_server);
     "tcp-alternate-server" many => Read(act::alternate_server);
-    "tls-alternate-server" many => Gap("clients of every transport are sent to turn.alternate_server");
+    "tls-alternate-server" many => Read(act::alternate_server_tls);
     // Running it.
     "log-file" => Needless(LOGS);
     "simple-log" => Needless(LOGS);

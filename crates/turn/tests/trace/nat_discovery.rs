@@ -21,7 +21,8 @@ fn a_plain_request_is_told_where_the_answer_comes_from_and_the_other_address() {
     assert_eq!(answer.message().response_origin(), Ok(Some(address("192.0.2.1:3478"))));
     assert_eq!(answer.message().other_address(), Ok(Some(address("192.0.2.2:3479"))));
     assert_eq!(answer.message().xor_mapped_address(), Ok(Some(client())));
-    assert_eq!(answer.0.len(), 20 + 12 + 12 + 12);
+    assert_eq!(answer.message().mapped_address(), Ok(Some(client())));
+    assert_eq!(answer.0.len(), 20 + 4 * 12);
     let answer = asks(&mut world, A2_P2, |writer| writer).from(A2_P2);
     assert_eq!(answer.message().other_address(), Ok(Some(address("192.0.2.1:3478"))));
 }
@@ -141,7 +142,7 @@ fn a_source_that_asks_too_often_still_learns_its_address() {
         let verdict = world.deliver(from(A1_P1), &request);
         (verdict, world.out.sent.pop().map(|(_, _, sent)| sent.len()))
     };
-    assert_eq!(ask("voex"), (ClientVerdict::Handled, Some(56)));
+    assert_eq!(ask("voex"), (ClientVerdict::Handled, Some(68)));
     assert_eq!(ask("voex"), (ClientVerdict::Handled, Some(32)));
     assert_eq!(ask(""), (ClientVerdict::Drop(DropReason::AnswerRateLimited), None));
 }
