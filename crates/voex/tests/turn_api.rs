@@ -241,3 +241,22 @@ fn a_drain_by_signal_has_a_limit_and_a_second_signal_ends_it_at_once() {
     patient.signal("TERM");
     assert!(patient.wait().success());
 }
+
+#[test]
+fn a_signal_shortens_a_drain_that_was_asked_for_and_the_settings_can_still_change() {
+    let (mut server, turn) = start("drain-shortened.yaml", "drain_max_s: 600\n");
+    let _alice = allocated(turn, "alice");
+    listed(&server, "", 1);
+    let json = "Host: localhost\r\nContent-Type: application/json";
+    let ends_in = |server: &Server| server.api_call("GET /api/v1/drain").1["ends_in_s"].as_u64().unwrap();
+    server.api_call_with("POST /api/v1/drain", json, "{\"max_s\": 86400}");
+    assert!(ends_in(&server) > 86_000);
+    server.api_call_with("POST /api/v1/drain", json, "");
+    assert!((500..=600).contains(&ends_in(&server)));
+    server.wait_for("draining: 1 ");
+    settings_file("drain-shortened.yaml", &format!("{SETTINGS}drain_max_s: 1\n"));
+    server.signal("HUP");
+    server.wait_for("taken over: drain_max_s; ");
+    server.signal("TERM");
+    assert!(server.wait().success());
+}
