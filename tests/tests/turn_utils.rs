@@ -57,6 +57,16 @@ fn fifty_clients_reach_each_other_through_their_relays() {
 }
 
 #[test]
+fn fifty_clients_lose_nothing_over_tcp() {
+    assert_nothing_is_lost(&["-c", "-t"]);
+}
+
+#[test]
+fn fifty_clients_lose_nothing_over_tcp_with_send_indications() {
+    assert_nothing_is_lost(&["-c", "-t", "-s"]);
+}
+
+#[test]
 fn a_wrong_password_is_refused_with_401() {
     let namespace = Namespace::new();
     let server = Server::start(&namespace, "");

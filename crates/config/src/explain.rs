@@ -48,7 +48,7 @@ fn ports(settings: &Settings) -> Vec<String> {
     if turn.enabled {
         let listen = hosts(&turn.listen, settings.voex.external_interface.as_deref());
         for port in &turn.plain_ports {
-            lines.push(format!("{port}/udp on {listen}: STUN and TURN"));
+            lines.push(format!("{port}/udp and {port}/tcp on {listen}: STUN and TURN"));
         }
         lines.push(format!(
             "{}/udp on {listen}: relayed transport addresses, one for each allocation",

@@ -103,6 +103,11 @@ impl SendArena {
         &self.bytes[self.used..self.used + self.reserved]
     }
 
+    /// Takes the last reservation back.
+    pub(crate) fn take_back(&mut self) {
+        self.reserved = 0;
+    }
+
     /// Says whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()

@@ -11,11 +11,14 @@ use voex_worker::{MediaSocket, Role};
 use crate::config::{BindFailure, Config, Purpose, StartError};
 use crate::rtp::SocketIds;
 use crate::socket::{Sharing, bind_udp, local_address};
+use crate::stream::bind_tcp;
 
 /// Sockets of all workers, bound before anything runs.
 pub(crate) struct Bound {
     /// By worker.
     pub(crate) sockets: Vec<Vec<(SocketId, Role, Socket)>>,
+    /// Listeners of TURN streams, by worker.
+    pub(crate) stream_listeners: Vec<Vec<(SocketAddr, Socket)>>,
     pub(crate) media: Vec<MediaSocket>,
     pub(crate) turn_listeners: Vec<SocketAddr>,
     failures: Vec<BindFailure>,
@@ -25,6 +28,7 @@ impl Bound {
     pub(crate) fn bind(config: &Config, workers: usize, gro: bool, ids: &SocketIds) -> Result<Self, StartError> {
         let mut this = Self {
             sockets: (0..workers).map(|_| Vec::new()).collect(),
+            stream_listeners: (0..workers).map(|_| Vec::new()).collect(),
             media: Vec::new(),
             turn_listeners: Vec::new(),
             failures: Vec::new(),
@@ -46,22 +50,16 @@ impl Bound {
         }
     }
 
-    /// Gives each worker a socket of its own on one address.
+    /// Gives each worker a socket and a listener of its own on one address.
     fn bind_turn_listener(&mut self, address: SocketAddr, gro: bool, ids: &SocketIds) -> io::Result<()> {
         let workers = self.sockets.len();
-        // Sharing would also let another process of this user in; the first bind finds out that nobody is there.
-        let probe = bind_udp(address, Sharing::Exclusive, gro)?;
-        let address = local_address(&probe)?;
-        let sockets = if workers == 1 {
-            vec![probe]
-        } else {
-            drop(probe);
-            (0..workers)
-                .map(|_| bind_udp(address, Sharing::AmongWorkers, gro))
-                .collect::<io::Result<Vec<_>>>()?
-        };
+        let (address, sockets) = bind_shared(address, workers, |address, sharing| bind_udp(address, sharing, gro))?;
+        let (_, listeners) = bind_shared(address, workers, bind_tcp)?;
         for (mine, socket) in self.sockets.iter_mut().zip(sockets) {
             mine.push((ids.next(), Role::TurnListener(ClientPath::udp(address)), socket));
+        }
+        for (mine, listener) in self.stream_listeners.iter_mut().zip(listeners) {
+            mine.push((address, listener));
         }
         self.turn_listeners.push(address);
         Ok(())
@@ -98,6 +96,23 @@ impl Bound {
             });
         }
     }
+}
+
+/// Binds one address for every worker; gives it with the port that the system chose where 0 was asked for.
+fn bind_shared(
+    address: SocketAddr,
+    workers: usize,
+    bind: impl Fn(SocketAddr, Sharing) -> io::Result<Socket>,
+) -> io::Result<(SocketAddr, Vec<Socket>)> {
+    // Sharing would also let another process of this user in; the first bind finds out that nobody is there.
+    let probe = bind(address, Sharing::Exclusive)?;
+    let address = local_address(&probe)?;
+    if workers == 1 {
+        return Ok((address, vec![probe]));
+    }
+    drop(probe);
+    let sockets: io::Result<Vec<_>> = (0..workers).map(|_| bind(address, Sharing::AmongWorkers)).collect();
+    Ok((address, sockets?))
 }
 
 /// Binds the next port of `ports` on every media address; passes over ports that somebody else has on any of them.

@@ -23,6 +23,9 @@
 //! come so often that a short nap collects several it naps and pays one wake-up for all ([`Config::nap_max`]). Otherwise
 //! it sleeps until the next packet or timer, and an idle process does nothing else.
 //!
+//! TURN clients may come over streams on the same ports: the listeners and streams of a worker live in the same loop, and
+//! each stream has a socket id of its own towards the worker.
+//!
 //! What is full drops media and counts it ([`DropReason`]) or answers the control plane with an error ([`QueueFull`],
 //! [`PortError`]).
 
@@ -37,6 +40,7 @@ mod ports;
 mod queue;
 mod rtp;
 mod socket;
+mod stream;
 mod sys;
 mod wake;
 mod worker_loop;
@@ -46,9 +50,13 @@ pub use arena::{ARENA_BYTES, ARENA_DATAGRAMS_MAX, ARENA_DESTINATIONS_MAX, TRAIN_
 pub use capabilities::Capabilities;
 pub use config::{BindFailure, Config, MediaAddress, Purpose, StartError, Toggle, WORKERS_MAX};
 pub use crossing::CROSSING_BYTES;
-pub use metrics::{DropReason, Metrics};
+pub use metrics::{DropReason, Metrics, StreamEnd, StreamRefusal};
 pub use ports::PortPool;
 pub use queue::{COMMANDS_MAX, CommandSender, EVENT_BACKLOG_MAX, EVENTS_MAX, Events, QueueFull, TurnEvents};
 pub use rtp::{PortError, RTP_ADDRESSES_MAX, RtpPair, RtpPorts};
 pub use socket::SOCKET_BUFFER_BYTES;
+pub use stream::{
+    STREAM_ANSWER_BYTES_MAX, STREAM_IDLE_MAX, STREAM_QUEUE_BYTES_MAX, STREAM_QUEUES_BYTES_MAX, STREAMS_MAX,
+    STREAMS_PER_SOURCE_MAX,
+};
 pub use workers::{WorkerPanicked, Workers, worker_count};

@@ -1,6 +1,6 @@
 //! What one worker's loop counts about itself.
 
-use voex_base::{Counter, CounterSet, Gauge, Label};
+use voex_base::{Counter, CounterSet, Gauge, Label, Protocol};
 
 /// Counters of one worker loop. Packets are UDP payloads; bytes are their lengths.
 #[derive(Default, Debug)]
@@ -49,6 +49,95 @@ pub struct Metrics {
     pub gro: Gauge,
     /// Packets dropped by the loop itself.
     pub dropped: CounterSet<DropReason>,
+    /// Connections accepted by the kernel and taken from it.
+    pub streams_accepted: Counter,
+    /// Of those, closed at once.
+    pub streams_refused: CounterSet<StreamRefusal>,
+    /// Streams that ended after they were taken.
+    pub streams_ended: CounterSet<StreamEnd>,
+    /// Plain TCP streams that have said something and are open.
+    pub tcp_streams: Gauge,
+    /// Read calls on streams.
+    pub stream_reads: Counter,
+    /// Bytes read from streams.
+    pub stream_received_bytes: Counter,
+    /// Write calls on streams.
+    pub stream_writes: Counter,
+    /// Bytes written to streams.
+    pub stream_sent_bytes: Counter,
+}
+
+impl Metrics {
+    /// Gives the gauge of open streams that talk `protocol`.
+    pub(crate) fn streams_of(&self, _protocol: Protocol) -> &Gauge {
+        &self.tcp_streams
+    }
+}
+
+/// Why a connection was closed as soon as it was accepted.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StreamRefusal {
+    /// The worker has as many streams as it may.
+    TooMany,
+    /// The source address has as many streams without an allocation as it may.
+    TooManyFromSource,
+    /// The system has no descriptor or memory for it.
+    NoResources,
+}
+
+impl Label for StreamRefusal {
+    const ALL: &'static [Self] = &[Self::TooMany, Self::TooManyFromSource, Self::NoResources];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::TooMany => "too_many",
+            Self::TooManyFromSource => "too_many_from_source",
+            Self::NoResources => "no_resources",
+        }
+    }
+}
+
+/// Why a stream ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StreamEnd {
+    /// The client closed it, or its sending half.
+    ClosedByClient,
+    /// It was reset, or the client does not answer any more.
+    Broken,
+    /// It was silent for too long and had no allocation.
+    Idle,
+    /// It carried something that is neither STUN nor ChannelData.
+    NotTurn,
+    /// Its client asks and does not read the answers.
+    SlowReader,
+}
+
+impl Label for StreamEnd {
+    const ALL: &'static [Self] = &[
+        Self::ClosedByClient,
+        Self::Broken,
+        Self::Idle,
+        Self::NotTurn,
+        Self::SlowReader,
+    ];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::ClosedByClient => "closed_by_client",
+            Self::Broken => "broken",
+            Self::Idle => "idle",
+            Self::NotTurn => "not_turn",
+            Self::SlowReader => "slow_reader",
+        }
+    }
 }
 
 /// Why the loop dropped a packet.
@@ -66,6 +155,8 @@ pub enum DropReason {
     ReceiveNoSource,
     /// The ring to another worker is full.
     CrossingFull,
+    /// As much waits for the reader of a stream as may.
+    StreamQueueFull,
 }
 
 impl Label for DropReason {
@@ -76,6 +167,7 @@ impl Label for DropReason {
         Self::ReceiveTruncated,
         Self::ReceiveNoSource,
         Self::CrossingFull,
+        Self::StreamQueueFull,
     ];
 
     fn index(self) -> usize {
@@ -90,6 +182,7 @@ impl Label for DropReason {
             Self::ReceiveTruncated => "receive_truncated",
             Self::ReceiveNoSource => "receive_no_source",
             Self::CrossingFull => "crossing_full",
+            Self::StreamQueueFull => "stream_queue_full",
         }
     }
 }

@@ -59,6 +59,18 @@ impl Epoll {
         Ok(())
     }
 
+    /// Watches `fd` for input and, if `output` is set, for room to write.
+    pub(crate) fn watch(&self, fd: BorrowedFd<'_>, token: u64, output: bool) -> io::Result<()> {
+        let output = if output { libc::EPOLLOUT } else { 0 };
+        let mut event = libc::epoll_event {
+            events: (libc::EPOLLIN | output) as u32,
+            u64: token,
+        };
+        // SAFETY: both descriptors are open for the call, `event` lives through it.
+        check(unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_MOD, fd.as_raw_fd(), &mut event) })?;
+        Ok(())
+    }
+
     /// Stops watching `fd`.
     pub(crate) fn remove(&self, fd: BorrowedFd<'_>) -> io::Result<()> {
         let none = std::ptr::null_mut();
@@ -113,6 +125,11 @@ impl Ready {
     /// Gives the token of the `index`th ready descriptor.
     pub(crate) fn token(&self, index: usize) -> u64 {
         self.events[index].u64
+    }
+
+    /// Tells whether it has room to write, which [`Epoll::watch`] asked for.
+    pub(crate) fn is_writable(&self, index: usize) -> bool {
+        self.events[index].events & libc::EPOLLOUT as u32 != 0
     }
 }
 

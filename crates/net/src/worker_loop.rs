@@ -24,8 +24,11 @@ use crate::metrics::{DropReason, Metrics};
 use crate::queue::{EventSender, Order};
 use crate::rtp::SocketIds;
 use crate::socket::{Sharing, bind_udp};
+use crate::stream::{READ_BYTES_PER_PASS, Streams, is_listener, is_stream};
 use crate::sys::{self, Epoll, RECEIVE_BATCH, Ready, ReceiveBatch};
 use crate::wake::Wake;
+
+mod streams;
 
 /// Descriptors served in one pass; the rest is reported again by the next wait.
 const READY_MAX: usize = 256;
@@ -40,13 +43,16 @@ const CROSSED_PER_PASS: usize = 128;
 const OUTPUTS_PER_PASS: usize = 64;
 /// How soon events that wait for room are tried again.
 const BACKLOG_RETRY: Duration = Duration::from_millis(5);
-/// Token of the wake descriptor; sockets have their slot's index.
+/// Token of the wake descriptor; sockets have their slot's index, streams their id.
 pub(crate) const WAKE_TOKEN: u64 = u64::MAX;
 
 /// Everything that a worker thread is made of. Built by the starting thread, run by its own.
 pub(crate) struct Parts {
+    pub(crate) id: WorkerId,
     pub(crate) worker: Worker,
     pub(crate) sockets: Vec<(SocketId, Role, Socket)>,
+    /// Listeners of TURN streams, with their addresses.
+    pub(crate) stream_listeners: Vec<(SocketAddr, Socket)>,
     pub(crate) wake: Arc<Wake>,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) orders: Consumer<Order>,
@@ -61,6 +67,8 @@ pub(crate) struct Parts {
     pub(crate) nap_max: Duration,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) epoll: Epoll,
+    /// Seed of what the network must not foresee.
+    pub(crate) seed: u64,
 }
 
 /// Runs a worker until it is told to stop.
@@ -71,15 +79,17 @@ pub(crate) fn run(parts: Parts) {
     while !stop.load(Ordering::Acquire) {
         wait = worker_loop.pass(wait);
     }
-    worker_loop.egress.arena.flush();
+    worker_loop.egress.flush();
 }
 
 struct WorkerLoop {
     worker: Worker,
     egress: LoopEgress,
-    epoll: Epoll,
+    epoll: Rc<Epoll>,
     ready: Ready,
     batch: ReceiveBatch,
+    /// Where streams are read into.
+    stream_room: Box<[u8]>,
     sockets: SocketTable,
     wake: Arc<Wake>,
     stop: Arc<AtomicBool>,
@@ -120,16 +130,26 @@ impl WorkerLoop {
         let metrics = parts.metrics;
         metrics.gro.set(parts.capabilities.gro.into());
         let arena = SendArena::new(parts.capabilities.gso, metrics.clone());
+        let epoll = Rc::new(parts.epoll);
+        let streams = Streams::new(
+            parts.id,
+            parts.stream_listeners,
+            epoll.clone(),
+            parts.seed,
+            metrics.clone(),
+        );
         let mut this = Self {
             worker: parts.worker,
             egress: LoopEgress {
                 arena,
+                streams,
                 crossings: parts.crossings_out,
                 metrics: metrics.clone(),
             },
-            epoll: parts.epoll,
+            epoll,
             ready: Ready::new(READY_MAX),
             batch: ReceiveBatch::new(),
+            stream_room: vec![0; READ_BYTES_PER_PASS].into(),
             sockets: SocketTable::default(),
             wake: parts.wake,
             stop: parts.stop,
@@ -166,6 +186,7 @@ impl WorkerLoop {
         self.events.announce();
         self.report_turn();
         self.egress.flush();
+        self.forget_ended_streams();
         self.after_pass(clock.now, found)
     }
 
@@ -213,12 +234,15 @@ impl WorkerLoop {
 
     /// Sleeps whatever comes, but not over a timer.
     fn nap(&mut self, time: Duration) {
-        let timer = self
-            .worker
-            .poll_timeout()
-            .map(|at| at.saturating_duration_since(Instant::now()));
+        let timer = self.until_timer();
         self.metrics.naps.inc();
         thread::sleep(timer.map_or(time, |timer| timer.min(time)));
+    }
+
+    fn until_timer(&self) -> Option<Duration> {
+        let due = [self.worker.poll_timeout(), self.egress.streams.next_deadline()];
+        let due = due.into_iter().flatten().min()?;
+        Some(due.saturating_duration_since(Instant::now()))
     }
 
     /// Says how long nothing can happen but packets: zero if a queue holds something already.
@@ -231,10 +255,7 @@ impl WorkerLoop {
         if queued {
             return Some(Duration::ZERO);
         }
-        let timer = self
-            .worker
-            .poll_timeout()
-            .map(|at| at.saturating_duration_since(Instant::now()));
+        let timer = self.until_timer();
         if timer != Some(Duration::ZERO) {
             self.metrics.sleeps.inc();
         }
@@ -248,6 +269,10 @@ impl WorkerLoop {
         for index in 0..self.ready.len() {
             match self.ready.token(index) {
                 WAKE_TOKEN => self.wake.clear(),
+                token if is_stream(token) => {
+                    found += self.serve_stream(SocketId(token), self.ready.is_writable(index), clock);
+                }
+                token if is_listener(token) => self.egress.streams.accept(token, clock.now),
                 token => found += self.receive(token as usize, clock),
             }
         }
@@ -350,6 +375,7 @@ impl WorkerLoop {
         if self.worker.poll_timeout().is_some_and(|at| at <= clock.now) {
             self.worker.handle_timeout(clock.now, clock.wall, &mut self.egress);
         }
+        self.expire_streams(clock.now);
     }
 
     /// Binds and closes relay sockets; says whether more wait for the next pass.
@@ -448,6 +474,7 @@ impl SocketTable {
 /// Where the state machines put what leaves: the kernel, or another worker.
 struct LoopEgress {
     arena: SendArena,
+    streams: Streams,
     crossings: Vec<Option<CrossingSender>>,
     metrics: Arc<Metrics>,
 }
@@ -457,6 +484,7 @@ impl LoopEgress {
         if !self.arena.is_empty() {
             self.arena.flush();
         }
+        self.streams.flush();
         for crossing in self.crossings.iter_mut().flatten() {
             crossing.announce();
         }
@@ -469,7 +497,12 @@ impl Outbox for LoopEgress {
     }
 
     fn commit(&mut self, socket: SocketId, to: SocketAddr, len: usize) {
-        self.arena.commit(socket, to, len);
+        if is_stream(socket.0) {
+            self.streams.commit(socket, &self.arena.reserved()[..len]);
+            self.arena.take_back();
+        } else {
+            self.arena.commit(socket, to, len);
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use rtrb::Consumer;
 use socket2::Socket;
-use voex_base::{SocketId, WorkerId};
+use voex_base::{Rng, SocketId, WorkerId};
 use voex_worker::{MediaSocket, Role, Topology, Worker};
 
 use crate::bind::Bound;
@@ -81,7 +81,8 @@ impl Workers {
         };
         let (mut prepared, mut events, mut turn_events) = (Vec::new(), Vec::new(), Vec::new());
         let ends = wakes.iter().zip(crossings(&wakes));
-        for (index, (sockets, (wake, crossings))) in bound.sockets.into_iter().zip(ends).enumerate() {
+        let sockets = bound.sockets.into_iter().zip(bound.stream_listeners);
+        for (index, (sockets, (wake, crossings))) in sockets.zip(ends).enumerate() {
             let id = WorkerId(index as u16);
             let (parts, running, queues) = wiring.prepare(id, make_worker(id, &topology), sockets, wake, crossings)?;
             prepared.push((parts, running));
@@ -218,7 +219,7 @@ impl Wiring<'_> {
         &self,
         id: WorkerId,
         worker: Worker,
-        sockets: Vec<(SocketId, Role, Socket)>,
+        (sockets, stream_listeners): Sockets,
         wake: &Arc<Wake>,
         (crossings_out, crossings_in): Crossings,
     ) -> io::Result<(Parts, Running, EventQueues)> {
@@ -229,8 +230,10 @@ impl Wiring<'_> {
         let epoll = Epoll::new()?;
         epoll.add(wake.descriptor(), worker_loop::WAKE_TOKEN)?;
         let parts = Parts {
+            id,
             worker,
             sockets,
+            stream_listeners,
             wake: wake.clone(),
             stop: self.stop.clone(),
             orders,
@@ -244,6 +247,7 @@ impl Wiring<'_> {
             nap_max: self.config.nap_max,
             metrics: metrics.clone(),
             epoll,
+            seed: Rng::from_seed(self.config.seed).u64(),
         };
         let running = Running {
             commands,
@@ -258,6 +262,7 @@ impl Wiring<'_> {
 /// Where the events of one worker come out: of its conference server, of its TURN server.
 type EventQueues = (Consumer<voex_sfu::Event>, Consumer<voex_turn::Event>);
 
+type Sockets = (Vec<(SocketId, Role, Socket)>, Vec<(SocketAddr, Socket)>);
 type Crossings = (Vec<Option<CrossingSender>>, Vec<CrossingReceiver>);
 
 /// Makes a way from each worker to each other; gives both kinds of ends by worker.

@@ -224,6 +224,11 @@ impl Server {
         self.table.len()
     }
 
+    /// Tells whether a client has an allocation, or one is being made for it.
+    pub fn serves(&self, client: &FiveTuple) -> bool {
+        self.table.id_of_client(client).is_some()
+    }
+
     /// Finds the relay behind a transport address, in its local or its public form.
     #[inline]
     pub fn relay_by_address(&self, address: SocketAddr) -> Option<SocketId> {

@@ -90,7 +90,7 @@ pub(crate) fn listeners(
     let mut lines = Vec::new();
     let turn = media.workers.turn_listeners();
     if !turn.is_empty() {
-        let at = turn.iter().map(|at| format!("{at}/udp")).collect();
+        let at = turn.iter().map(|at| format!("{at}/udp+tcp")).collect();
         lines.push(("STUN and TURN".to_owned(), joined(at)));
         let shown = |relay: &voex_turn::RelayAddress| match relay.local == relay.public {
             true => relay.local.to_string(),

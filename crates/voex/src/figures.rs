@@ -11,7 +11,7 @@ use voex_telemetry::{Expose, Families, Health, sum, sum_set};
 
 use crate::drain::Drain;
 use crate::media::Metrics;
-use crate::{signalling, websocket};
+use crate::{signalling, stream_figures, websocket};
 
 /// A pool fuller than this is a failing health check.
 const POOL_PERCENT_MAX: i64 = 90;
@@ -125,7 +125,8 @@ impl Expose for Loops {
             "Packets dropped by the loops.",
             "reason",
             sum_set(shards, |m| &m.dropped),
-        )
+        )?;
+        stream_figures::expose(shards, families)
     }
 }
 

@@ -25,6 +25,7 @@ mod notify;
 mod serve;
 mod settings_file;
 mod signalling;
+mod stream_figures;
 mod turn_config;
 mod turn_desk;
 mod turn_sessions;

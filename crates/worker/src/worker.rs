@@ -117,6 +117,11 @@ impl Worker {
         }
     }
 
+    /// Tells whether a client has an allocation, or one is being made for it.
+    pub fn serves(&self, client: &FiveTuple) -> bool {
+        self.turn.as_ref().is_some_and(|turn| turn.serves(client))
+    }
+
     /// Takes a datagram off a socket. `data` is decrypted and rewritten in place.
     pub fn handle_datagram(
         &mut self,

@@ -1,0 +1,10 @@
+//! TURN over streams and associations through the whole media plane: real sockets, real threads, on loopback.
+#![allow(
+    clippy::unwrap_used,
+    reason = "a panic is how a test says no; helpers outside #[test] are tests too"
+)]
+
+mod plane;
+mod tcp;
+#[path = "../../../worker/tests/common/turn_client.rs"]
+mod turn_client;

@@ -1,0 +1,52 @@
+//! Figures of TURN clients' streams, of all worker loops together.
+
+use std::fmt;
+use std::sync::Arc;
+
+use voex_net::Metrics;
+use voex_telemetry::{Families, sum, sum_set};
+
+/// Writes the families of streams.
+pub(crate) fn expose(loops: &[Arc<Metrics>], families: &mut Families<'_>) -> fmt::Result {
+    families.gauges(
+        "net_streams",
+        "Streams of TURN clients that are open.",
+        "protocol",
+        [("tcp", sum(loops, |m| m.tcp_streams.value()))],
+    )?;
+    families.counter(
+        "net_streams_accepted",
+        "Connections of TURN clients accepted.",
+        sum(loops, |m| m.streams_accepted.value()),
+    )?;
+    families.counters(
+        "net_streams_refused",
+        "Connections of TURN clients closed as soon as they were accepted.",
+        "reason",
+        sum_set(loops, |m| &m.streams_refused),
+    )?;
+    families.counters(
+        "net_streams_ended",
+        "Streams of TURN clients that ended.",
+        "reason",
+        sum_set(loops, |m| &m.streams_ended),
+    )?;
+    families.counters(
+        "net_stream_bytes",
+        "Bytes read from streams and written to them.",
+        "direction",
+        [
+            ("received", sum(loops, |m| m.stream_received_bytes.value())),
+            ("sent", sum(loops, |m| m.stream_sent_bytes.value())),
+        ],
+    )?;
+    families.counters(
+        "net_stream_calls",
+        "Calls that read from streams and wrote to them.",
+        "direction",
+        [
+            ("received", sum(loops, |m| m.stream_reads.value())),
+            ("sent", sum(loops, |m| m.stream_writes.value())),
+        ],
+    )
+}
