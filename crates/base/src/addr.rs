@@ -20,6 +20,16 @@ pub enum Protocol {
 impl Protocol {
     /// Every one.
     pub const ALL: [Self; 4] = [Self::Udp, Self::Tcp, Self::Tls, Self::Dtls];
+
+    /// Gives its name, as settings and the management API write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+            Self::Dtls => "dtls",
+        }
+    }
 }
 
 /// The client's side of an allocation (RFC 8656 §3.2): which of our sockets it talks to, and from where.

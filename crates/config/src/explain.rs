@@ -3,6 +3,8 @@
 use std::fmt::Write as _;
 use std::net::IpAddr;
 
+use voex_base::Protocol;
+
 use crate::key;
 use crate::load::Loaded;
 use crate::problem::Place;
@@ -48,7 +50,13 @@ fn ports(settings: &Settings) -> Vec<String> {
     if turn.enabled {
         let listen = hosts(&turn.listen, settings.voex.external_interface.as_deref());
         for port in &turn.plain_ports {
-            lines.push(format!("{port}/udp and {port}/tcp on {listen}: STUN and TURN"));
+            let carried = [Protocol::Udp, Protocol::Tcp]
+                .into_iter()
+                .filter(|p| turn.transports.contains(p));
+            let ports: Vec<_> = carried.map(|protocol| format!("{port}/{}", protocol.name())).collect();
+            if !ports.is_empty() {
+                lines.push(format!("{} on {listen}: STUN and TURN", ports.join(" and ")));
+            }
         }
         lines.push(format!(
             "{}/udp on {listen}: relayed transport addresses, one for each allocation",

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use crate::problem::Wrong;
 use crate::read::{
     address, api_socket, boolean, external, list, log_format, log_level, names, network, number, password_algorithm,
-    path, port, ports, prefix, project_type, redis, requirepass, seconds, secret, sip_listen, socket, some, text,
-    token_keys, user_keys, users, workers,
+    path, port, ports, prefix, project_type, protocols, redis, requirepass, seconds, secret, sip_listen, socket, some,
+    text, token_keys, user_keys, users, workers,
 };
 use crate::settings::{Route, Settings, StaticRoom, Trunk};
 use crate::structure::{rooms, routes, trunks};
@@ -71,6 +71,7 @@ keys! {
     "turn.listen" ["turnserver_listening_ip"]: turn.listen = list(address);
     "turn.ports.plain": turn.plain_ports = list(port);
     "turn.ports.tls" Later: turn.tls_ports = list(port);
+    "turn.transports": turn.transports = protocols;
     "turn.external" ["turnserver_external_ip"] Live: turn.external = list(external);
     "turn.realm" ["turnserver_server_name"] Live: turn.realm = some(text);
     "turn.relay_ports": turn.relay_ports = ports;
@@ -275,6 +276,12 @@ shown_by_display! {
     bool, u16, u32, String, Secret, RedisTarget, Route, std::net::IpAddr, std::net::SocketAddr, ipnet::IpNet,
     crate::settings::PortRange, crate::settings::External, crate::settings::Prefix, crate::settings::SipListen,
     crate::settings::LogLevel, crate::settings::LogFormat, crate::settings::PasswordAlgorithm,
+}
+
+impl Shown for voex_base::Protocol {
+    fn shown(&self) -> String {
+        self.name().to_owned()
+    }
 }
 
 impl Shown for PathBuf {

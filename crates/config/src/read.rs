@@ -4,6 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use voex_base::Protocol;
 
 use crate::problem::Wrong;
 use crate::settings::{External, LogFormat, LogLevel, PasswordAlgorithm, PortRange, Prefix, SipListen, SipTransport};
@@ -210,6 +211,23 @@ pub(crate) fn sip_listen(node: &Node) -> Result<SipListen, Wrongs> {
 pub(crate) fn redis(node: &Node) -> Result<RedisTarget, Wrongs> {
     let text = node.text().unwrap_or_default();
     RedisTarget::parse(text).map_err(|wrong| refuse_secret(node, wrong))
+}
+
+/// What TURN clients may come over; at least one.
+pub(crate) fn protocols(node: &Node) -> Result<Vec<Protocol>, Wrongs> {
+    let protocol = |item: &Node| {
+        let found = Protocol::ALL
+            .into_iter()
+            .find(|protocol| item.text() == Some(protocol.name()));
+        found.ok_or_else(|| refuse(item, "one of udp, tcp, tls, dtls is expected"))
+    };
+    match list(protocol)(node)? {
+        none if none.is_empty() => Err(refuse(
+            node,
+            "at least one of udp, tcp, tls, dtls is expected; turn.enabled: false switches all off",
+        )),
+        protocols => Ok(protocols),
+    }
 }
 
 pub(crate) fn log_level(node: &Node) -> Result<LogLevel, Wrongs> {

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
 use ipnet::IpNet;
+use voex_base::Protocol;
 
 use crate::{RedisTarget, Secret, TokenKey, UserKey};
 
@@ -46,6 +47,8 @@ pub struct Turn {
     pub plain_ports: Vec<u16>,
     /// Ports of TLS and DTLS.
     pub tls_ports: Vec<u16>,
+    /// What clients may come over; at least one.
+    pub transports: Vec<Protocol>,
     /// Addresses that clients are shown instead of our own (NAT 1:1).
     pub external: Vec<External>,
     /// Realm of credentials; `None` = the host's name.
@@ -397,6 +400,7 @@ impl Default for Turn {
             listen: Vec::new(),
             plain_ports: vec![3478, 3479],
             tls_ports: vec![5349, 5350],
+            transports: Protocol::ALL.to_vec(),
             external: Vec::new(),
             realm: None,
             relay_ports: PortRange {

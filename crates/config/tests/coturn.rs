@@ -185,6 +185,22 @@ fn relay_ports_leave_conference_media_room_wherever_they_are() {
 }
 
 #[test]
+fn what_clients_may_come_over_is_what_nothing_switches_off() {
+    let transports = |conf: &str| loaded(&convert("c", conf.as_bytes())).settings.turn.transports;
+    for (conf, left) in [
+        ("no-tcp", "udp tls dtls"),
+        ("no-tls=yes\nno-dtls=yes", "udp tcp"),
+        ("dtls=off\nno-udp", "tcp tls"),
+        ("no-udp\nno-tcp=off\nno-tls\nno-dtls", "tcp"),
+        ("dtls\nno-tcp=false", "udp tcp tls dtls"),
+    ] {
+        let names: Vec<_> = transports(conf).iter().map(|protocol| protocol.name()).collect();
+        assert_eq!(names.join(" "), left, "{conf}");
+    }
+    assert_eq!(outcome("no-udp\nno-tcp\nno-tls\nno-dtls").0, Outcome::Gap);
+}
+
+#[test]
 fn a_file_without_users_is_said_to_have_been_open() {
     let conversion = convert("c", b"listening-port=3478\n");
     let finding = conversion

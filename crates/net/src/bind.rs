@@ -4,7 +4,7 @@ use std::io;
 use std::net::SocketAddr;
 
 use socket2::Socket;
-use voex_base::{SocketId, WorkerId};
+use voex_base::{Protocol, SocketId, WorkerId};
 use voex_turn::ClientPath;
 use voex_worker::{MediaSocket, Role};
 
@@ -34,7 +34,7 @@ impl Bound {
             failures: Vec::new(),
         };
         for address in &config.turn_listeners {
-            if let Err(error) = this.bind_turn_listener(*address, gro, ids) {
+            if let Err(error) = this.bind_turn_listener(*address, &config.turn_protocols, gro, ids) {
                 this.failures.push(BindFailure {
                     purpose: Purpose::TurnListener,
                     address: *address,
@@ -50,11 +50,25 @@ impl Bound {
         }
     }
 
-    /// Gives each worker a socket and a listener of its own on one address.
-    fn bind_turn_listener(&mut self, address: SocketAddr, gro: bool, ids: &SocketIds) -> io::Result<()> {
+    /// Gives each worker a socket and a listener of its own on one address, as far as clients may use either.
+    fn bind_turn_listener(
+        &mut self,
+        mut address: SocketAddr,
+        protocols: &[Protocol],
+        gro: bool,
+        ids: &SocketIds,
+    ) -> io::Result<()> {
         let workers = self.sockets.len();
-        let (address, sockets) = bind_shared(address, workers, |address, sharing| bind_udp(address, sharing, gro))?;
-        let (_, listeners) = bind_shared(address, workers, bind_tcp)?;
+        let (mut sockets, mut listeners) = (Vec::new(), Vec::new());
+        if protocols.contains(&Protocol::Udp) {
+            (address, sockets) = bind_shared(address, workers, |address, sharing| bind_udp(address, sharing, gro))?;
+        }
+        if protocols.contains(&Protocol::Tcp) {
+            (address, listeners) = bind_shared(address, workers, bind_tcp)?;
+        }
+        if sockets.is_empty() && listeners.is_empty() {
+            return Ok(());
+        }
         for (mine, socket) in self.sockets.iter_mut().zip(sockets) {
             mine.push((ids.next(), Role::TurnListener(ClientPath::udp(address)), socket));
         }

@@ -7,6 +7,7 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
+use voex_base::Protocol;
 use voex_worker::RelayRange;
 
 /// Most worker threads of one process.
@@ -19,8 +20,10 @@ pub struct Config {
     pub workers: usize,
     /// Whether each worker stays on a core of its own; a refusal by the system is not an error.
     pub pin: bool,
-    /// UDP addresses where TURN and STUN clients are served; port 0 asks the system for a port.
+    /// Addresses where TURN and STUN clients are served; port 0 asks the system for a port.
     pub turn_listeners: Vec<SocketAddr>,
+    /// What clients may come over. Without UDP (or TCP) no such socket is bound.
+    pub turn_protocols: Vec<Protocol>,
     /// Addresses of WebRTC media and of RTP towards the PBX.
     pub media_addresses: Vec<MediaAddress>,
     /// Ports of media: the lowest free ones become the workers' WebRTC sockets, the rest are for RTP pairs.
@@ -50,6 +53,7 @@ impl Default for Config {
             workers: 0,
             pin: true,
             turn_listeners: Vec::new(),
+            turn_protocols: Protocol::ALL.to_vec(),
             media_addresses: Vec::new(),
             media_ports: 20_000..=40_000,
             relays: None,

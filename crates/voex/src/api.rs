@@ -11,7 +11,6 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
-use voex_base::Protocol;
 use voex_telemetry::Problem;
 use voex_turn::{Flow, Selection, SessionId};
 
@@ -223,7 +222,7 @@ fn session(entry: &Entry, now: Instant) -> Value {
         "realm": *session.realm,
         "client": session.client,
         "local": session.path.local,
-        "protocol": protocol(session.path.protocol),
+        "protocol": session.path.protocol.name(),
         "tls": session.path.tls.map(|tls| json!({"version": tls.version, "cipher": tls.cipher})),
         "relayed": relayed.collect::<Vec<_>>(),
         "began_unix_s": session.began.unix_s(),
@@ -241,13 +240,4 @@ fn flow(flow: Flow) -> Value {
         "sent_packets": flow.sent_packets,
         "sent_bytes": flow.sent_bytes,
     })
-}
-
-fn protocol(protocol: Protocol) -> &'static str {
-    match protocol {
-        Protocol::Udp => "udp",
-        Protocol::Tcp => "tcp",
-        Protocol::Tls => "tls",
-        Protocol::Dtls => "dtls",
-    }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use voex_base::Protocol;
 use voex_config::Settings;
 use voex_telemetry::{Gate, LogControl, Pages, Process, role};
 
@@ -90,7 +91,10 @@ pub(crate) fn listeners(
     let mut lines = Vec::new();
     let turn = media.workers.turn_listeners();
     if !turn.is_empty() {
-        let at = turn.iter().map(|at| format!("{at}/udp+tcp")).collect();
+        let carried = [Protocol::Udp, Protocol::Tcp].into_iter();
+        let carried = carried.filter(|protocol| settings.turn.transports.contains(protocol));
+        let over = carried.map(Protocol::name).collect::<Vec<_>>().join("+");
+        let at = turn.iter().map(|at| format!("{at}/{over}")).collect();
         lines.push(("STUN and TURN".to_owned(), joined(at)));
         let shown = |relay: &voex_turn::RelayAddress| match relay.local == relay.public {
             true => relay.local.to_string(),

@@ -113,6 +113,7 @@ fn net_config(
     }
     if settings.turn.enabled {
         config.turn_listeners = turn_listeners(settings, addresses);
+        config.turn_protocols.clone_from(&settings.turn.transports);
         config.relays = Some(RelayRange {
             addresses: addresses.relays.clone(),
             ports: range(settings.turn.relay_ports),

@@ -2,7 +2,7 @@
 
 mod common;
 
-use std::net::TcpListener;
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::Command;
 use std::time::Duration;
 
@@ -204,6 +204,19 @@ fn a_role_that_is_off_binds_nothing() {
     let listening: Vec<_> = log.lines().filter(|line| line.contains("listening: ")).collect();
     assert_eq!(listening.len(), 1, "{log}");
     assert!(listening[0].contains("http://127.0.0.1:9189"));
+}
+
+#[test]
+fn a_transport_that_is_off_binds_nothing() {
+    let without_udp = Server::start(&["--set", "turn.transports=tcp"]);
+    let at = without_udp.listener("STUN and TURN", "TURN: ");
+    assert!(without_udp.log().contains(&format!("STUN and TURN: {at}/tcp\n")));
+    TcpStream::connect(at).expect("TCP is served");
+    UdpSocket::bind(at).expect("nobody has the UDP port");
+    let without_tcp = Server::start(&["--set", "turn.transports=udp,dtls"]);
+    let at = without_tcp.listener("STUN and TURN", "TURN: ");
+    assert!(without_tcp.log().contains(&format!("STUN and TURN: {at}/udp\n")));
+    TcpStream::connect(at).expect_err("nobody has the TCP port");
 }
 
 #[test]
