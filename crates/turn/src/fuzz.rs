@@ -5,16 +5,29 @@
 //! kind % 6:  0 datagram of a stranger      1 datagram of a client      2 datagram of a peer
 //!            3 request signed by a client: method (1), then attributes: type (2) │ length (1) │ value
 //!            4 time passes: seconds (1)    5 the next bind request fails
+//! kind >= 128, kind % 4:
+//!            0 request signed with SHA-256 by a client that names a password algorithm: as 3
+//!            1 request of a user of the credential store: as 3
+//!            2 the store answers its oldest question: what (1)
+//!            3 request with an access token: length (1) and content of its sealed block, then as 3
 //! ```
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use voex_base::{FiveTuple, Rng, SocketId, VecOutbox, WallTime};
-use voex_stun::{AttributeType, Class, IntegrityKey, Message, MessageWriter, Method, TransactionId};
+use voex_stun::{
+    AttributeType, Class, IntegrityKey, IntegrityKeySha256, Message, MessageWriter, Method, PasswordAlgorithm,
+    TransactionId, long_term_key, long_term_key_sha256,
+};
 
-use crate::{BindError, ClientVerdict, Config, Metrics, Output, PortShare, RelayAddress, Secret, Server, UserSecret};
+use crate::waiting::WAITING_MAX;
+use crate::{
+    BindError, ClientPath, ClientVerdict, Command, Config, Event, LookUpId, LookedUp, Metrics, Output, PortShare,
+    RelayAddress, Secret, Server, StoredUser, TokenAlgorithm, TokenKey, UserSecret, access_token,
+};
 
 /// Runs a script and holds the shard to its invariants.
 ///
@@ -45,6 +58,7 @@ pub fn run(script: &[u8]) -> Arc<Metrics> {
     world.check();
     assert_eq!(world.server.allocations(), 0, "nothing outlives the longest lifetime");
     assert_eq!(world.server.poll_timeout(), None);
+    assert_eq!(world.metrics.look_ups_waiting.value(), 0, "nothing waits for ever");
     world.metrics
 }
 
@@ -58,9 +72,27 @@ struct World {
     next_socket: u64,
     next_id: u32,
     bind_fails: bool,
+    /// Questions to the credential store that it has not answered.
+    questions: VecDeque<LookUpId>,
+    last_question: u64,
+}
+
+/// Who signs a request, and how.
+#[derive(Clone, Copy)]
+enum Signer<'a> {
+    /// A user of the settings, with SHA-1.
+    Static,
+    /// The same, with a password algorithm and SHA-256.
+    Modern,
+    /// A user of the credential store.
+    Stored,
+    /// Whoever has this token.
+    Token(&'a [u8]),
 }
 
 const LISTENER: SocketId = SocketId(1);
+const SERVER_NAME: &str = "server";
+const MAC_KEY: [u8; 20] = [0x6d; 20];
 
 impl World {
     fn new() -> Self {
@@ -70,9 +102,17 @@ impl World {
         };
         let mut config = Config::new("realm", [7; 32], vec![any], PortShare::whole(50_000..=50_007));
         config.users = vec![("user".to_owned(), UserSecret::Password(Secret::new("password")))];
+        config.credential_store = true;
+        config.third_party_authorization = Some(SERVER_NAME.to_owned());
+        config.token_keys = vec![("kid".to_owned(), token_key())];
         let metrics = Arc::new(Metrics::default());
+        let mut server = Server::new(config, Rng::from_number(1), Arc::clone(&metrics));
+        for (socket, local) in [(1, 3_478), (2, 3_479)] {
+            server.add_client_socket(SocketId(socket), ClientPath::udp(([10, 0, 0, 1], local).into()));
+            server.add_client_socket(SocketId(socket + 2), ClientPath::udp(([198, 51, 100, 2], local).into()));
+        }
         Self {
-            server: Server::new(config, Rng::from_number(1), Arc::clone(&metrics)),
+            server,
             metrics,
             out: VecOutbox::default(),
             start: epoch(),
@@ -81,19 +121,64 @@ impl World {
             next_socket: 100,
             next_id: 0,
             bind_fails: false,
+            questions: VecDeque::new(),
+            last_question: 0,
         }
     }
 
     fn step(&mut self, kind: u8, body: &[u8]) {
         match kind % 6 {
+            _ if kind >= 128 => self.credentials_step(kind, body),
             0 => self.client_sends(client(9), body),
             1 => self.client_sends(client(kind / 6 % 2), body),
             2 => self.peer_sends(kind / 6, body),
-            3 => self.client_asks(client(kind / 6 % 2), body),
+            3 => self.client_asks(client(kind / 6 % 2), body, Signer::Static),
             4 => self.pass(Duration::from_secs(body.first().copied().unwrap_or(0).into())),
             _ => self.bind_fails = true,
         }
         self.serve_sockets();
+    }
+
+    fn credentials_step(&mut self, kind: u8, body: &[u8]) {
+        let from = client(kind / 4 % 2);
+        match kind % 4 {
+            0 => self.client_asks(from, body, Signer::Modern),
+            1 => self.client_asks(from, body, Signer::Stored),
+            2 => self.store_answers(body.first().copied().unwrap_or(0)),
+            _ => {
+                let (len, rest) = body.split_first().unwrap_or((&0, body));
+                let (block, rest) = rest.split_at(usize::from(*len).min(rest.len()));
+                let token = access_token::seal(&token_key(), SERVER_NAME, block);
+                self.client_asks(from, rest, Signer::Token(&token));
+            }
+        }
+    }
+
+    fn store_answers(&mut self, what: u8) {
+        let Some(id) = self.questions.pop_front() else { return };
+        let key = match what % 8 {
+            0 => Some(long_term_key("stored", "realm", "password")),
+            1 => Some([what; 16]),
+            _ => None,
+        };
+        let found = match what % 8 {
+            3 => LookedUp::Unavailable,
+            4 => LookedUp::Token(Some(token_key())),
+            5 => LookedUp::Token(None),
+            _ => LookedUp::User(StoredUser {
+                md5_key: key,
+                sha256_key: None,
+                secrets: Arc::from([Secret::new("secret")]),
+            }),
+        };
+        for is_first in [true, false] {
+            let before = self.out.sent.len();
+            let (now, wall, found) = (self.now(), self.wall(), found.clone());
+            self.server
+                .handle_command(now, wall, Command::LookedUp { id, found }, &mut self.out);
+            assert!(is_first || self.out.sent.len() == before, "a question is answered once");
+            self.serve_sockets();
+        }
     }
 
     fn client_sends(&mut self, from: FiveTuple, datagram: &[u8]) {
@@ -116,7 +201,7 @@ impl World {
             .handle_peer_datagram(self.now(), relay, peer, datagram, &mut self.out);
     }
 
-    fn client_asks(&mut self, from: FiveTuple, body: &[u8]) {
+    fn client_asks(&mut self, from: FiveTuple, body: &[u8], signer: Signer<'_>) {
         let Some((method, mut attributes)) = body.split_first() else {
             return;
         };
@@ -134,9 +219,7 @@ impl World {
             writer = writer.attribute(AttributeType(u16::from_be_bytes([*k0, *k1])), value);
             attributes = tail;
         }
-        writer = writer.username("user").realm("realm").nonce(&nonce);
-        let key = IntegrityKey::long_term("user", "realm", "password");
-        if let Ok(len) = writer.message_integrity(&key).finish() {
+        if let Ok(len) = sign(writer.realm("realm").nonce(&nonce), signer).finish() {
             self.client_sends(from, &room[..len]);
         }
     }
@@ -174,6 +257,15 @@ impl World {
     }
 
     fn check(&mut self) {
+        while let Some(event) = self.server.poll_event() {
+            if let Event::LookUp { id, .. } = event {
+                assert!(id.0 > self.last_question, "questions have names of their own");
+                self.last_question = id.0;
+                self.questions.push_back(id);
+            }
+        }
+        let waiting = self.metrics.look_ups_waiting.value();
+        assert!((0..=WAITING_MAX as i64).contains(&waiting) && waiting <= self.questions.len() as i64);
         assert_eq!(
             self.server.allocations(),
             self.open.len(),
@@ -195,6 +287,40 @@ impl World {
 
     fn wall(&self) -> WallTime {
         WallTime::from_unix(Duration::from_secs(1_800_000_000) + self.passed)
+    }
+}
+
+fn sign<'b>(writer: MessageWriter<'b>, signer: Signer<'_>) -> MessageWriter<'b> {
+    match signer {
+        Signer::Static => {
+            let key = IntegrityKey::long_term("user", "realm", "password");
+            writer.username("user").message_integrity(&key)
+        }
+        Signer::Modern => {
+            let key = IntegrityKeySha256::new(&long_term_key_sha256("user", "realm", "password"));
+            writer
+                .username("user")
+                .password_algorithms(&[PasswordAlgorithm::Sha256, PasswordAlgorithm::Md5])
+                .password_algorithm(PasswordAlgorithm::Sha256)
+                .message_integrity_sha256(&key)
+        }
+        Signer::Stored => {
+            let key = IntegrityKey::long_term("stored", "realm", "password");
+            writer.username("stored").message_integrity(&key)
+        }
+        Signer::Token(token) => writer
+            .username("kid")
+            .attribute(AttributeType::ACCESS_TOKEN, token)
+            .message_integrity(&IntegrityKey::new(&MAC_KEY)),
+    }
+}
+
+fn token_key() -> TokenKey {
+    TokenKey {
+        key: [0x4b; 32].into(),
+        algorithm: TokenAlgorithm::Aes256Gcm,
+        timestamp_s: 0,
+        lifetime_s: 0,
     }
 }
 

@@ -1,6 +1,8 @@
 //! Replays the seeds of the fuzz target, and what fuzzing has found.
 
-use voex_turn::{DropReason, Refusal};
+use std::sync::Arc;
+
+use voex_turn::{DropReason, Metrics, Refusal};
 
 #[test]
 fn the_committed_corpus_is_survived() {
@@ -16,10 +18,6 @@ fn the_committed_corpus_is_survived() {
 
 #[test]
 fn the_seeds_reach_relaying_reservations_and_every_refusal_of_a_known_user() {
-    let run = |seed: &str| {
-        let path = format!("{}/../../fuzz/corpus/turn/{seed}", env!("CARGO_MANIFEST_DIR"));
-        voex_turn::fuzz::run(&std::fs::read(path).expect("the seed is committed"))
-    };
     let call = run("call");
     assert_eq!((call.to_peer_packets.value(), call.to_client_packets.value()), (1, 1));
     let data = run("send-data");
@@ -42,4 +40,38 @@ fn the_seeds_reach_relaying_reservations_and_every_refusal_of_a_known_user() {
     ] {
         assert!(refusals.refused.of(refusal).value() > 0, "{refusal:?}");
     }
+}
+
+#[test]
+fn the_seeds_reach_every_way_to_be_let_in() {
+    let stored = run("stored-users");
+    assert_eq!(
+        (stored.look_ups_total.value(), stored.allocations_total.value()),
+        (5, 2)
+    );
+    assert_eq!(stored.refused.of(Refusal::Unauthenticated).value(), 2);
+    let silent = run("store-silent");
+    for reason in [
+        DropReason::LookUpsFull,
+        DropReason::LookUpTimedOut,
+        DropReason::StoreUnavailable,
+    ] {
+        assert!(silent.dropped.of(reason).value() > 0, "{reason:?}");
+    }
+    assert_eq!(silent.allocations_total.value(), 1);
+    assert_eq!(run("sha256").allocations_total.value(), 1);
+    let tokens = run("tokens");
+    assert_eq!(tokens.allocations_total.value(), 1);
+    assert_eq!(tokens.refused.of(Refusal::Unauthenticated).value(), 3);
+    let discovery = run("nat-discovery");
+    assert_eq!(
+        (discovery.bindings_total.value(), discovery.bindings_refused.value()),
+        (7, 2)
+    );
+}
+
+/// Runs a committed seed.
+fn run(seed: &str) -> Arc<Metrics> {
+    let path = format!("{}/../../fuzz/corpus/turn/{seed}", env!("CARGO_MANIFEST_DIR"));
+    voex_turn::fuzz::run(&std::fs::read(path).expect("the seed is committed"))
 }
