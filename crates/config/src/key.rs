@@ -79,6 +79,7 @@ keys! {
     "turn.users.keys" Masked Live: turn.users_keys = user_keys;
     "turn.users.secrets" Masked Live: turn.users_secrets = list(secret);
     "turn.users.tokens" Masked Live: turn.users_tokens = token_keys;
+    "turn.users.end_deleted" Live: turn.users_end_deleted = boolean;
     "turn.users.redis" ["redis_userdb"] Masked Later Live: turn.users_redis = some(redis);
     "turn.stats.redis" ["redis_statsdb"] Masked Later Live: turn.stats_redis = some(redis);
     "turn.password_algorithms" Live: turn.password_algorithms = some(list(password_algorithm));

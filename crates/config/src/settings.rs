@@ -63,6 +63,8 @@ pub struct Turn {
     pub users_secrets: Vec<Secret>,
     /// Keys of access tokens by their `kid`.
     pub users_tokens: Vec<(String, TokenKey)>,
+    /// Whether allocations end whose user is no longer there: Redis is asked at each Refresh.
+    pub users_end_deleted: bool,
     /// Where the CTS keeps users.
     pub users_redis: Option<RedisTarget>,
     /// Where allocations are published.
@@ -411,6 +413,7 @@ impl Default for Turn {
             users_keys: Vec::new(),
             users_secrets: Vec::new(),
             users_tokens: Vec::new(),
+            users_end_deleted: true,
             users_redis: None,
             stats_redis: None,
             password_algorithms: None,
