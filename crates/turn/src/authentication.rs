@@ -136,9 +136,9 @@ impl Server {
     /// Reads what a request says of its sender, and checks all of it that needs no key.
     fn read_claim<'a>(&self, request: &Request<'a>, unhashed: Option<&'a str>) -> Result<Claim<'a>, Refusal> {
         let message = request.message;
-        if Integrity::of(&message).is_none() {
+        let Some(integrity) = Integrity::of(&message) else {
             return Err(Refusal::Unauthenticated);
-        }
+        };
         let user = match (message.username()?, message.user_hash()?) {
             (None, Some(_)) => Some(unhashed.unwrap_or(NOBODY)),
             (user, _) => user,
@@ -153,7 +153,7 @@ impl Server {
             message,
             user,
             algorithm: self.read_algorithm(&message)?,
-            answers: Integrity::of_answer(&message),
+            integrity,
             token: message
                 .get(AttributeType::ACCESS_TOKEN)
                 .filter(|_| self.credentials.accepts_tokens()),

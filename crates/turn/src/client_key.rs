@@ -1,4 +1,4 @@
-use voex_stun::{AttributeType, IntegrityKey, IntegrityKeySha256, Message, MessageWriter};
+use voex_stun::{IntegrityKey, IntegrityKeySha256, Message, MessageWriter};
 
 /// Which attribute protects a message.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -23,23 +23,13 @@ enum Keyed {
 }
 
 impl Integrity {
-    /// Gives what protects a request; the stronger where both are there (RFC 8489 §9.2.4).
+    /// Gives what protects a request, the stronger where both are there (RFC 8489 §9.2.4), and then its answer: a client
+    /// that was offered password algorithms uses SHA-256 and hears it, and one that does not know them hears what it knows.
     pub(crate) fn of(request: &Message<'_>) -> Option<Self> {
         if request.has_integrity_sha256() {
             Some(Self::Sha256)
         } else {
             request.has_integrity().then_some(Self::Sha1)
-        }
-    }
-
-    /// Gives what protects the answer to a request (RFC 8489 §9.2.4): SHA-256 for who names a password algorithm, and
-    /// for who knows no other.
-    pub(crate) fn of_answer(request: &Message<'_>) -> Self {
-        let names_algorithm = request.has(AttributeType::PASSWORD_ALGORITHM);
-        if names_algorithm || (request.has_integrity_sha256() && !request.has_integrity()) {
-            Self::Sha256
-        } else {
-            Self::Sha1
         }
     }
 }

@@ -26,12 +26,12 @@ pub(crate) struct Credentials {
     nobody: [u8; 16],
 }
 
-/// What a request says of its sender, and how it will be answered.
+/// What a request says of its sender.
 pub(crate) struct Claim<'a> {
     pub(crate) message: Message<'a>,
     pub(crate) user: &'a str,
     pub(crate) algorithm: PasswordAlgorithm,
-    pub(crate) answers: Integrity,
+    pub(crate) integrity: Integrity,
     /// ACCESS-TOKEN, where tokens are accepted.
     pub(crate) token: Option<&'a [u8]>,
 }
@@ -212,8 +212,7 @@ impl Origin {
 impl<'a> Claim<'a> {
     /// Gives who it is if the request fits a key.
     fn check(&self, key: &[u8], origin: Origin) -> Option<Identity<'a>> {
-        // Of the two, requests and answers are protected by the same but for clients that mix both.
-        let key = ClientKey::new(key, self.answers);
+        let key = ClientKey::new(key, self.integrity);
         key.fits(&self.message).then(|| Identity {
             user: self.user,
             key: Arc::new(key),

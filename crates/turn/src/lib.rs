@@ -35,7 +35,7 @@
 //! | RFC 8656 §9, §10 | permissions, 403/443/508 | supported | `tests/trace/permission.rs` |
 //! | RFC 8656 §11 | Send and Data | supported | `tests/trace/relay.rs` |
 //! | RFC 8656 §12 | channels | supported | `tests/trace/channel.rs` |
-//! | RFC 8489 §9.2.1, §14.11, §14.12, §18.5 | PASSWORD-ALGORITHMS with MD5 and SHA-256, nonce cookie, bid-down protection | supported ([`Config::password_algorithms`]) | `tests/trace/password_algorithm.rs` |
+//! | RFC 8489 §9.2.1, §14.11, §14.12, §18.5 | PASSWORD-ALGORITHMS with MD5 and SHA-256, nonce cookie, bid-down protection | supported ([`Config::password_algorithms`]) | `tests/trace/password_algorithm.rs`, `tests/trace/another_client.rs` |
 //! | RFC 8489 §14.6 | MESSAGE-INTEGRITY-SHA256, whole | supported; the answer has what the request had | `tests/trace/password_algorithm.rs` |
 //! | RFC 8489 §14.4 | USERHASH | for users of the settings; offered where there are no others | `tests/trace/password_algorithm.rs` |
 //! | RFC 5780 | CHANGE-REQUEST, RESPONSE-PORT, PADDING, RESPONSE-ORIGIN, OTHER-ADDRESS | over UDP, with [`Config::nat_discovery`]; 420 for what listeners do not allow for | `tests/trace/nat_discovery.rs` |

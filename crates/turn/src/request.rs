@@ -49,7 +49,7 @@ impl Request<'_> {
             method: self.message.method(),
             id: self.message.transaction_id(),
             fingerprint: self.message.fingerprint_fits().is_some(),
-            integrity: Integrity::of_answer(&self.message),
+            integrity: Integrity::of(&self.message).unwrap_or(Integrity::Sha1),
         }
     }
 

@@ -6,6 +6,7 @@
 )]
 
 mod allocate;
+mod another_client;
 mod authentication;
 mod channel;
 mod garbage;

@@ -58,7 +58,7 @@ fn names_may_be_hashed_only_where_every_user_can_be_found_by_its_hash() {
 }
 
 #[test]
-fn whoever_names_an_algorithm_is_answered_with_sha256() {
+fn whoever_names_an_algorithm_and_signs_with_sha256_is_answered_with_it() {
     for algorithm in BOTH {
         let mut world = World::new();
         let mut alice = Modern::alice(algorithm);
