@@ -11,7 +11,10 @@ use voex_worker::{MediaSocket, Role};
 use crate::config::{BindFailure, Config, Purpose, StartError};
 use crate::rtp::SocketIds;
 use crate::socket::{Sharing, bind_udp, local_address};
-use crate::stream::bind_tcp;
+use crate::streams::bind_tcp;
+
+/// Ports that the system may choose before one is free for datagrams and for streams.
+const ANY_PORT_TRIES: u32 = 32;
 
 /// Sockets of all workers, bound before anything runs.
 pub(crate) struct Bound {
@@ -53,19 +56,31 @@ impl Bound {
     /// Gives each worker a socket and a listener of its own on one address, as far as clients may use either.
     fn bind_turn_listener(
         &mut self,
-        mut address: SocketAddr,
+        address: SocketAddr,
         protocols: &[Protocol],
         gro: bool,
         ids: &SocketIds,
     ) -> io::Result<()> {
         let workers = self.sockets.len();
-        let (mut sockets, mut listeners) = (Vec::new(), Vec::new());
-        if protocols.contains(&Protocol::Udp) {
-            (address, sockets) = bind_shared(address, workers, |address, sharing| bind_udp(address, sharing, gro))?;
-        }
-        if protocols.contains(&Protocol::Tcp) {
-            (address, listeners) = bind_shared(address, workers, bind_tcp)?;
-        }
+        let datagrams = protocols.contains(&Protocol::Udp);
+        let streams = protocols.contains(&Protocol::Tcp) || protocols.contains(&Protocol::Tls);
+        let mut tries = if address.port() == 0 { ANY_PORT_TRIES } else { 1 };
+        let (address, sockets, listeners) = loop {
+            let (mut bound, mut sockets) = (address, Vec::new());
+            if datagrams {
+                (bound, sockets) = bind_shared(address, workers, |address, sharing| bind_udp(address, sharing, gro))?;
+            }
+            if !streams {
+                break (bound, sockets, Vec::new());
+            }
+            tries -= 1;
+            match bind_shared(bound, workers, bind_tcp) {
+                Ok((bound, listeners)) => break (bound, sockets, listeners),
+                // Somebody else has the port for streams that the system chose for datagrams.
+                Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries > 0 => {}
+                Err(error) => return Err(error),
+            }
+        };
         if sockets.is_empty() && listeners.is_empty() {
             return Ok(());
         }

@@ -10,6 +10,8 @@ use std::time::Duration;
 use voex_base::Protocol;
 use voex_worker::RelayRange;
 
+use crate::identity::Identity;
+
 /// Most worker threads of one process.
 pub const WORKERS_MAX: usize = 256;
 
@@ -22,8 +24,10 @@ pub struct Config {
     pub pin: bool,
     /// Addresses where TURN and STUN clients are served; port 0 asks the system for a port.
     pub turn_listeners: Vec<SocketAddr>,
-    /// What clients may come over. Without UDP (or TCP) no such socket is bound.
+    /// What clients may come over, on each of these addresses. The first byte tells the secured form from the plain one.
     pub turn_protocols: Vec<Protocol>,
+    /// What TURN clients over TLS are shown; without it they are not served.
+    pub identity: Option<Identity>,
     /// Addresses of WebRTC media and of RTP towards the PBX.
     pub media_addresses: Vec<MediaAddress>,
     /// Ports of media: the lowest free ones become the workers' WebRTC sockets, the rest are for RTP pairs.
@@ -54,6 +58,7 @@ impl Default for Config {
             pin: true,
             turn_listeners: Vec::new(),
             turn_protocols: Protocol::ALL.to_vec(),
+            identity: None,
             media_addresses: Vec::new(),
             media_ports: 20_000..=40_000,
             relays: None,

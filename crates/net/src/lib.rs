@@ -34,13 +34,14 @@ mod bind;
 mod capabilities;
 mod config;
 mod crossing;
+mod identity;
 mod look_again;
 mod metrics;
 mod ports;
 mod queue;
 mod rtp;
 mod socket;
-mod stream;
+mod streams;
 mod sys;
 mod wake;
 mod worker_loop;
@@ -50,13 +51,14 @@ pub use arena::{ARENA_BYTES, ARENA_DATAGRAMS_MAX, ARENA_DESTINATIONS_MAX, TRAIN_
 pub use capabilities::Capabilities;
 pub use config::{BindFailure, Config, MediaAddress, Purpose, StartError, Toggle, WORKERS_MAX};
 pub use crossing::CROSSING_BYTES;
-pub use metrics::{DropReason, Metrics, StreamEnd, StreamRefusal};
+pub use identity::{Identity, IdentityError};
+pub use metrics::{DropReason, HandshakeFailure, Metrics, StreamEnd, StreamRefusal};
 pub use ports::PortPool;
 pub use queue::{COMMANDS_MAX, CommandSender, EVENT_BACKLOG_MAX, EVENTS_MAX, Events, QueueFull, TurnEvents};
 pub use rtp::{PortError, RTP_ADDRESSES_MAX, RtpPair, RtpPorts};
 pub use socket::SOCKET_BUFFER_BYTES;
-pub use stream::{
+pub use streams::{
     STREAM_ANSWER_BYTES_MAX, STREAM_IDLE_MAX, STREAM_QUEUE_BYTES_MAX, STREAM_QUEUES_BYTES_MAX, STREAMS_MAX,
-    STREAMS_PER_SOURCE_MAX,
+    STREAMS_PER_SOURCE_MAX, TLS_HANDSHAKE_MAX,
 };
-pub use workers::{WorkerPanicked, Workers, worker_count};
+pub use workers::{WorkerBusy, WorkerPanicked, Workers, worker_count};

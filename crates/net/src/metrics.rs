@@ -57,6 +57,12 @@ pub struct Metrics {
     pub streams_ended: CounterSet<StreamEnd>,
     /// Plain TCP streams that have said something and are open.
     pub tcp_streams: Gauge,
+    /// TLS streams whose handshake is over and that are open.
+    pub tls_streams: Gauge,
+    /// TLS handshakes that came to an end both sides were content with.
+    pub tls_handshakes: Counter,
+    /// Handshakes that failed, of TLS and DTLS.
+    pub handshakes_failed: CounterSet<HandshakeFailure>,
     /// Read calls on streams.
     pub stream_reads: Counter,
     /// Bytes read from streams.
@@ -69,8 +75,66 @@ pub struct Metrics {
 
 impl Metrics {
     /// Gives the gauge of open streams that talk `protocol`.
-    pub(crate) fn streams_of(&self, _protocol: Protocol) -> &Gauge {
-        &self.tcp_streams
+    pub(crate) fn streams_of(&self, protocol: Protocol) -> &Gauge {
+        match protocol {
+            Protocol::Tls => &self.tls_streams,
+            _ => &self.tcp_streams,
+        }
+    }
+}
+
+/// Why a handshake of TLS or DTLS failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HandshakeFailure {
+    /// The client offers no version, cipher suite or signature that we have.
+    Incompatible,
+    /// The client refused us with an alert: it does not trust the certificate, for one.
+    RefusedByClient,
+    /// What the client sent is no handshake.
+    Malformed,
+    /// The client left before the end.
+    Abandoned,
+    /// It took too long.
+    TimedOut,
+    /// The cryptographic library failed.
+    Internal,
+}
+
+impl HandshakeFailure {
+    pub(crate) fn of(error: &rustls::Error) -> Self {
+        use rustls::Error;
+        match error {
+            Error::PeerIncompatible(_) | Error::NoApplicationProtocol => Self::Incompatible,
+            Error::AlertReceived(_) => Self::RefusedByClient,
+            Error::FailedToGetRandomBytes | Error::FailedToGetCurrentTime | Error::EncryptError => Self::Internal,
+            _ => Self::Malformed,
+        }
+    }
+}
+
+impl Label for HandshakeFailure {
+    const ALL: &'static [Self] = &[
+        Self::Incompatible,
+        Self::RefusedByClient,
+        Self::Malformed,
+        Self::Abandoned,
+        Self::TimedOut,
+        Self::Internal,
+    ];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Incompatible => "incompatible",
+            Self::RefusedByClient => "refused_by_client",
+            Self::Malformed => "malformed",
+            Self::Abandoned => "abandoned",
+            Self::TimedOut => "timed_out",
+            Self::Internal => "internal",
+        }
     }
 }
 
@@ -112,8 +176,14 @@ pub enum StreamEnd {
     Idle,
     /// It carried something that is neither STUN nor ChannelData.
     NotTurn,
+    /// It began as TCP without TLS, or as TLS, and that is switched off.
+    ProtocolOff,
     /// Its client asks and does not read the answers.
     SlowReader,
+    /// Its TLS handshake failed or took too long.
+    HandshakeFailed,
+    /// What it carried was no TLS record of its session, or the client gave the session up with an alert.
+    TlsBroken,
 }
 
 impl Label for StreamEnd {
@@ -122,7 +192,10 @@ impl Label for StreamEnd {
         Self::Broken,
         Self::Idle,
         Self::NotTurn,
+        Self::ProtocolOff,
         Self::SlowReader,
+        Self::HandshakeFailed,
+        Self::TlsBroken,
     ];
 
     fn index(self) -> usize {
@@ -135,7 +208,10 @@ impl Label for StreamEnd {
             Self::Broken => "broken",
             Self::Idle => "idle",
             Self::NotTurn => "not_turn",
+            Self::ProtocolOff => "protocol_off",
             Self::SlowReader => "slow_reader",
+            Self::HandshakeFailed => "handshake_failed",
+            Self::TlsBroken => "tls_broken",
         }
     }
 }

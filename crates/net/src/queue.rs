@@ -8,6 +8,7 @@ use socket2::Socket;
 use voex_base::{SocketId, WorkerId};
 use voex_worker::Command;
 
+use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::wake::Wake;
 
@@ -67,6 +68,8 @@ impl CommandSender {
 pub(crate) enum Order {
     /// For its state machines.
     Command(Command),
+    /// Begin TLS sessions with this from now on.
+    SetIdentity(Identity),
     /// Take these sockets and receive plain RTP on them.
     AdoptRtp(Box<[(SocketId, Socket); 2]>),
     /// Close these sockets.

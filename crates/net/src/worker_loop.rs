@@ -19,16 +19,17 @@ use voex_worker::{Egress, Output, Role, Worker};
 use crate::arena::SendArena;
 use crate::capabilities::Capabilities;
 use crate::crossing::{CrossingReceiver, CrossingSender};
+use crate::identity::Identity;
 use crate::look_again::{LookAgain, Next, Outcome};
 use crate::metrics::{DropReason, Metrics};
 use crate::queue::{EventSender, Order};
 use crate::rtp::SocketIds;
 use crate::socket::{Sharing, bind_udp};
-use crate::stream::{READ_BYTES_PER_PASS, Streams, is_listener, is_stream};
+use crate::streams::{Room, Streams, is_listener, is_stream};
 use crate::sys::{self, Epoll, RECEIVE_BATCH, Ready, ReceiveBatch};
 use crate::wake::Wake;
 
-mod streams;
+mod serve_streams;
 
 /// Descriptors served in one pass; the rest is reported again by the next wait.
 const READY_MAX: usize = 256;
@@ -53,6 +54,10 @@ pub(crate) struct Parts {
     pub(crate) sockets: Vec<(SocketId, Role, Socket)>,
     /// Listeners of TURN streams, with their addresses.
     pub(crate) stream_listeners: Vec<(SocketAddr, Socket)>,
+    /// Whether clients over streams may do without TLS.
+    pub(crate) plain_streams: bool,
+    /// What TLS clients are shown.
+    pub(crate) identity: Option<Identity>,
     pub(crate) wake: Arc<Wake>,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) orders: Consumer<Order>,
@@ -89,7 +94,7 @@ struct WorkerLoop {
     ready: Ready,
     batch: ReceiveBatch,
     /// Where streams are read into.
-    stream_room: Box<[u8]>,
+    stream_room: Room,
     sockets: SocketTable,
     wake: Arc<Wake>,
     stop: Arc<AtomicBool>,
@@ -131,13 +136,17 @@ impl WorkerLoop {
         metrics.gro.set(parts.capabilities.gro.into());
         let arena = SendArena::new(parts.capabilities.gso, metrics.clone());
         let epoll = Rc::new(parts.epoll);
-        let streams = Streams::new(
+        let mut streams = Streams::new(
             parts.id,
             parts.stream_listeners,
+            parts.plain_streams,
             epoll.clone(),
             parts.seed,
             metrics.clone(),
         );
+        if let Some(identity) = parts.identity {
+            streams.set_identity(identity);
+        }
         let mut this = Self {
             worker: parts.worker,
             egress: LoopEgress {
@@ -149,7 +158,7 @@ impl WorkerLoop {
             epoll,
             ready: Ready::new(READY_MAX),
             batch: ReceiveBatch::new(),
-            stream_room: vec![0; READ_BYTES_PER_PASS].into(),
+            stream_room: Room::new(),
             sockets: SocketTable::default(),
             wake: parts.wake,
             stop: parts.stop,
@@ -340,6 +349,7 @@ impl WorkerLoop {
                     self.worker
                         .handle_command(clock.now, clock.wall, command, &mut self.egress);
                 }
+                Order::SetIdentity(identity) => self.egress.streams.set_identity(identity),
                 Order::AdoptRtp(pair) => {
                     for (id, socket) in *pair {
                         self.adopt(id, Role::PlainRtp, socket);

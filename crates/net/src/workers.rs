@@ -8,15 +8,16 @@ use std::thread::{self, JoinHandle};
 
 use rtrb::Consumer;
 use socket2::Socket;
-use voex_base::{Rng, SocketId, WorkerId};
+use voex_base::{Protocol, Rng, SocketId, WorkerId};
 use voex_worker::{MediaSocket, Role, Topology, Worker};
 
 use crate::bind::Bound;
 use crate::capabilities::Capabilities;
 use crate::config::{Config, StartError, WORKERS_MAX};
 use crate::crossing::{CrossingReceiver, CrossingSender, crossing};
+use crate::identity::Identity;
 use crate::metrics::Metrics;
-use crate::queue::{CommandSender, EventSender, Events, TurnEvents, commands};
+use crate::queue::{CommandSender, EventSender, Events, Order, TurnEvents, commands};
 use crate::rtp::{RtpPorts, SocketIds};
 use crate::sys::{self, Epoll};
 use crate::wake::Wake;
@@ -27,6 +28,7 @@ pub struct Workers {
     running: Vec<Running>,
     topology: Arc<Topology>,
     turn_listeners: Vec<SocketAddr>,
+    serves_tls: bool,
     capabilities: Capabilities,
     rtp_ports: RtpPorts,
     stop: Arc<AtomicBool>,
@@ -52,6 +54,11 @@ pub fn worker_count(configured: usize) -> usize {
 #[derive(thiserror::Error, Debug)]
 #[error("worker {0} panicked")]
 pub struct WorkerPanicked(pub WorkerId);
+
+/// A worker's command queue is full.
+#[derive(thiserror::Error, Debug)]
+#[error("the command queue of worker {0} is full")]
+pub struct WorkerBusy(pub WorkerId);
 
 impl Workers {
     /// Binds every address, then starts the workers.
@@ -100,6 +107,7 @@ impl Workers {
             running: Vec::new(),
             topology,
             turn_listeners: bound.turn_listeners,
+            serves_tls: config.turn_protocols.contains(&Protocol::Tls),
             capabilities,
             rtp_ports: RtpPorts::new(config.media_ports.clone(), reserved, config.seed, ids, senders),
             stop,
@@ -135,6 +143,21 @@ impl Workers {
     /// When there is no such worker.
     pub fn command_sender(&self, worker: WorkerId) -> CommandSender {
         self.running[usize::from(worker.0)].commands.clone()
+    }
+
+    /// Shows `identity` to TLS clients from now on. Sessions that exist go on with what they began with. Does nothing
+    /// where TLS is off.
+    ///
+    /// # Errors
+    /// When a worker's command queue is full; the others have taken it, and the call can be repeated.
+    pub fn set_identity(&self, identity: &Identity) -> Result<(), WorkerBusy> {
+        if !self.serves_tls {
+            return Ok(());
+        }
+        let busy = self.running.iter().map(|running| &running.commands);
+        let mut busy = busy.filter(|commands| commands.order(Order::SetIdentity(identity.clone())).is_err());
+        busy.next()
+            .map_or(Ok(()), |commands| Err(WorkerBusy(commands.worker())))
     }
 
     /// Gives the addresses of TURN clients, with the ports that the system chose where 0 was asked for.
@@ -229,11 +252,14 @@ impl Wiring<'_> {
         let (turn_events, turn_queue) = EventSender::new(self.config.turn_event_wake.clone(), metrics.clone());
         let epoll = Epoll::new()?;
         epoll.add(wake.descriptor(), worker_loop::WAKE_TOKEN)?;
+        let serves = |protocol| self.config.turn_protocols.contains(&protocol);
         let parts = Parts {
             id,
             worker,
             sockets,
             stream_listeners,
+            plain_streams: serves(Protocol::Tcp),
+            identity: self.config.identity.clone().filter(|_| serves(Protocol::Tls)),
             wake: wake.clone(),
             stop: self.stop.clone(),
             orders,

@@ -6,5 +6,6 @@
 
 mod plane;
 mod tcp;
+mod tls;
 #[path = "../../../worker/tests/common/turn_client.rs"]
 mod turn_client;

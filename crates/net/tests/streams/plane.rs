@@ -5,10 +5,10 @@ use std::net::{IpAddr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use voex_base::{Counter, Rng, WorkerId};
-use voex_net::{Config, Workers};
+use voex_base::{Counter, Protocol, Rng, WorkerId};
+use voex_net::{Config, Events, Identity, Workers};
 use voex_stun::frame_len;
-use voex_turn::{PeerRules, PortShare, RelayAddress, Secret, Server, UserSecret};
+use voex_turn::{ClientPath, PeerRules, PortShare, RelayAddress, Secret, Server, UserSecret};
 use voex_worker::{RelayRange, Worker};
 
 use crate::turn_client::{
@@ -21,18 +21,29 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(5);
 pub(crate) struct Plane {
     pub(crate) workers: Workers,
     pub(crate) ip: IpAddr,
+    events: Events<voex_turn::Event>,
     turn_metrics: Vec<Arc<voex_turn::Metrics>>,
 }
 
 impl Plane {
     /// Starts workers on an address of 127/8 of their own.
     pub(crate) fn start(host: u8, count: usize) -> Self {
-        let ip = IpAddr::from([127, 91, 0, host]);
+        Self::start_at([127, 91, 0, host].into(), count, None)
+    }
+
+    pub(crate) fn start_at(ip: IpAddr, count: usize, identity: Option<Identity>) -> Self {
+        Self::start_with(ip, count, identity, &Protocol::ALL)
+    }
+
+    /// Starts workers that serve no protocol but these.
+    pub(crate) fn start_with(ip: IpAddr, count: usize, identity: Option<Identity>, protocols: &[Protocol]) -> Self {
         let relay = RelayAddress { local: ip, public: ip };
         let config = Config {
             workers: count,
             pin: false,
             turn_listeners: vec![(ip, 0).into()],
+            identity,
+            turn_protocols: protocols.to_vec(),
             relays: Some(RelayRange {
                 addresses: vec![relay],
                 ports: RELAY_PORTS,
@@ -40,7 +51,7 @@ impl Plane {
             ..Config::default()
         };
         let mut turn_metrics = Vec::new();
-        let (workers, ..) = Workers::start(config, |id, topology| {
+        let (workers, _, events) = Workers::start(config, |id, topology| {
             let metrics = Arc::<voex_turn::Metrics>::default();
             turn_metrics.push(metrics.clone());
             let config = turn_config(relay, id.0, count as u16);
@@ -51,12 +62,26 @@ impl Plane {
         Self {
             workers,
             ip,
+            events,
             turn_metrics,
         }
     }
 
     pub(crate) fn listener(&self) -> SocketAddr {
         self.workers.turn_listeners()[0]
+    }
+
+    /// Gives how the next client that gets an allocation reaches us.
+    pub(crate) fn next_path(&mut self) -> ClientPath {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < deadline, "an allocation begins");
+            match self.events.try_next() {
+                Some((_, voex_turn::Event::Began(session))) => return session.path,
+                Some(_) => {}
+                None => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
     }
 
     pub(crate) fn sum(&self, value: impl Fn(&voex_net::Metrics) -> u64) -> u64 {

@@ -21,12 +21,11 @@ impl WorkerLoop {
             self.worker.add_socket(id, Role::TurnClient(path, client));
         }
         let (worker, egress) = (&mut self.worker, &mut self.egress);
-        let bytes = &mut self.stream_room[..arrived.len];
-        let taken = arrived.framer.take(bytes, |message| {
+        let taken = arrived.framer.take(self.stream_room.messages(), |message| {
             worker.handle_datagram(clock.now, clock.wall, id, client, message, egress);
         });
         let messages = *taken.as_ref().unwrap_or(&0);
-        egress.streams.took(id, arrived.framer, taken);
+        egress.streams.took(id, arrived, taken);
         if egress.streams.is_stranger(id) && worker.serves(&FiveTuple { socket: id, client }) {
             egress.streams.is_known(id);
         }

@@ -68,6 +68,17 @@ impl Outgoing {
         self.bytes.extend_from_slice(&[0; 3][..padding]);
     }
 
+    /// Appends bytes as they are.
+    pub(crate) fn push_bytes(&mut self, bytes: &[u8], spares: &mut Spares) {
+        if bytes.is_empty() {
+            return;
+        }
+        if self.bytes.capacity() == 0 {
+            self.bytes = spares.take();
+        }
+        self.bytes.extend_from_slice(bytes);
+    }
+
     /// Gives what waits.
     pub(crate) fn waiting(&self) -> &[u8] {
         &self.bytes[self.written..]

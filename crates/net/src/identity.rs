@@ -1,0 +1,57 @@
+//! What this host shows to clients that want to know whom they talk to.
+
+use std::sync::Arc;
+
+use rustls::crypto::aws_lc_rs::{self, Ticketer};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::NoServerSessionStorage;
+use rustls::{ServerConfig, SupportedProtocolVersion};
+
+/// TLS versions served: the two that have no known break.
+const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
+/// Application protocols (RFC 7443 §4), the preferred one first. A client that offers none is served too.
+const PROTOCOLS: [&[u8]; 2] = [b"stun.turn", b"stun.nat-discovery"];
+
+/// A certificate chain with its private key, ready for handshakes. Clones share it.
+///
+/// Sessions can be resumed by tickets for as long as the identity is in use; the key that seals tickets changes every
+/// six hours and never leaves the process.
+#[derive(Clone)]
+pub struct Identity {
+    pub(crate) tls: Arc<ServerConfig>,
+}
+
+/// Why a chain and a key make no identity.
+#[derive(thiserror::Error, Debug)]
+pub enum IdentityError {
+    /// The chain is empty, a certificate cannot be read, the key is of a kind that we cannot sign with, or it is not the
+    /// key of the first certificate.
+    #[error("{0}")]
+    Unusable(rustls::Error),
+    /// The cryptographic library failed.
+    #[error("the cryptographic library failed: {0}")]
+    Library(rustls::Error),
+}
+
+impl Identity {
+    /// Makes an identity of a chain, the host's own certificate first, and the key of that certificate.
+    ///
+    /// # Errors
+    /// When the two do not fit each other, or cannot be used.
+    pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, IdentityError> {
+        let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(VERSIONS)
+            .map_err(IdentityError::Library)?;
+        let mut config = builder
+            .with_no_client_auth()
+            .with_single_cert(chain, key)
+            .map_err(IdentityError::Unusable)?;
+        config.alpn_protocols = PROTOCOLS.iter().map(|name| name.to_vec()).collect();
+        config.ticketer = Ticketer::new().map_err(IdentityError::Library)?;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+        config.send_tls13_tickets = 1;
+        // Clients without AES in hardware say so by their order.
+        config.ignore_client_order = false;
+        Ok(Self { tls: Arc::new(config) })
+    }
+}
