@@ -25,7 +25,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "voex-worker",
         ],
     ),
-    ("shell", &["voex-net", "voex-telemetry", "voex-config"]),
+    ("shell", &["voex-net", "voex-telemetry", "voex-config", "voex-store"]),
     ("binary", &["voex"]),
     ("outside", &["voex-tests", "voex-benches", "voex-load"]),
 ];
@@ -40,6 +40,7 @@ const SAME_FLOOR: &[(&str, &str)] = &[
     ("voex-janus", "voex-bridge"),
     ("voex-worker", "voex-turn"),
     ("voex-worker", "voex-sfu"),
+    ("voex-store", "voex-config"),
 ];
 
 /// Words that a wire or core crate must not contain outside its tests, with what they would mean.

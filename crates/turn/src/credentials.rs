@@ -238,6 +238,11 @@ fn expiry_of(user: &str) -> Option<u64> {
     }
 }
 
+/// Tells whether a name says until when it is valid, so that a shared secret may fit it.
+pub fn has_expiry(user: &str) -> bool {
+    expiry_of(user).is_some()
+}
+
 /// Gives the name without its expiry: what a quota counts by.
 pub(crate) fn name_without_expiry(user: &str) -> &str {
     match user.split_once(':') {

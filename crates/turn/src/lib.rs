@@ -87,6 +87,7 @@ pub use allocation::RelayedAddress;
 pub use client_path::{ClientPath, TlsSession};
 pub use command::{Command, Selection};
 pub use config::{AlternateServers, AnswerRate, Config, Lifetimes, PeerRules, RelayAddress, Secret, UserSecret};
+pub use credentials::has_expiry;
 pub use drop_reason::DropReason;
 pub use event::{Event, LookUpId, LookedUp, TRAFFIC_REPORT_PACKETS, Wanted};
 pub use metrics::Metrics;
