@@ -84,6 +84,8 @@ attribute_types! {
     PASSWORD_ALGORITHMS = 0x8002;
     /// RFC 8489 §14.16.
     ALTERNATE_DOMAIN = 0x8003;
+    /// RFC 8656 §18.13.
+    ICMP = 0x8004;
     /// RFC 8489 §14.14.
     SOFTWARE = 0x8022;
     /// RFC 8489 §14.15.
@@ -100,6 +102,8 @@ attribute_types! {
     OTHER_ADDRESS = 0x802C;
     /// RFC 7635 §6.1.
     THIRD_PARTY_AUTHORIZATION = 0x802E;
+    /// RFC 8016 §3.4.
+    MOBILITY_TICKET = 0x8030;
 }
 
 impl AttributeType {

@@ -27,6 +27,8 @@ error_codes! {
     UNAUTHENTICATED = 401, "Unauthorized";
     /// RFC 8656 §19.
     FORBIDDEN = 403, "Forbidden";
+    /// RFC 8016 §3.5.
+    MOBILITY_FORBIDDEN = 405, "Mobility Forbidden";
     /// RFC 8489 §14.8.
     UNKNOWN_ATTRIBUTE = 420, "Unknown Attribute";
     /// RFC 8656 §19.

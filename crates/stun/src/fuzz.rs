@@ -40,6 +40,12 @@ fn read_all(message: &Message<'_>) {
         message.reservation_token(),
     );
     let _ = (
+        message.additional_address_family(),
+        message.address_error_code(),
+        message.icmp(),
+        message.mobility_ticket(),
+    );
+    let _ = (
         message.error_code(),
         message.listed_unknown_attributes(),
         message.priority(),

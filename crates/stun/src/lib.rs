@@ -20,6 +20,7 @@
 //! | RFC 8489 §14.5, §14.6 | HMAC-SHA1 and HMAC-SHA256 integrity | supported | `tests/rfc5769.rs` |
 //! | RFC 8489 §14.7 | fingerprint | supported | `tests/rfc5769.rs` |
 //! | RFC 8656 §12, §18 | ChannelData, attributes of TURN | supported | `tests/round_trip.rs` |
+//! | RFC 8016 §3.4 | mobility ticket, as bytes | supported | `tests/round_trip.rs` |
 //! | RFC 8445 §16.1 | attributes of ICE | supported | `tests/rfc5769.rs` |
 //! | RFC 5780 §7 | attributes of NAT behaviour discovery | supported | `tests/round_trip.rs` |
 //! | RFC 7983 §7 | telling protocols apart by the first byte | supported | `packet_kind.rs` |
@@ -48,7 +49,7 @@ pub use error::{AttributeError, IntegrityError, ParseError, WriteError};
 pub use error_code::ErrorCode;
 pub use header::{Class, HEADER_BYTES, MAGIC_COOKIE, Method, TransactionId};
 pub use integrity::{IntegrityKey, IntegrityKeySha256, long_term_key, long_term_key_sha256, user_hash};
-pub use message::{AddressFamily, EvenPort, Message, RequestedTransport, ReservationToken};
+pub use message::{AddressFamily, EvenPort, Icmp, Message, RequestedTransport, ReservationToken};
 pub use nat_discovery::ChangeRequest;
 pub use packet_kind::PacketKind;
 pub use password_algorithm::PasswordAlgorithm;

@@ -1,4 +1,4 @@
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 
 use crate::attribute::padded;
@@ -50,6 +50,17 @@ pub enum AddressFamily {
     V6,
 }
 
+/// ICMP (RFC 8656 §18.13): why a packet did not reach a peer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Icmp {
+    /// ICMP type, of ICMPv4 or ICMPv6 after the peer's family; below 128.
+    pub kind: u8,
+    /// ICMP code.
+    pub code: u8,
+    /// The MTU of the next hop where the packet was too big for it; else 0.
+    pub data: u32,
+}
+
 /// EVEN-PORT (RFC 8656 §18.7).
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct EvenPort {
@@ -60,6 +71,24 @@ pub struct EvenPort {
 /// RESERVATION-TOKEN (RFC 8656 §18.10).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct ReservationToken(pub [u8; 8]);
+
+impl AddressFamily {
+    /// Gives the family of an address.
+    pub fn of(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    /// Gives the number on the wire (RFC 8489 §14.1).
+    pub(crate) fn number(self) -> u8 {
+        match self {
+            Self::V4 => xor_address::FAMILY_V4,
+            Self::V6 => xor_address::FAMILY_V6,
+        }
+    }
+}
 
 impl<'a> Message<'a> {
     /// Reads a datagram that holds one message and nothing else. Checks the header and the bounds of every attribute.
@@ -385,12 +414,52 @@ impl<'a> Message<'a> {
     /// [`AttributeError::Length`], [`AttributeError::Family`].
     pub fn requested_address_family(&self) -> Result<Option<AddressFamily>, AttributeError> {
         self.typed(AttributeType::REQUESTED_ADDRESS_FAMILY, |value| {
-            match fixed::<4>(value)? {
-                [xor_address::FAMILY_V4, ..] => Ok(AddressFamily::V4),
-                [xor_address::FAMILY_V6, ..] => Ok(AddressFamily::V6),
-                _ => Err(AttributeError::Family),
-            }
+            family(fixed::<4>(value)?[0])
         })
+    }
+
+    /// ADDITIONAL-ADDRESS-FAMILY (RFC 8656 §18.11).
+    ///
+    /// # Errors
+    /// [`AttributeError::Length`], [`AttributeError::Family`].
+    pub fn additional_address_family(&self) -> Result<Option<AddressFamily>, AttributeError> {
+        self.typed(AttributeType::ADDITIONAL_ADDRESS_FAMILY, |value| {
+            family(fixed::<4>(value)?[0])
+        })
+    }
+
+    /// ADDRESS-ERROR-CODE (RFC 8656 §18.12): the family that was not allocated, and why.
+    ///
+    /// # Errors
+    /// [`AttributeError::Length`], [`AttributeError::Family`], [`AttributeError::Value`].
+    pub fn address_error_code(&self) -> Result<Option<(AddressFamily, ErrorCode)>, AttributeError> {
+        self.typed(AttributeType::ADDRESS_ERROR_CODE, |value| {
+            let head = value.first_chunk::<4>().ok_or(AttributeError::Length)?;
+            Ok((family(head[0])?, code(head)?))
+        })
+    }
+
+    /// ICMP (RFC 8656 §18.13).
+    ///
+    /// # Errors
+    /// [`AttributeError::Length`]; [`AttributeError::Value`] for a code that ICMP does not have.
+    pub fn icmp(&self) -> Result<Option<Icmp>, AttributeError> {
+        self.typed(AttributeType::ICMP, |value| {
+            let [_, _, b0, b1, data @ ..] = fixed::<8>(value)?;
+            if b0 & 1 != 0 {
+                return Err(AttributeError::Value);
+            }
+            Ok(Icmp {
+                kind: b0 >> 1,
+                code: b1,
+                data: u32::from_be_bytes(data),
+            })
+        })
+    }
+
+    /// MOBILITY-TICKET (RFC 8016 §3.4): empty where one is asked for.
+    pub fn mobility_ticket(&self) -> Option<&'a [u8]> {
+        self.get(AttributeType::MOBILITY_TICKET)
     }
 
     /// EVEN-PORT (RFC 8656 §18.7).
@@ -422,12 +491,7 @@ impl<'a> Message<'a> {
     /// [`AttributeError::Length`], [`AttributeError::Value`].
     pub fn error_code(&self) -> Result<Option<ErrorCode>, AttributeError> {
         self.typed(AttributeType::ERROR_CODE, |value| {
-            let head = value.first_chunk::<4>().ok_or(AttributeError::Length)?;
-            if head[3] > 99 {
-                return Err(AttributeError::Value);
-            }
-            let number = u16::from(head[2] & 7) * 100 + u16::from(head[3]);
-            ErrorCode::new(number).ok_or(AttributeError::Value)
+            code(value.first_chunk::<4>().ok_or(AttributeError::Length)?)
         })
     }
 
@@ -503,6 +567,23 @@ impl<'a> Message<'a> {
             std::str::from_utf8(value).map_err(|_| AttributeError::Utf8)
         })
     }
+}
+
+fn family(number: u8) -> Result<AddressFamily, AttributeError> {
+    match number {
+        xor_address::FAMILY_V4 => Ok(AddressFamily::V4),
+        xor_address::FAMILY_V6 => Ok(AddressFamily::V6),
+        _ => Err(AttributeError::Family),
+    }
+}
+
+/// Reads class and number of an error, which end the first four bytes of its attribute.
+fn code(head: &[u8; 4]) -> Result<ErrorCode, AttributeError> {
+    if head[3] > 99 {
+        return Err(AttributeError::Value);
+    }
+    let number = u16::from(head[2] & 7) * 100 + u16::from(head[3]);
+    ErrorCode::new(number).ok_or(AttributeError::Value)
 }
 
 fn fixed<const N: usize>(value: &[u8]) -> Result<[u8; N], AttributeError> {

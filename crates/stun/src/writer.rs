@@ -5,9 +5,9 @@ use crate::header::{MAGIC_COOKIE, message_type};
 use crate::integrity::{SHA1_BYTES, SHA256_BYTES};
 use crate::password_algorithm::PASSWORD_ALGORITHM_BYTES;
 use crate::{
-    AddressFamily, AttributeType, ChannelNumber, Class, ErrorCode, HEADER_BYTES, IntegrityKey, IntegrityKeySha256,
-    Method, PasswordAlgorithm, ReservationToken, TransactionId, UNKNOWN_ATTRIBUTES_MAX, UnknownAttributes, WriteError,
-    fingerprint, xor_address,
+    AddressFamily, AttributeType, ChannelNumber, Class, ErrorCode, HEADER_BYTES, Icmp, IntegrityKey,
+    IntegrityKeySha256, Method, PasswordAlgorithm, ReservationToken, TransactionId, UNKNOWN_ATTRIBUTES_MAX,
+    UnknownAttributes, WriteError, fingerprint, xor_address,
 };
 
 /// Writes one STUN message into the caller's buffer, attribute by attribute.
@@ -173,11 +173,23 @@ impl<'b> MessageWriter<'b> {
 
     /// REQUESTED-ADDRESS-FAMILY (RFC 8656 §18.6).
     pub fn requested_address_family(self, family: AddressFamily) -> Self {
-        let number = match family {
-            AddressFamily::V4 => xor_address::FAMILY_V4,
-            AddressFamily::V6 => xor_address::FAMILY_V6,
-        };
-        self.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY, &[number, 0, 0, 0])
+        self.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY, &[family.number(), 0, 0, 0])
+    }
+
+    /// ADDITIONAL-ADDRESS-FAMILY (RFC 8656 §18.11).
+    pub fn additional_address_family(self, family: AddressFamily) -> Self {
+        self.attribute(AttributeType::ADDITIONAL_ADDRESS_FAMILY, &[family.number(), 0, 0, 0])
+    }
+
+    /// ADDRESS-ERROR-CODE with the registered reason phrase (RFC 8656 §18.12).
+    pub fn address_error_code(self, family: AddressFamily, code: ErrorCode) -> Self {
+        self.code(AttributeType::ADDRESS_ERROR_CODE, family.number(), code)
+    }
+
+    /// ICMP (RFC 8656 §18.13): after 16 reserved bits seven of the type and nine of the code.
+    pub fn icmp(self, icmp: Icmp) -> Self {
+        let [d0, d1, d2, d3] = icmp.data.to_be_bytes();
+        self.attribute(AttributeType::ICMP, &[0, 0, icmp.kind << 1, icmp.code, d0, d1, d2, d3])
     }
 
     /// RESERVATION-TOKEN (RFC 8656 §18.10).
@@ -186,13 +198,8 @@ impl<'b> MessageWriter<'b> {
     }
 
     /// ERROR-CODE with the registered reason phrase (RFC 8489 §14.8).
-    pub fn error_code(mut self, code: ErrorCode) -> Self {
-        let (number, reason) = (code.number(), code.reason().as_bytes());
-        if let Some(room) = self.open(AttributeType::ERROR_CODE, 4 + reason.len()) {
-            room[..4].copy_from_slice(&[0, 0, (number / 100) as u8, (number % 100) as u8]);
-            room[4..4 + reason.len()].copy_from_slice(reason);
-        }
-        self
+    pub fn error_code(self, code: ErrorCode) -> Self {
+        self.code(AttributeType::ERROR_CODE, 0, code)
     }
 
     /// UNKNOWN-ATTRIBUTES (RFC 8489 §14.13).
@@ -248,6 +255,15 @@ impl<'b> MessageWriter<'b> {
         self.set_length(covered + 8);
         let code = fingerprint::compute(self.out.get(..covered).unwrap_or_default());
         self.number(AttributeType::FINGERPRINT, code)
+    }
+
+    fn code(mut self, kind: AttributeType, first: u8, code: ErrorCode) -> Self {
+        let (number, reason) = (code.number(), code.reason().as_bytes());
+        if let Some(room) = self.open(kind, 4 + reason.len()) {
+            room[..4].copy_from_slice(&[first, 0, (number / 100) as u8, (number % 100) as u8]);
+            room[4..4 + reason.len()].copy_from_slice(reason);
+        }
+        self
     }
 
     #[inline]

@@ -6,7 +6,7 @@ use proptest::collection::vec;
 use proptest::prelude::*;
 use voex_stun::{
     AddressFamily, AttributeError, AttributeType, ChangeRequest, ChannelData, ChannelNumber, Class, ErrorCode,
-    EvenPort, IntegrityError, IntegrityKey, IntegrityKeySha256, Message, MessageWriter, Method, ParseError,
+    EvenPort, Icmp, IntegrityError, IntegrityKey, IntegrityKeySha256, Message, MessageWriter, Method, ParseError,
     PasswordAlgorithm, RequestedTransport, ReservationToken, TransactionId, UNKNOWN_ATTRIBUTES_MAX, UnknownAttributes,
     WriteError, fuzz, user_hash,
 };
@@ -62,6 +62,21 @@ proptest! {
         prop_assert_eq!(ChannelData::parse(&out[..len + padding]), Ok(sent));
         prop_assert_eq!(ChannelData::parse(&out[..len - 1]).is_err(), true);
     }
+}
+
+/// Fragmentation needed, MTU 1280.
+const ICMP: Icmp = Icmp {
+    kind: 3,
+    code: 4,
+    data: 1_280,
+};
+
+#[test]
+fn an_icmp_attribute_has_seven_bits_of_type_and_nine_of_code() {
+    let mut out = [0xee; 40];
+    let writer = MessageWriter::new(&mut out, Class::Indication, Method::DATA, TransactionId([1; 12]));
+    let len = writer.icmp(ICMP).finish().unwrap();
+    assert_eq!(out[20..len], [0x80, 0x04, 0, 8, 0, 0, 3 << 1, 4, 0, 0, 5, 0]);
 }
 
 #[test]
@@ -148,6 +163,10 @@ fn every_typed_attribute_comes_back() {
         .channel_number(channel)
         .requested_transport_udp()
         .requested_address_family(AddressFamily::V6)
+        .additional_address_family(AddressFamily::V4)
+        .address_error_code(AddressFamily::V6, ErrorCode::INSUFFICIENT_CAPACITY)
+        .icmp(ICMP)
+        .attribute(AttributeType::MOBILITY_TICKET, b"ticket")
         .attribute(AttributeType::EVEN_PORT, &[0x80])
         .reservation_token(ReservationToken(*b"12345678"))
         .error_code(ErrorCode::STALE_NONCE)
@@ -172,6 +191,11 @@ fn every_typed_attribute_comes_back() {
     assert_eq!(message.channel_number(), Ok(Some(channel)));
     assert_eq!(message.requested_transport(), Ok(Some(RequestedTransport::Udp)));
     assert_eq!(message.requested_address_family(), Ok(Some(AddressFamily::V6)));
+    assert_eq!(message.additional_address_family(), Ok(Some(AddressFamily::V4)));
+    let missing = (AddressFamily::V6, ErrorCode::INSUFFICIENT_CAPACITY);
+    assert_eq!(message.address_error_code(), Ok(Some(missing)));
+    assert_eq!(message.icmp(), Ok(Some(ICMP)));
+    assert_eq!(message.mobility_ticket(), Some(&b"ticket"[..]));
     assert_eq!(message.even_port(), Ok(Some(EvenPort { reserve_next: true })));
     assert_eq!(message.reservation_token(), Ok(Some(ReservationToken(*b"12345678"))));
     assert_eq!(message.error_code(), Ok(Some(ErrorCode::STALE_NONCE)));
