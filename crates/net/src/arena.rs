@@ -108,6 +108,21 @@ impl SendArena {
         self.reserved = 0;
     }
 
+    /// Sends a datagram with the DF bit, past what waits: who asks for that looks for the path's MTU.
+    pub(crate) fn send_whole(&mut self, socket: SocketId, to: SocketAddr, packet: &[u8]) {
+        let Some(socket) = self.sockets.get(&socket) else {
+            return self.metrics.dropped.of(DropReason::SocketClosed).inc();
+        };
+        self.metrics.send_calls.inc();
+        match sys::send_whole(socket.as_fd(), &SockAddr::from(to), packet) {
+            Ok(_) => {
+                self.metrics.sent_packets.inc();
+                self.metrics.sent_bytes.add(packet.len() as u64);
+            }
+            Err(error) => self.count_failure(&error, 1),
+        }
+    }
+
     /// Says whether nothing waits.
     pub(crate) fn is_empty(&self) -> bool {
         self.entries.is_empty()
@@ -458,6 +473,17 @@ mod tests {
         bench.arena.send(ID, to, b"late", b"");
         bench.arena.flush();
         assert_eq!(bench.metrics.dropped.of(DropReason::SocketClosed).value(), 1);
+    }
+
+    #[test]
+    fn a_datagram_sent_whole_arrives_and_the_next_may_be_cut_as_before() {
+        let mut bench = Bench::new(true);
+        let to = receiver();
+        let before = sys::path_mtu_discovery(bench.socket.as_fd()).unwrap();
+        bench.arena.send_whole(ID, to.local_addr().unwrap(), b"whole");
+        assert_eq!(receive(&to), b"whole");
+        assert_eq!(sys::path_mtu_discovery(bench.socket.as_fd()).unwrap(), before);
+        assert_eq!(bench.metrics.sent_packets.value(), 1);
     }
 
     #[test]

@@ -384,17 +384,20 @@ pub(crate) fn force_send_buffer(socket: BorrowedFd<'_>, bytes: usize) -> io::Res
     set_option(socket, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, bytes as c_int)
 }
 
-/// Sets the DF bit on everything a socket sends; packets over the path MTU are then refused instead of cut.
-pub(crate) fn set_dont_fragment(socket: BorrowedFd<'_>, local: SocketAddr) -> io::Result<()> {
-    match local {
-        SocketAddr::V4(_) => set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO),
-        SocketAddr::V6(_) => set_option(
-            socket,
-            libc::IPPROTO_IPV6,
-            libc::IPV6_MTU_DISCOVER,
-            libc::IPV6_PMTUDISC_DO,
-        ),
-    }
+/// Sends one IPv4 datagram with the DF bit; never waits. One that does not fit the path is refused instead of cut.
+///
+/// Linux has the bit by socket, not by datagram, so this takes three calls more than [`send`].
+pub(crate) fn send_whole(socket: BorrowedFd<'_>, to: &SockAddr, payload: &[u8]) -> io::Result<usize> {
+    let before = path_mtu_discovery(socket)?;
+    set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_DO)?;
+    let sent = send(socket, to, payload);
+    set_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, before)?;
+    sent
+}
+
+/// Gives how an IPv4 socket treats the DF bit.
+pub(crate) fn path_mtu_discovery(socket: BorrowedFd<'_>) -> io::Result<c_int> {
+    get_option(socket, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER)
 }
 
 /// Turns checksums off, which makes the kernel refuse trains on this socket.
@@ -408,6 +411,13 @@ fn set_option(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -
     // SAFETY: the pointer and length describe `value`, which outlives the call.
     check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, name, (&raw const value).cast(), length) })?;
     Ok(())
+}
+
+fn get_option(socket: BorrowedFd<'_>, level: c_int, name: c_int) -> io::Result<c_int> {
+    let (mut value, mut length) = (0 as c_int, size_of::<c_int>() as libc::socklen_t);
+    // SAFETY: the pointers describe `value` and `length`, which outlive the call.
+    check(unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, (&raw mut value).cast(), &mut length) })?;
+    Ok(value)
 }
 
 /// Lists the cores that this process may run on.

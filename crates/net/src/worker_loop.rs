@@ -395,12 +395,8 @@ impl WorkerLoop {
                 return false;
             };
             match output {
-                Output::BindRelay {
-                    request,
-                    address,
-                    dont_fragment,
-                } => {
-                    let bound = self.bind_relay(address, dont_fragment);
+                Output::BindRelay { request, address } => {
+                    let bound = self.bind_relay(address);
                     self.worker
                         .handle_relay_bound(clock.now, clock.wall, request, bound, &mut self.egress);
                 }
@@ -410,14 +406,11 @@ impl WorkerLoop {
         true
     }
 
-    fn bind_relay(&mut self, address: SocketAddr, dont_fragment: bool) -> Result<SocketId, BindError> {
+    fn bind_relay(&mut self, address: SocketAddr) -> Result<SocketId, BindError> {
         let socket = bind_udp(address, Sharing::Exclusive, self.gro).map_err(|error| match error.kind() {
             io::ErrorKind::AddrInUse => BindError::AddressInUse,
             _ => BindError::Failed,
         })?;
-        if dont_fragment {
-            sys::set_dont_fragment(socket.as_fd(), address).map_err(|_| BindError::Failed)?;
-        }
         let id = self.ids.next();
         self.adopt(id, Role::Relay(address), socket);
         Ok(id)
@@ -519,6 +512,10 @@ impl Outbox for LoopEgress {
 impl Egress for LoopEgress {
     fn reserved(&self) -> &[u8] {
         self.arena.reserved()
+    }
+
+    fn send_whole(&mut self, socket: SocketId, to: SocketAddr, packet: &[u8]) {
+        self.arena.send_whole(socket, to, packet);
     }
 
     fn cross(&mut self, worker: WorkerId, from: SocketAddr, to: SocketAddr, packet: &[u8]) -> bool {

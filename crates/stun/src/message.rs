@@ -364,10 +364,12 @@ impl<'a> Message<'a> {
 
     /// Every XOR-PEER-ADDRESS, as CreatePermission carries them (RFC 8656 §10.1).
     pub fn xor_peer_addresses(&self) -> impl Iterator<Item = Result<SocketAddr, AttributeError>> + 'a {
-        let id = self.transaction_id();
-        self.attributes()
-            .filter(|attribute| attribute.kind == AttributeType::XOR_PEER_ADDRESS)
-            .map(move |attribute| xor_address::decode(attribute.value, &id))
+        self.addresses(AttributeType::XOR_PEER_ADDRESS)
+    }
+
+    /// Every XOR-RELAYED-ADDRESS: an allocation with relays of both families has two (RFC 8656 §7.2).
+    pub fn xor_relayed_addresses(&self) -> impl Iterator<Item = Result<SocketAddr, AttributeError>> + 'a {
+        self.addresses(AttributeType::XOR_RELAYED_ADDRESS)
     }
 
     /// DATA (RFC 8656 §18.4).
@@ -553,6 +555,13 @@ impl<'a> Message<'a> {
     #[inline]
     fn address(&self, kind: AttributeType) -> Result<Option<SocketAddr>, AttributeError> {
         self.typed(kind, |value| xor_address::decode(value, &self.transaction_id()))
+    }
+
+    fn addresses(&self, kind: AttributeType) -> impl Iterator<Item = Result<SocketAddr, AttributeError>> + 'a {
+        let id = self.transaction_id();
+        self.attributes()
+            .filter(move |attribute| attribute.kind == kind)
+            .map(move |attribute| xor_address::decode(attribute.value, &id))
     }
 
     pub(crate) fn number(&self, kind: AttributeType) -> Result<Option<u32>, AttributeError> {

@@ -1,16 +1,16 @@
-//! Allocate (RFC 8656 §7.2): from the request to the wish for a socket, and the answer.
+//! Allocate (RFC 8656 §7.2): from the request to the wish for sockets, and the answer.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use voex_base::{Outbox, WallTime};
-use voex_stun::{AddressFamily, AttributeType, EvenPort, Message, RequestedTransport};
+use voex_stun::{AddressFamily, AttributeError, AttributeType, EvenPort, Message, RequestedTransport};
 
-use crate::allocation::{Allocation, Binding, PortPlan, Relay, RelayedAddress};
+use crate::allocation::{Allocation, Making};
 use crate::answer::Proof;
 use crate::relay::BIND_TRIES_MAX;
 use crate::relay_port::PortWish;
+use crate::relays::{Binding, PortPlan, Relay, RelaySocket, Relays};
 use crate::report::EVENTS_WAITING_MAX;
 use crate::request::{Granted, Identity, Request};
 use crate::timer::AllocationId;
@@ -18,14 +18,22 @@ use crate::{Refusal, Server, SessionId, TRAFFIC_REPORT_PACKETS};
 
 /// What an Allocate request asks for, as far as it can be judged by itself.
 struct Wanted {
-    relay: RelayWanted,
-    dont_fragment: bool,
+    relays: RelaysWanted,
     lifetime_s: Option<u32>,
 }
 
-enum RelayWanted {
-    Drawn { family: AddressFamily, wish: PortWish },
+#[derive(Clone, Copy)]
+enum RelaysWanted {
+    One { family: AddressFamily, wish: PortWish },
+    OneOfEach { wish: PortWish },
     Reserved(voex_stun::ReservationToken),
+}
+
+/// Where one relay shall live.
+#[derive(Clone, Copy)]
+struct RelayPlan {
+    index: u8,
+    port: PortPlan,
 }
 
 impl Server {
@@ -34,32 +42,26 @@ impl Server {
             return self.allocate_again(request, id);
         }
         let wanted = read_wanted(&request.message)?;
-        let (relay_index, port) = self.plan_relay(request, identity, &wanted.relay)?;
-        self.check_capacity(identity, port)?;
-        let relay_address = self.config.relays[usize::from(relay_index)];
+        let (first, second, missing) = self.plan_relays(request, identity, wanted.relays)?;
+        self.check_capacity(identity, first.port)?;
         self.last_session += 1;
+        let mut relays = Relays::default();
+        for plan in [Some(first), second].into_iter().flatten() {
+            relays.insert(self.unbound_relay(request, plan));
+        }
         let id = self.table.insert(Allocation {
             session: SessionId::new(self.config.shard, self.last_session),
             five_tuple: request.five_tuple,
             user: identity.user.into(),
             key: Arc::clone(&identity.key),
             origin: identity.origin,
-            relayed: RelayedAddress {
-                local: SocketAddr::new(relay_address.local, 0),
-                public: SocketAddr::new(relay_address.public, 0),
-            },
-            dont_fragment: wanted.dont_fragment,
-            made_by: request.reply_to(),
-            lifetime_s: self.granted_lifetime_s(wanted.lifetime_s, identity, request.wall),
-            reservation: None,
-            relay: Relay::Binding(Box::new(Binding {
-                request: 0,
-                relay_index,
-                port,
-                tries_left: BIND_TRIES_MAX,
-                probing_next: false,
-            })),
-            expires: request.now,
+            relays,
+            making: Box::new(Making {
+                request: request.reply_to(),
+                lifetime_s: self.granted_lifetime_s(wanted.lifetime_s, identity, request.wall),
+                missing,
+                reservation: None,
+            }),
             permissions: Default::default(),
             channels: Default::default(),
             traffic: Arc::default(),
@@ -69,9 +71,7 @@ impl Server {
         });
         let request_bytes = request.message.as_bytes().len();
         self.table.get(id).traffic.from_client.count(request_bytes);
-        self.bind_relay(id).inspect_err(|_| {
-            self.table.remove(id);
-        })?;
+        self.bind_relays(id)?;
         Ok(Granted::Later)
     }
 
@@ -90,13 +90,19 @@ impl Server {
     pub(crate) fn answer_allocated(&self, allocation: &Allocation, out: &mut impl Outbox) {
         let mut client = allocation.five_tuple.client;
         client.set_ip(client.ip().to_canonical());
+        let making = &allocation.making;
         let len = self
             .answers
-            .grant(&allocation.made_by, Proof::Key(&allocation.key), out, |writer| {
-                let token = allocation.reservation.map(|token| token.0);
+            .grant(&making.request, Proof::Key(&allocation.key), out, |mut writer| {
+                for relay in allocation.relays.iter() {
+                    writer = writer.xor_relayed_address(relay.relayed().public);
+                }
+                if let Some((family, refusal)) = making.missing {
+                    writer = writer.address_error_code(family, refusal.stun_code());
+                }
+                let token = making.reservation.map(|token| token.0);
                 writer
-                    .xor_relayed_address(allocation.relayed.public)
-                    .lifetime_s(allocation.lifetime_s)
+                    .lifetime_s(making.lifetime_s)
                     .optional(AttributeType::RESERVATION_TOKEN, token.as_ref().map(|token| &token[..]))
                     .xor_mapped_address(client)
             });
@@ -107,34 +113,34 @@ impl Server {
     fn allocate_again(&self, request: &Request<'_>, id: AllocationId) -> Result<Granted, Refusal> {
         let existing = self.table.get(id);
         match (
-            existing.made_by.id == request.message.transaction_id(),
-            existing.socket(),
+            existing.making.request.id == request.message.transaction_id(),
+            existing.has_begun(),
         ) {
-            (true, Some(_)) => Ok(Granted::Allocated(id)),
-            (true, None) => Ok(Granted::Later),
+            (true, true) => Ok(Granted::Allocated(id)),
+            (true, false) => Ok(Granted::Later),
             (false, _) => Err(Refusal::AllocationMismatch),
         }
     }
 
-    fn plan_relay(
+    /// Finds an address for each relay. Of a pair the second may be missing, not the first: IPv4 is what a request
+    /// without REQUESTED-ADDRESS-FAMILY stands on (RFC 8656 §7.2, step 7).
+    #[expect(clippy::type_complexity, reason = "named where it is taken apart, which is once")]
+    fn plan_relays(
         &self,
         request: &Request<'_>,
         identity: &Identity<'_>,
-        wanted: &RelayWanted,
-    ) -> Result<(u8, PortPlan), Refusal> {
-        match *wanted {
-            RelayWanted::Drawn { family, wish } => {
-                let is_v4 = family == AddressFamily::V4;
-                let index = self
-                    .config
-                    .relays
-                    .iter()
-                    .position(|relay| relay.local.is_ipv4() == is_v4);
-                let index = index.ok_or(Refusal::AddressFamilyNotSupported)?;
-                let index = u8::try_from(index).map_err(|_| Refusal::AddressFamilyNotSupported)?;
-                Ok((index, PortPlan::Draw(wish)))
+        wanted: RelaysWanted,
+    ) -> Result<(RelayPlan, Option<RelayPlan>, Option<(AddressFamily, Refusal)>), Refusal> {
+        match wanted {
+            RelaysWanted::One { family, wish } => Ok((self.plan_relay(request, family, wish)?, None, None)),
+            RelaysWanted::OneOfEach { wish } => {
+                let first = self.plan_relay(request, AddressFamily::V4, wish)?;
+                match self.plan_relay(request, AddressFamily::V6, wish) {
+                    Ok(second) => Ok((first, Some(second), None)),
+                    Err(refusal) => Ok((first, None, Some((AddressFamily::V6, refusal)))),
+                }
             }
-            RelayWanted::Reserved(token) => {
+            RelaysWanted::Reserved(token) => {
                 let reserved = self.tokens.redeem(request.wall, identity.user, token);
                 let reserved = reserved.ok_or(Refusal::InsufficientCapacity)?;
                 // The code of a token is short. One that was guessed may at least open no port but a relay's.
@@ -142,8 +148,44 @@ impl Server {
                 if !exists || !self.config.ports.is_relay_port(reserved.port) {
                     return Err(Refusal::InsufficientCapacity);
                 }
-                Ok((reserved.relay_index, PortPlan::Reserved(reserved)))
+                let plan = RelayPlan {
+                    index: reserved.relay_index,
+                    port: PortPlan::Reserved(reserved),
+                };
+                Ok((plan, None, None))
             }
+        }
+    }
+
+    /// Takes the address that the client talks to, where relays may live there; else the first of the family.
+    fn plan_relay(&self, request: &Request<'_>, family: AddressFamily, wish: PortWish) -> Result<RelayPlan, Refusal> {
+        let relays = &self.config.relays;
+        let listener = self.client_path(request.five_tuple.socket).local.ip();
+        let own = relays.iter().position(|relay| relay.local == listener);
+        let of_family = |index: &usize| AddressFamily::of(relays[*index].local) == family;
+        let index = own
+            .filter(of_family)
+            .or_else(|| (0..relays.len()).find(of_family))
+            .and_then(|index| u8::try_from(index).ok())
+            .ok_or(Refusal::AddressFamilyNotSupported)?;
+        Ok(RelayPlan {
+            index,
+            port: PortPlan::Draw(wish),
+        })
+    }
+
+    fn unbound_relay(&self, request: &Request<'_>, plan: RelayPlan) -> Relay {
+        Relay {
+            address: self.config.relays[usize::from(plan.index)],
+            port: 0,
+            expires: request.now,
+            socket: RelaySocket::Binding(Box::new(Binding {
+                request: 0,
+                relay_index: plan.index,
+                port: plan.port,
+                tries_left: BIND_TRIES_MAX,
+                probing_next: false,
+            })),
         }
     }
 
@@ -169,32 +211,34 @@ fn read_wanted(message: &Message<'_>) -> Result<Wanted, Refusal> {
         Some(RequestedTransport::Udp) => {}
     }
     Ok(Wanted {
-        relay: read_relay_wanted(message)?,
-        dont_fragment: message.has(AttributeType::DONT_FRAGMENT),
+        relays: read_relays_wanted(message)?,
         lifetime_s: message.lifetime_s()?,
     })
 }
 
-fn read_relay_wanted(message: &Message<'_>) -> Result<RelayWanted, Refusal> {
+fn read_relays_wanted(message: &Message<'_>) -> Result<RelaysWanted, Refusal> {
     let even_port = message.even_port()?;
     let family = match message.requested_address_family() {
         // A family that does not exist is one we do not support (RFC 8656 §7.2).
-        Err(voex_stun::AttributeError::Family) => return Err(Refusal::AddressFamilyNotSupported),
+        Err(AttributeError::Family) => return Err(Refusal::AddressFamilyNotSupported),
         family => family?,
     };
-    match (message.reservation_token()?, even_port, family) {
-        (Some(token), None, None) => Ok(RelayWanted::Reserved(token)),
-        (Some(_), _, _) => Err(Refusal::BadRequest),
-        (None, even_port, family) => {
-            let wish = match even_port {
-                None => PortWish::Any,
-                Some(EvenPort { reserve_next: false }) => PortWish::Even,
-                Some(EvenPort { reserve_next: true }) => PortWish::EvenAndNext,
-            };
-            Ok(RelayWanted::Drawn {
-                family: family.unwrap_or(AddressFamily::V4),
-                wish,
-            })
+    let wish = match even_port {
+        None => PortWish::Any,
+        Some(EvenPort { reserve_next: false }) => PortWish::Even,
+        Some(EvenPort { reserve_next: true }) => PortWish::EvenAndNext,
+    };
+    match (message.reservation_token()?, message.additional_address_family()?) {
+        (Some(token), None) if even_port.is_none() && family.is_none() => Ok(RelaysWanted::Reserved(token)),
+        (Some(_), _) => Err(Refusal::BadRequest),
+        // It means IPv6 beside IPv4, goes with no other family, and there is one token for one pair of ports.
+        (None, Some(AddressFamily::V6)) if family.is_none() && wish != PortWish::EvenAndNext => {
+            Ok(RelaysWanted::OneOfEach { wish })
         }
+        (None, Some(_)) => Err(Refusal::BadRequest),
+        (None, None) => Ok(RelaysWanted::One {
+            family: family.unwrap_or(AddressFamily::V4),
+            wish,
+        }),
     }
 }

@@ -2,7 +2,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use voex_base::{FiveTuple, SocketId};
+use voex_base::FiveTuple;
 use voex_stun::{AddressFamily, ReservationToken};
 
 use crate::answer::ReplyTo;
@@ -10,10 +10,9 @@ use crate::channel_binding::ChannelBindings;
 use crate::client_key::ClientKey;
 use crate::credentials::Origin;
 use crate::permission::Permissions;
-use crate::relay_port::PortWish;
-use crate::reservation::ReservedPort;
+use crate::relays::{Relay, Relays};
 use crate::timer::AllocationId;
-use crate::{Flow, SessionId, TRAFFIC_REPORT_PACKETS, Traffic};
+use crate::{Flow, Refusal, SessionId, TRAFFIC_REPORT_PACKETS, Traffic};
 
 /// A relayed transport address, seen from both sides of a one-to-one NAT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -32,15 +31,8 @@ pub(crate) struct Allocation {
     pub(crate) key: Arc<ClientKey>,
     /// Where `key` comes from.
     pub(crate) origin: Origin,
-    pub(crate) relayed: RelayedAddress,
-    pub(crate) dont_fragment: bool,
-    /// The request that made it, so that a retransmission gets the same answer.
-    pub(crate) made_by: ReplyTo,
-    pub(crate) lifetime_s: u32,
-    pub(crate) reservation: Option<ReservationToken>,
-    pub(crate) relay: Relay,
-    /// When it ends; already past while its relay is being bound, so that it carries no data.
-    pub(crate) expires: Instant,
+    pub(crate) relays: Relays,
+    pub(crate) making: Box<Making>,
     pub(crate) permissions: Permissions,
     pub(crate) channels: ChannelBindings,
     pub(crate) traffic: Arc<Traffic>,
@@ -52,53 +44,41 @@ pub(crate) struct Allocation {
     pub(crate) timer: Option<Instant>,
 }
 
-/// How far the relay's socket has come.
-#[derive(Debug)]
-pub(crate) enum Relay {
-    Binding(Box<Binding>),
-    Bound(SocketId),
+/// How an allocation was made: what a retransmission of its request is answered with, and rarely looked at.
+pub(crate) struct Making {
+    pub(crate) request: ReplyTo,
+    pub(crate) lifetime_s: u32,
+    /// The family that was asked for and could not be had (RFC 8656 §7.2, ADDRESS-ERROR-CODE).
+    pub(crate) missing: Option<(AddressFamily, Refusal)>,
+    pub(crate) reservation: Option<ReservationToken>,
 }
 
-/// A relay whose socket the owner of sockets has been asked for.
-#[derive(Clone, Debug)]
-pub(crate) struct Binding {
-    pub(crate) request: u64,
-    pub(crate) relay_index: u8,
-    pub(crate) port: PortPlan,
-    pub(crate) tries_left: u8,
-    /// The odd port that will be reserved is tried first.
-    pub(crate) probing_next: bool,
-}
-
-/// Where a relay's port comes from.
+/// What of an allocation is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum PortPlan {
-    /// Drawn from the shard's share.
-    Draw(PortWish),
-    /// Kept by an earlier allocation.
-    Reserved(ReservedPort),
+pub(crate) enum Ended {
+    /// All of it.
+    Allocation(AllocationId),
+    /// One of its two relays.
+    Relay(AllocationId, AddressFamily),
 }
 
 impl Allocation {
-    pub(crate) fn socket(&self) -> Option<SocketId> {
-        match self.relay {
-            Relay::Bound(socket) => Some(socket),
-            Relay::Binding(_) => None,
-        }
-    }
-
-    pub(crate) fn family(&self) -> AddressFamily {
-        if self.relayed.local.is_ipv4() {
-            AddressFamily::V4
-        } else {
-            AddressFamily::V6
-        }
+    /// Tells whether it lives: while its relays are being bound it only keeps its place.
+    pub(crate) fn has_begun(&self) -> bool {
+        self.relays.are_bound()
     }
 
     /// Drops permissions and channel bindings that have ended.
     pub(crate) fn expire(&mut self, now: Instant) {
         self.permissions.expire(now);
         self.channels.expire(now);
+    }
+
+    /// Takes a relay away, with all permissions and channels of its family (RFC 8656 §8.1).
+    pub(crate) fn remove_relay(&mut self, family: AddressFamily) -> Option<Relay> {
+        self.permissions.retain(|ip| AddressFamily::of(ip) != family);
+        self.channels.retain(|peer, _| AddressFamily::of(peer.ip()) != family);
+        self.relays.remove(family)
     }
 
     /// Tells whether it is time to report what was relayed.
@@ -115,15 +95,26 @@ impl Allocation {
         (client.since(client_before), peer.since(peer_before))
     }
 
-    /// Gives when something of it ends next; `None` while its relay is being bound.
+    /// Gives what of it is over.
+    pub(crate) fn ended(&self, id: AllocationId, now: Instant) -> Option<Ended> {
+        let mut over = self.relays.iter().filter(|relay| relay.expires <= now);
+        let first = over.next()?;
+        if self.relays.iter().all(|relay| relay.expires <= now) {
+            return Some(Ended::Allocation(id));
+        }
+        Some(Ended::Relay(id, first.family()))
+    }
+
+    /// Gives when something of it ends next; `None` while its relays are being bound.
     pub(crate) fn next_expiry(&self) -> Option<Instant> {
-        self.socket()?;
-        let others = self
-            .permissions
-            .next_expiry()
-            .into_iter()
-            .chain(self.channels.next_expiry());
-        Some(others.fold(self.expires, Instant::min))
+        if !self.has_begun() {
+            return None;
+        }
+        let relays = self.relays.iter().map(|relay| relay.expires);
+        relays
+            .chain(self.permissions.next_expiry())
+            .chain(self.channels.next_expiry())
+            .min()
     }
 }
 

@@ -4,11 +4,13 @@ use std::time::Instant;
 
 use slab::Slab;
 use voex_base::{FiveTuple, Rng, SocketId};
+use voex_stun::AddressFamily;
 
 use crate::Traffic;
-use crate::allocation::{Allocation, Relay};
+use crate::allocation::{Allocation, Ended};
 use crate::credentials::name_without_expiry;
 use crate::keyed::{KeyedMap, keyed_map};
+use crate::relays::{Relay, RelaySocket};
 use crate::request::Identity;
 use crate::timer::{AllocationId, Timer, Timers};
 
@@ -22,7 +24,7 @@ pub(crate) struct Allocations {
     by_relay: KeyedMap<SocketId, AllocationId>,
     /// Local and public form of every relayed transport address.
     by_address: KeyedMap<SocketAddr, AllocationId>,
-    by_bind_request: KeyedMap<u64, AllocationId>,
+    by_bind_request: KeyedMap<u64, (AllocationId, AddressFamily)>,
     per_user: KeyedMap<Box<str>, u32>,
     /// Local addresses kept for reservation tokens, and until when.
     reserved: KeyedMap<SocketAddr, Instant>,
@@ -43,18 +45,23 @@ impl Allocations {
         }
     }
 
-    /// Finds the allocation that may carry data of a client now.
+    /// Finds the allocation whose client sends from there; its relays may be past their time.
     #[inline]
-    pub(crate) fn live_of_client(&mut self, five_tuple: &FiveTuple, now: Instant) -> Option<&mut Allocation> {
-        let allocation = &mut self.slab[self.by_five_tuple.get(five_tuple)?.0 as usize];
-        (now < allocation.expires).then_some(allocation)
+    pub(crate) fn of_client_mut(&mut self, five_tuple: &FiveTuple) -> Option<&mut Allocation> {
+        Some(&mut self.slab[self.by_five_tuple.get(five_tuple)?.0 as usize])
     }
 
     /// Finds the allocation that may carry data of a peer now.
     #[inline]
-    pub(crate) fn live_of_relay(&mut self, relay: SocketId, now: Instant) -> Option<&mut Allocation> {
+    pub(crate) fn live_of_relay(
+        &mut self,
+        relay: SocketId,
+        family: AddressFamily,
+        now: Instant,
+    ) -> Option<&mut Allocation> {
         let allocation = &mut self.slab[self.by_relay.get(&relay)?.0 as usize];
-        (now < allocation.expires).then_some(allocation)
+        let own = allocation.relays.get(family)?.live_socket(now)?;
+        (own == relay).then_some(allocation)
     }
 
     pub(crate) fn id_of_client(&self, five_tuple: &FiveTuple) -> Option<AllocationId> {
@@ -130,12 +137,9 @@ impl Allocations {
     pub(crate) fn remove(&mut self, id: AllocationId) -> Allocation {
         let allocation = self.slab.remove(id.0 as usize);
         self.by_five_tuple.remove(&allocation.five_tuple);
-        self.by_address.remove(&allocation.relayed.local);
-        self.by_address.remove(&allocation.relayed.public);
-        match &allocation.relay {
-            Relay::Bound(socket) => self.by_relay.remove(socket),
-            Relay::Binding(binding) => self.by_bind_request.remove(&binding.request),
-        };
+        for relay in allocation.relays.iter() {
+            self.forget_relay(relay);
+        }
         if let Some(at) = allocation.timer {
             self.timers.stop(at, Timer::Allocation(id));
         }
@@ -143,33 +147,61 @@ impl Allocations {
         allocation
     }
 
-    /// Gives an allocation the relayed address that is about to be bound under `request`.
-    pub(crate) fn set_binding(&mut self, id: AllocationId, request: u64) {
-        let allocation = &mut self.slab[id.0 as usize];
-        if let Relay::Binding(binding) = &mut allocation.relay {
+    /// Takes one relay away from an allocation that keeps the other.
+    pub(crate) fn remove_relay(&mut self, id: AllocationId, family: AddressFamily) -> Option<Relay> {
+        let relay = self.slab[id.0 as usize].remove_relay(family)?;
+        self.forget_relay(&relay);
+        self.reschedule(id);
+        Some(relay)
+    }
+
+    fn forget_relay(&mut self, relay: &Relay) {
+        let relayed = relay.relayed();
+        // While its socket was refused, an address may have become somebody else's.
+        match &relay.socket {
+            RelaySocket::Bound(socket) => {
+                self.by_relay.remove(socket);
+            }
+            RelaySocket::Binding(binding) if self.by_bind_request.remove(&binding.request).is_none() => return,
+            RelaySocket::Binding(_) => {}
+        }
+        self.by_address.remove(&relayed.local);
+        self.by_address.remove(&relayed.public);
+    }
+
+    /// Gives a relay the address that is about to be bound under `request`.
+    pub(crate) fn set_binding(&mut self, id: AllocationId, family: AddressFamily, request: u64) {
+        let Some(relay) = self.slab[id.0 as usize].relays.get_mut(family) else {
+            return;
+        };
+        if let Some(binding) = relay.binding_mut() {
             binding.request = request;
         }
-        self.by_bind_request.insert(request, id);
-        self.by_address.insert(allocation.relayed.public, id);
-        self.by_address.insert(allocation.relayed.local, id);
+        let relayed = relay.relayed();
+        self.by_bind_request.insert(request, (id, family));
+        self.by_address.insert(relayed.public, id);
+        self.by_address.insert(relayed.local, id);
     }
 
     /// Takes back what [`set_binding`](Self::set_binding) did, and gives whose it was.
-    pub(crate) fn take_binding(&mut self, request: u64) -> Option<AllocationId> {
-        let id = self.by_bind_request.remove(&request)?;
-        let relayed = self.get(id).relayed;
+    pub(crate) fn take_binding(&mut self, request: u64) -> Option<(AllocationId, AddressFamily)> {
+        let (id, family) = self.by_bind_request.remove(&request)?;
+        let relayed = self.get(id).relays.get(family)?.relayed();
         self.by_address.remove(&relayed.local);
         self.by_address.remove(&relayed.public);
-        Some(id)
+        Some((id, family))
     }
 
-    /// Gives an allocation its socket.
-    pub(crate) fn set_bound(&mut self, id: AllocationId, socket: SocketId) {
-        let allocation = &mut self.slab[id.0 as usize];
-        allocation.relay = Relay::Bound(socket);
+    /// Gives a relay its socket.
+    pub(crate) fn set_bound(&mut self, id: AllocationId, family: AddressFamily, socket: SocketId) {
+        let Some(relay) = self.slab[id.0 as usize].relays.get_mut(family) else {
+            return;
+        };
+        relay.socket = RelaySocket::Bound(socket);
+        let relayed = relay.relayed();
         self.by_relay.insert(socket, id);
-        self.by_address.insert(allocation.relayed.public, id);
-        self.by_address.insert(allocation.relayed.local, id);
+        self.by_address.insert(relayed.public, id);
+        self.by_address.insert(relayed.local, id);
     }
 
     /// Sets the timer of an allocation to what of it ends next.
@@ -208,8 +240,8 @@ impl Allocations {
         self.timers.next()
     }
 
-    /// Lets everything end whose time has come, and gives one allocation that has; `None` when none is left.
-    pub(crate) fn pop_ended(&mut self, now: Instant) -> Option<AllocationId> {
+    /// Lets everything end whose time has come, and gives one allocation or relay that has; `None` when none is left.
+    pub(crate) fn pop_ended(&mut self, now: Instant) -> Option<Ended> {
         loop {
             match self.timers.pop_due(now)? {
                 Timer::Reservation(local) => {
@@ -218,8 +250,8 @@ impl Allocations {
                 Timer::Allocation(id) => {
                     let allocation = self.get_mut(id);
                     allocation.timer = None;
-                    if allocation.expires <= now {
-                        return Some(id);
+                    if let Some(ended) = allocation.ended(id, now) {
+                        return Some(ended);
                     }
                     allocation.expire(now);
                     self.reschedule(id);

@@ -45,7 +45,8 @@ pub struct Config {
     pub end_deleted_users: bool,
     /// Signs nonces and reservation tokens; random, the same in every shard of the process.
     pub signing_key: [u8; 32],
-    /// Addresses of relays. The first of each family is used.
+    /// Addresses of relays; at most 256 are used. A relay lives on the address that its client talks to, if it is one
+    /// of these, else on the first of the family.
     pub relays: Vec<RelayAddress>,
     /// The ports this shard binds relays on.
     pub ports: PortShare,

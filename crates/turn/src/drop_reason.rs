@@ -25,7 +25,7 @@ label_enum! {
         ForbiddenPeer = "forbidden_peer",
         /// A Send indication without peer or data, or with a comprehension-required attribute unknown here.
         BadSend = "bad_send",
-        /// Send asks for DONT-FRAGMENT on an allocation that was made without it.
+        /// Send asks for DONT-FRAGMENT, and the owner of sockets cannot.
         DontFragment = "dont_fragment",
         /// More than one UDP datagram can carry to the client, or a request too long to wait for the credential store.
         TooLong = "too_long",

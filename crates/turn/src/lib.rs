@@ -29,8 +29,8 @@
 //! | | users and secrets of a credential store, asked without waiting | supported | `tests/trace/look_up.rs` |
 //! | RFC 8656 §7 | Allocate, 437/440/442/486/508 | supported | `tests/trace/allocate.rs` |
 //! | RFC 8656 §7.2 | EVEN-PORT, RESERVATION-TOKEN, REQUESTED-ADDRESS-FAMILY | supported | `tests/trace/allocate.rs` |
-//! | RFC 8656 §7.2 | ADDITIONAL-ADDRESS-FAMILY | ignored, as it may be | |
-//! | RFC 8656 §14 | DONT-FRAGMENT | when the socket owner can ([`Config::dont_fragment`]); else 420 | `tests/trace/allocate.rs` |
+//! | RFC 8656 §7.2, §8 | ADDITIONAL-ADDRESS-FAMILY, ADDRESS-ERROR-CODE; each relay has its own lifetime | supported | `tests/trace/dual.rs` |
+//! | RFC 8656 §14 | DONT-FRAGMENT | when the socket owner can ([`Config::dont_fragment`]); else 420 | `tests/trace/allocate.rs`, `relay.rs` |
 //! | RFC 8656 §8 | Refresh, 441/443 | supported | `tests/trace/lifetime.rs` |
 //! | RFC 8656 §9, §10 | permissions, 403/443/508 | supported | `tests/trace/permission.rs` |
 //! | RFC 8656 §11 | Send and Data | supported | `tests/trace/relay.rs` |
@@ -74,6 +74,7 @@ mod refresh;
 mod refusal;
 mod relay;
 mod relay_port;
+mod relays;
 mod report;
 mod request;
 mod reservation;

@@ -7,6 +7,7 @@ use voex_stun::AddressFamily;
 
 use crate::channel_binding::BindingError;
 use crate::permission::Full;
+use crate::relays::Relays;
 use crate::request::{Granted, Identity, Request};
 use crate::{Refusal, Server};
 
@@ -15,18 +16,32 @@ impl Server {
         let id = self.own_allocation(request, identity)?;
         let asked_s = request.message.lifetime_s()?;
         let family = request.message.requested_address_family()?;
-        if family.is_some_and(|family| family != self.table.get(id).family()) {
+        let relays = &self.table.get(id).relays;
+        if family.is_some_and(|family| relays.get(family).is_none()) {
             return Err(Refusal::PeerAddressFamilyMismatch);
         }
-        if asked_s == Some(0) {
-            self.report_refreshed(id, 0);
-            return Ok(Granted::Released(id));
+        let is_one_of_two = family.is_some() && relays.iter().count() == 2;
+        match (asked_s, family) {
+            (Some(0), Some(family)) if is_one_of_two => {
+                self.end_relay(id, family);
+                Ok(Granted::Refreshed(0))
+            }
+            (Some(0), _) => {
+                self.report_refreshed(id, 0);
+                Ok(Granted::Released(id))
+            }
+            _ => {
+                let lifetime_s = self.granted_lifetime_s(asked_s, identity, request.wall);
+                let expires = request.now + Duration::from_secs(lifetime_s.into());
+                let relays = self.table.get_mut(id).relays.iter_mut();
+                for relay in relays.filter(|relay| family.is_none_or(|family| family == relay.family())) {
+                    relay.expires = expires;
+                }
+                self.table.reschedule(id);
+                self.report_refreshed(id, lifetime_s);
+                Ok(Granted::Refreshed(lifetime_s))
+            }
         }
-        let lifetime_s = self.granted_lifetime_s(asked_s, identity, request.wall);
-        self.table.get_mut(id).expires = request.now + Duration::from_secs(lifetime_s.into());
-        self.table.reschedule(id);
-        self.report_refreshed(id, lifetime_s);
-        Ok(Granted::Refreshed(lifetime_s))
     }
 
     /// Installs all permissions of a request or none.
@@ -37,10 +52,9 @@ impl Server {
     ) -> Result<Granted, Refusal> {
         let id = self.own_allocation(request, identity)?;
         let allocation = self.table.get(id);
-        let family = allocation.family();
         let mut peers = 0;
         for peer in request.message.xor_peer_addresses() {
-            self.check_peer(peer?, family)?;
+            self.check_peer(peer?, &allocation.relays)?;
             peers += 1;
         }
         if peers == 0 {
@@ -67,7 +81,7 @@ impl Server {
         if !number.is_rfc8656() && !self.config.rfc5766_channel_numbers {
             return Err(Refusal::BadRequest);
         }
-        self.check_peer(peer, self.table.get(id).family())?;
+        self.check_peer(peer, &self.table.get(id).relays)?;
         if !self.policy.permits_port(peer) {
             return Err(Refusal::Forbidden);
         }
@@ -84,13 +98,13 @@ impl Server {
         Ok(Granted::Done)
     }
 
-    fn check_peer(&self, peer: SocketAddr, family: AddressFamily) -> Result<(), Refusal> {
+    fn check_peer(&self, peer: SocketAddr, relays: &Relays) -> Result<(), Refusal> {
         if !self.policy.permits_ip(peer.ip()) {
             return Err(Refusal::Forbidden);
         }
         // An IPv4-mapped address is of neither family: no packet of an IPv6 relay can go there.
         let is_mapped = peer.ip().to_canonical() != peer.ip();
-        if is_mapped || peer.is_ipv4() != (family == AddressFamily::V4) {
+        if is_mapped || relays.get(AddressFamily::of(peer.ip())).is_none() {
             return Err(Refusal::PeerAddressFamilyMismatch);
         }
         Ok(())

@@ -1,7 +1,7 @@
-//! Binding an allocation's relay: the owner of sockets does it, at once or later.
+//! Binding an allocation's relays: the owner of sockets does it, at once or later.
 //!
 //! ```text
-//! bind_relay ── BindRelay(even port) ──► Ok ► the allocation lives, its client is told
+//! bind_relay ── BindRelay(even port) ──► Ok ► no other relay is waited for ► the allocation lives, its client is told
 //!     ▲  │                           └─► AddressInUse ► another port, at most 16 times
 //!     │  └─ for EVEN-PORT with reservation first: BindRelay(odd port) ► Ok ► CloseRelay, then the even port
 //!     └──────────────────────────────────────────────────────────────┘ AddressInUse
@@ -11,16 +11,16 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use voex_base::{Outbox, SocketId, WallTime};
-use voex_stun::UnknownAttributes;
+use voex_stun::{AddressFamily, UnknownAttributes};
 
-use crate::allocation::{Binding, PortPlan, Relay};
 use crate::answer::{Proof, Refused};
 use crate::relay_port::PortWish;
+use crate::relays::PortPlan;
 use crate::reservation::ReservedPort;
 use crate::timer::AllocationId;
 use crate::{BindError, BindRequest, Output, Refusal, Server};
 
-/// Ports tried for one allocation before it is refused with 508.
+/// Ports tried for one relay before it is given up with 508.
 pub(crate) const BIND_TRIES_MAX: u8 = 16;
 
 impl Server {
@@ -34,22 +34,44 @@ impl Server {
         out: &mut impl Outbox,
     ) {
         match (self.table.take_binding(request.0), bound) {
-            (Some(id), Ok(socket)) if self.is_probing(id) => self.end_probe(id, socket),
-            (Some(id), Ok(socket)) => self.start(now, wall, id, socket, out),
-            (Some(id), Err(BindError::AddressInUse)) if self.bind_relay(id).is_ok() => {}
-            (Some(id), Err(_)) => self.give_up(id, out),
+            (Some((id, family)), Ok(socket)) if self.is_probing(id, family) => self.end_probe(id, family, socket),
+            (Some((id, family)), Ok(socket)) => {
+                self.keep_next(now, wall, id, family);
+                self.table.set_bound(id, family, socket);
+                self.settle(now, wall, id, out);
+            }
+            (Some((id, family)), Err(error)) => {
+                let again = error == BindError::AddressInUse && self.bind_relay(id, family).is_ok();
+                if !again {
+                    self.give_up_relay(id, family);
+                    self.settle(now, wall, id, out);
+                }
+            }
             (None, Ok(socket)) => self.outputs.push_back(Output::CloseRelay(socket)),
             (None, Err(_)) => {}
         }
     }
 
-    /// Chooses a port for an allocation's relay and asks for its socket.
-    pub(crate) fn bind_relay(&mut self, id: AllocationId) -> Result<(), Refusal> {
-        let allocation = self.table.get(id);
-        let (ip, binding) = (
-            allocation.relayed.local.ip(),
-            self.binding(id).ok_or(Refusal::InsufficientCapacity)?,
-        );
+    /// Asks for the sockets of a new allocation; one that can get none is removed.
+    pub(crate) fn bind_relays(&mut self, id: AllocationId) -> Result<(), Refusal> {
+        for family in [AddressFamily::V4, AddressFamily::V6] {
+            if self.table.get(id).relays.get(family).is_some() && self.bind_relay(id, family).is_err() {
+                self.give_up_relay(id, family);
+            }
+        }
+        if self.table.get(id).relays.is_empty() {
+            self.table.remove(id);
+            return Err(Refusal::InsufficientCapacity);
+        }
+        Ok(())
+    }
+
+    /// Chooses a port for a relay and asks for its socket.
+    fn bind_relay(&mut self, id: AllocationId, family: AddressFamily) -> Result<(), Refusal> {
+        let relay = self.table.get(id).relays.get(family);
+        let (ip, binding) = relay
+            .and_then(|relay| Some((relay.address.local, relay.binding()?)))
+            .ok_or(Refusal::InsufficientCapacity)?;
         let (plan, tries_left) = (binding.port, binding.tries_left);
         if tries_left == 0 {
             return Err(Refusal::InsufficientCapacity);
@@ -57,56 +79,51 @@ impl Server {
         let port = self
             .choose_port(plan, |port| SocketAddr::new(ip, port))
             .ok_or(Refusal::InsufficientCapacity)?;
-        let allocation = self.table.get_mut(id);
-        allocation.relayed.local.set_port(port);
-        allocation.relayed.public.set_port(port);
-        if let Relay::Binding(binding) = &mut allocation.relay {
-            // A reserved port is the only one that will do.
-            binding.tries_left = if matches!(plan, PortPlan::Reserved(_)) {
-                0
-            } else {
-                tries_left - 1
-            };
-            // What is promised to a token has to be free outside this process too.
-            binding.probing_next = plan == PortPlan::Draw(PortWish::EvenAndNext);
+        if let Some(relay) = self.table.get_mut(id).relays.get_mut(family) {
+            relay.port = port;
+            if let Some(binding) = relay.binding_mut() {
+                // A reserved port is the only one that will do.
+                binding.tries_left = if matches!(plan, PortPlan::Reserved(_)) {
+                    0
+                } else {
+                    tries_left - 1
+                };
+                // What is promised to a token has to be free outside this process too.
+                binding.probing_next = plan == PortPlan::Draw(PortWish::EvenAndNext);
+            }
         }
-        self.ask_for_socket(id);
+        self.ask_for_socket(id, family);
         Ok(())
     }
 
-    fn ask_for_socket(&mut self, id: AllocationId) {
-        let allocation = self.table.get(id);
-        let (mut address, dont_fragment) = (allocation.relayed.local, allocation.dont_fragment);
-        if self.is_probing(id) {
+    fn ask_for_socket(&mut self, id: AllocationId, family: AddressFamily) {
+        let Some(relay) = self.table.get(id).relays.get(family) else {
+            return;
+        };
+        let mut address = relay.relayed().local;
+        if self.is_probing(id, family) {
             address.set_port(address.port() | 1);
         }
         self.last_bind_request += 1;
-        self.table.set_binding(id, self.last_bind_request);
+        self.table.set_binding(id, family, self.last_bind_request);
         let request = BindRequest(self.last_bind_request);
-        self.outputs.push_back(Output::BindRelay {
-            request,
-            address,
-            dont_fragment,
-        });
+        self.outputs.push_back(Output::BindRelay { request, address });
     }
 
-    fn end_probe(&mut self, id: AllocationId, socket: SocketId) {
+    fn end_probe(&mut self, id: AllocationId, family: AddressFamily, socket: SocketId) {
         self.outputs.push_back(Output::CloseRelay(socket));
-        if let Relay::Binding(binding) = &mut self.table.get_mut(id).relay {
+        let relay = self.table.get_mut(id).relays.get_mut(family);
+        if let Some(binding) = relay.and_then(|relay| relay.binding_mut()) {
             binding.probing_next = false;
         }
-        self.ask_for_socket(id);
+        self.ask_for_socket(id, family);
     }
 
-    fn is_probing(&self, id: AllocationId) -> bool {
-        self.binding(id).is_some_and(|binding| binding.probing_next)
-    }
-
-    fn binding(&self, id: AllocationId) -> Option<&Binding> {
-        match &self.table.get(id).relay {
-            Relay::Binding(binding) => Some(binding),
-            Relay::Bound(_) => None,
-        }
+    fn is_probing(&self, id: AllocationId, family: AddressFamily) -> bool {
+        let relay = self.table.get(id).relays.get(family);
+        relay
+            .and_then(|relay| relay.binding())
+            .is_some_and(|binding| binding.probing_next)
     }
 
     fn choose_port(&mut self, plan: PortPlan, local: impl Fn(u16) -> SocketAddr) -> Option<u16> {
@@ -124,24 +141,52 @@ impl Server {
         }
     }
 
-    /// The relay is bound: the allocation begins to live and its client is told.
-    fn start(&mut self, now: Instant, wall: WallTime, id: AllocationId, socket: SocketId, out: &mut impl Outbox) {
+    /// Keeps the port above a relay's for the token that its client gets, if it asked for that.
+    fn keep_next(&mut self, now: Instant, wall: WallTime, id: AllocationId, family: AddressFamily) {
         let allocation = self.table.get_mut(id);
-        allocation.expires = now + Duration::from_secs(allocation.lifetime_s.into());
-        if let Relay::Binding(binding) = &allocation.relay
-            && binding.port == PortPlan::Draw(PortWish::EvenAndNext)
-        {
-            let relay_index = binding.relay_index;
-            let mut next = allocation.relayed.local;
-            next.set_port(next.port() + 1);
-            let reserved = ReservedPort {
-                relay_index,
-                port: next.port(),
-            };
-            allocation.reservation = Some(self.tokens.issue(wall, &allocation.user, reserved));
-            self.table.reserve(next, now + self.config.lifetimes.reservation);
+        let Some((mut next, binding)) = allocation
+            .relays
+            .get(family)
+            .and_then(|relay| Some((relay.relayed().local, relay.binding()?)))
+        else {
+            return;
+        };
+        if binding.port != PortPlan::Draw(PortWish::EvenAndNext) {
+            return;
         }
-        self.table.set_bound(id, socket);
+        next.set_port(next.port() + 1);
+        let reserved = ReservedPort {
+            relay_index: binding.relay_index,
+            port: next.port(),
+        };
+        allocation.making.reservation = Some(self.tokens.issue(wall, &allocation.user, reserved));
+        self.table.reserve(next, now + self.config.lifetimes.reservation);
+    }
+
+    /// Does without a relay that cannot be bound; its client is told if the other one can.
+    fn give_up_relay(&mut self, id: AllocationId, family: AddressFamily) {
+        let allocation = self.table.get_mut(id);
+        allocation.relays.remove(family);
+        allocation.making.missing = Some((family, Refusal::InsufficientCapacity));
+    }
+
+    /// Answers when every socket is there or given up.
+    fn settle(&mut self, now: Instant, wall: WallTime, id: AllocationId, out: &mut impl Outbox) {
+        let relays = &self.table.get(id).relays;
+        if relays.is_empty() {
+            self.give_up(id, out);
+        } else if relays.are_bound() {
+            self.start(now, wall, id, out);
+        }
+    }
+
+    /// The relays are bound: the allocation begins to live and its client is told.
+    fn start(&mut self, now: Instant, wall: WallTime, id: AllocationId, out: &mut impl Outbox) {
+        let allocation = self.table.get_mut(id);
+        let expires = now + Duration::from_secs(allocation.making.lifetime_s.into());
+        for relay in allocation.relays.iter_mut() {
+            relay.expires = expires;
+        }
         self.table.reschedule(id);
         self.metrics.allocations.add(1);
         self.metrics.allocations_total.inc();
@@ -160,6 +205,6 @@ impl Server {
             alternate: None,
         };
         self.answers
-            .refuse(&allocation.made_by, Proof::Key(&allocation.key), out, &refused);
+            .refuse(&allocation.making.request, Proof::Key(&allocation.key), out, &refused);
     }
 }

@@ -12,6 +12,7 @@ use crate::answer_limiter::AnswerLimiter;
 use crate::credentials::Credentials;
 use crate::nonce::NonceSource;
 use crate::peer_policy::PeerPolicy;
+use crate::relays::Relay;
 use crate::session::is_of;
 use crate::timer::AllocationId;
 use crate::{ClientPath, Command, Config, EndReason, Event, Selection, Server, Session};
@@ -49,8 +50,8 @@ impl Server {
             realm: Arc::clone(&self.realm),
             path: self.client_path(socket),
             client: allocation.five_tuple.client,
-            relayed: vec![allocation.relayed],
-            lifetime_s: allocation.lifetime_s,
+            relayed: allocation.relays.iter().map(Relay::relayed).collect(),
+            lifetime_s: allocation.making.lifetime_s,
             began: wall,
             traffic: Arc::clone(&allocation.traffic),
         };

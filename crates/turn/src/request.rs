@@ -221,7 +221,7 @@ impl Server {
             .id_of_client(&request.five_tuple)
             .ok_or(Refusal::AllocationMismatch)?;
         let allocation = self.table.get(id);
-        if allocation.socket().is_none() {
+        if !allocation.has_begun() {
             return Err(Refusal::AllocationMismatch);
         }
         // A new token may be of another `kid`; who comes with one has no other name.

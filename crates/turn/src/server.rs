@@ -6,10 +6,11 @@ use std::time::Instant;
 
 use voex_base::{DATAGRAM_BYTES_MAX, FiveTuple, Outbox, Rng, SocketId, WallTime};
 use voex_stun::{
-    Attribute, AttributeType, ChannelData, Class, Message, MessageWriter, Method, PacketKind, TransactionId,
+    AddressFamily, Attribute, AttributeType, ChannelData, Class, Message, MessageWriter, Method, PacketKind,
+    TransactionId,
 };
 
-use crate::allocation::RelayedAddress;
+use crate::allocation::{Ended, RelayedAddress};
 use crate::allocations::Allocations;
 use crate::answer::Answers;
 use crate::answer_limiter::AnswerLimiter;
@@ -18,6 +19,7 @@ use crate::keyed::{KeyedMap, keyed_map};
 use crate::listeners::Listeners;
 use crate::nonce::NonceSource;
 use crate::peer_policy::PeerPolicy;
+use crate::relays::Relay;
 use crate::report::report_traffic;
 use crate::request::Request;
 use crate::reservation::ReservationTokens;
@@ -66,6 +68,8 @@ pub enum ClientVerdict {
         peer: SocketAddr,
         /// Where in the datagram the application data stands.
         payload: Range<usize>,
+        /// Send with the DF bit.
+        dont_fragment: bool,
     },
     /// Nothing is left to do; an answer may stand in the outbox.
     Handled,
@@ -82,8 +86,6 @@ pub enum Output {
         request: BindRequest,
         /// The address and port to bind.
         address: SocketAddr,
-        /// Send with the DF bit.
-        dont_fragment: bool,
     },
     /// Close a relay's socket; its id means nothing to the server any more.
     CloseRelay(SocketId),
@@ -188,8 +190,11 @@ impl Server {
 
     /// Lets everything end whose time has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        while let Some(id) = self.table.pop_ended(now) {
-            self.end(id, EndReason::Expired);
+        while let Some(ended) = self.table.pop_ended(now) {
+            match ended {
+                Ended::Allocation(id) => self.end(id, EndReason::Expired),
+                Ended::Relay(id, family) => self.end_relay(id, family),
+            }
         }
         self.expire_waiting(now);
     }
@@ -232,25 +237,37 @@ impl Server {
     /// Finds the relay behind a transport address, in its local or its public form.
     #[inline]
     pub fn relay_by_address(&self, address: SocketAddr) -> Option<SocketId> {
-        self.table.of_address(address)?.socket()
+        let relays = &self.table.of_address(address)?.relays;
+        relays.get(AddressFamily::of(address.ip()))?.socket()
     }
 
     /// Gives both forms of a relay's transport address.
     pub fn relayed_address(&self, relay: SocketId) -> Option<RelayedAddress> {
-        self.table.of_relay(relay).map(|allocation| allocation.relayed)
+        let allocation = self.table.of_relay(relay)?;
+        allocation.relays.of_socket(relay).map(Relay::relayed)
     }
 
     /// Removes an allocation, has its relay closed and reports its end.
     pub(crate) fn end(&mut self, id: AllocationId, reason: EndReason) {
         let mut allocation = self.table.remove(id);
-        if let Some(socket) = allocation.socket() {
+        for socket in allocation.relays.iter().filter_map(Relay::socket) {
             self.outputs.push_back(Output::CloseRelay(socket));
+        }
+        if allocation.has_begun() {
             self.metrics.allocations.add(-1);
             self.events.push_back(Event::Ended {
                 session: allocation.session,
                 reason,
                 last: allocation.report(),
             });
+        }
+    }
+
+    /// Removes one of an allocation's two relays and has it closed.
+    pub(crate) fn end_relay(&mut self, id: AllocationId, family: AddressFamily) {
+        let relay = self.table.remove_relay(id, family);
+        if let Some(socket) = relay.as_ref().and_then(Relay::socket) {
+            self.outputs.push_back(Output::CloseRelay(socket));
         }
     }
 
@@ -262,15 +279,15 @@ impl Server {
         data: &[u8],
     ) -> Result<ClientVerdict, DropReason> {
         let message = ChannelData::parse(data).map_err(|_| DropReason::Malformed)?;
-        let allocation = self
-            .table
-            .live_of_client(five_tuple, now)
-            .ok_or(DropReason::NoAllocation)?;
+        let allocation = self.table.of_client_mut(five_tuple).ok_or(DropReason::NoAllocation)?;
         let peer = allocation
             .channels
             .peer_of(message.channel, now)
             .ok_or(DropReason::NoChannel)?;
-        let relay = allocation.socket().ok_or(DropReason::NoAllocation)?;
+        let relay = allocation
+            .relays
+            .toward(peer.ip(), now)
+            .ok_or(DropReason::NoAllocation)?;
         let end = voex_stun::CHANNEL_DATA_HEADER_BYTES + message.payload.len();
         allocation.traffic.from_client.count(data.len());
         allocation.traffic.to_peer.count(message.payload.len());
@@ -280,6 +297,7 @@ impl Server {
             relay,
             peer,
             payload: voex_stun::CHANNEL_DATA_HEADER_BYTES..end,
+            dont_fragment: false,
         })
     }
 
@@ -320,20 +338,23 @@ impl Server {
         five_tuple: &FiveTuple,
         message: &Message<'_>,
     ) -> Result<ClientVerdict, DropReason> {
-        let allocation = self
-            .table
-            .live_of_client(five_tuple, now)
-            .ok_or(DropReason::NoAllocation)?;
-        let relay = allocation.socket().ok_or(DropReason::NoAllocation)?;
-        check_send(message, allocation.dont_fragment)?;
+        let allocation = self.table.of_client_mut(five_tuple).ok_or(DropReason::NoAllocation)?;
+        let wants_whole = check_send(message, self.config.dont_fragment)?;
         let peer = message.xor_peer_address().ok().flatten().ok_or(DropReason::BadSend)?;
         let payload = message
             .data()
             .and_then(|data| message.range_of(data))
             .ok_or(DropReason::BadSend)?;
+        if !allocation.has_begun() || allocation.relays.iter().all(|relay| relay.expires <= now) {
+            return Err(DropReason::NoAllocation);
+        }
         if !allocation.permissions.permits(peer.ip(), now) {
             return Err(DropReason::NoPermission);
         }
+        let relay = allocation
+            .relays
+            .toward(peer.ip(), now)
+            .ok_or(DropReason::NoAllocation)?;
         if !self.policy.permits_port(peer) {
             return Err(DropReason::ForbiddenPeer);
         }
@@ -341,7 +362,14 @@ impl Server {
         allocation.traffic.to_peer.count(payload.len());
         report_traffic(allocation, &mut self.events);
         self.metrics.count_to_peer(payload.len());
-        Ok(ClientVerdict::ToPeer { relay, peer, payload })
+        // Between the families, and within IPv6, the server does not ask for it (RFC 8656 §13).
+        let dont_fragment = wants_whole && peer.is_ipv4() && five_tuple.client.ip().to_canonical().is_ipv4();
+        Ok(ClientVerdict::ToPeer {
+            relay,
+            peer,
+            payload,
+            dont_fragment,
+        })
     }
 
     /// Receiving a datagram on a relayed transport address (RFC 8656 §11.3, §12.7).
@@ -354,7 +382,10 @@ impl Server {
         data: &[u8],
         out: &mut impl Outbox,
     ) -> Result<(), DropReason> {
-        let allocation = self.table.live_of_relay(relay, now).ok_or(DropReason::NoRelay)?;
+        let allocation = self
+            .table
+            .live_of_relay(relay, AddressFamily::of(peer.ip()), now)
+            .ok_or(DropReason::NoRelay)?;
         if !allocation.permissions.permits(peer.ip(), now) {
             return Err(DropReason::NoPermission);
         }
@@ -407,12 +438,14 @@ fn send_data_indication(
     Ok(len)
 }
 
-/// Checks the attributes of a Send indication (RFC 8656 §11.2): unknown ones that ask to be understood end it.
-fn check_send(message: &Message<'_>, dont_fragment: bool) -> Result<(), DropReason> {
+/// Checks the attributes of a Send indication (RFC 8656 §11.2): unknown ones that ask to be understood end it. Tells
+/// whether DONT-FRAGMENT is among them.
+fn check_send(message: &Message<'_>, can_send_whole: bool) -> Result<bool, DropReason> {
+    let mut wants_whole = false;
     for Attribute { kind, .. } in message.attributes() {
         match kind {
             AttributeType::XOR_PEER_ADDRESS | AttributeType::DATA => {}
-            AttributeType::DONT_FRAGMENT if dont_fragment => {}
+            AttributeType::DONT_FRAGMENT if can_send_whole => wants_whole = true,
             AttributeType::DONT_FRAGMENT => return Err(DropReason::DontFragment),
             // Clients that sign everything send these; an indication is not authenticated (RFC 8656 §5).
             AttributeType::USERNAME | AttributeType::REALM | AttributeType::NONCE => {}
@@ -420,5 +453,5 @@ fn check_send(message: &Message<'_>, dont_fragment: bool) -> Result<(), DropReas
             _ => {}
         }
     }
-    Ok(())
+    Ok(wants_whole)
 }

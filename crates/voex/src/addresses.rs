@@ -18,7 +18,8 @@ pub(crate) struct Addresses {
     pub(crate) host: Vec<IpAddr>,
     /// Where TURN listens.
     pub(crate) turn: Vec<IpAddr>,
-    /// Where relays live: the best address of each family.
+    /// Where relays live: every address that TURN listens on, the best of each family first. Loopback only where its
+    /// family has nothing else: from there a relay would reach nobody.
     pub(crate) relays: Vec<RelayAddress>,
     /// Where media sockets are bound.
     pub(crate) media: Vec<MediaAddress>,
@@ -179,12 +180,15 @@ fn checked(key: &str, listen: &[IpAddr], host: &[IpAddr], errors: &mut Vec<Strin
 }
 
 fn relays(turn: &[IpAddr], external: &[External]) -> Vec<RelayAddress> {
-    let best = |v4: bool| turn.iter().find(|local| local.is_ipv4() == v4);
-    [best(true), best(false)]
-        .into_iter()
-        .flatten()
-        .map(|local| relay(*local, external))
-        .collect()
+    let of_family = |v4: bool| {
+        let all = turn.iter().filter(move |local| local.is_ipv4() == v4);
+        let outside: Vec<_> = all.clone().filter(|local| !local.is_loopback()).collect();
+        if outside.is_empty() { all.collect() } else { outside }
+    };
+    let (v4, v6) = (of_family(true), of_family(false));
+    let best = v4.first().into_iter().chain(v6.first());
+    let others = v4.iter().skip(1).chain(v6.iter().skip(1));
+    best.chain(others).map(|local| relay(**local, external)).collect()
 }
 
 fn relay(local: IpAddr, external: &[External]) -> RelayAddress {
@@ -304,6 +308,19 @@ mod tests {
         assert_eq!(public("10.0.0.2"), ip("5.6.7.8"));
         assert_eq!(public("127.0.0.1"), ip("127.0.0.1"));
         assert_eq!(public("2001:db8::5"), ip("2001:db8::5"));
+    }
+
+    #[test]
+    fn relays_live_where_turn_listens_the_best_of_each_family_first_and_on_loopback_for_want_of_better() {
+        let lives = |listen: &[&str]| {
+            let listen: Vec<IpAddr> = listen.iter().map(|a| ip(a)).collect();
+            let all = relays(&listen, &[]).into_iter().map(|relay| relay.local.to_string());
+            all.collect::<Vec<_>>()
+        };
+        let all = ["10.0.0.1", "10.0.0.2", "2001:db8::5", "2001:db8::6", "127.0.0.1", "::1"];
+        assert_eq!(lives(&all), ["10.0.0.1", "2001:db8::5", "10.0.0.2", "2001:db8::6"]);
+        assert_eq!(lives(&["127.0.0.1", "2001:db8::5"]), ["127.0.0.1", "2001:db8::5"]);
+        assert_eq!(lives(&["127.0.0.1", "127.0.0.2"]), ["127.0.0.1", "127.0.0.2"]);
     }
 
     #[test]

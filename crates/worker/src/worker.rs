@@ -1,7 +1,6 @@
 //! The worker: routes packets by the role of the socket they arrived on, and keeps those for this host in the process.
 
 use std::net::SocketAddr;
-use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -236,29 +235,34 @@ impl Worker {
         let Some(turn) = &mut self.turn else {
             return self.drop(DropReason::NoShard);
         };
-        if let ClientVerdict::ToPeer { relay, peer, payload } =
-            turn.handle_client_datagram(now, wall, client, data, out)
+        if let ClientVerdict::ToPeer {
+            relay,
+            peer,
+            payload,
+            dont_fragment,
+        } = turn.handle_client_datagram(now, wall, client, data, out)
         {
-            self.send_to_peer(now, wall, relay, peer, data, payload, out);
+            let packet = &mut data[payload];
+            match self.topology.place(peer) {
+                Some(place) => self.deliver_to_peer(now, wall, relay, peer, place, packet, out),
+                None if dont_fragment => out.send_whole(relay, peer, packet),
+                None => out.send(relay, peer, packet, &[]),
+            }
         }
     }
 
-    /// Sends what a client wants a peer to have: TURN has checked permission and policy already.
+    /// Hands what a client sends to a peer of this host over: TURN has checked permission and policy already.
     #[allow(clippy::too_many_arguments)] // the two clocks and the packet's way, none of which belongs to another
-    fn send_to_peer(
+    fn deliver_to_peer(
         &mut self,
         now: Instant,
         wall: WallTime,
         relay: SocketId,
         peer: SocketAddr,
-        data: &mut [u8],
-        payload: Range<usize>,
+        place: Place,
+        packet: &mut [u8],
         out: &mut impl Egress,
     ) {
-        let packet = &mut data[payload];
-        let Some(place) = self.topology.place(peer) else {
-            return out.send(relay, peer, packet, &[]);
-        };
         let Some(Role::Relay(local)) = self.roles.get(&relay) else {
             return self.drop(DropReason::UnknownSocket);
         };

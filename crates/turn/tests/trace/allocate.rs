@@ -145,21 +145,7 @@ fn dont_fragment_gets_420_until_sockets_can_do_it() {
 
     let mut config = config();
     config.dont_fragment = true;
-    let mut world = World::with(config);
-    world.binds_by_hand = true;
-    let mut alice = Client::alice();
-    alice.learns_nonce(&mut world);
-    let request = alice.signed(Method::ALLOCATE, |w| {
-        w.requested_transport_udp().attribute(AttributeType::DONT_FRAGMENT, &[])
-    });
-    world.deliver(alice.five_tuple, &request);
-    assert!(matches!(
-        world.server.poll_output(),
-        Some(Output::BindRelay {
-            dont_fragment: true,
-            ..
-        })
-    ));
+    ask(&mut World::with(config)).granted();
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod allocate;
 mod another_client;
 mod authentication;
 mod channel;
+mod dual;
 mod garbage;
 mod lifetime;
 mod look_up;

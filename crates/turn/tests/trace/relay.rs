@@ -82,21 +82,38 @@ fn a_send_without_permission_allocation_peer_or_data_is_dropped() {
 }
 
 #[test]
-fn dont_fragment_is_carried_on_an_allocation_made_for_it() {
+fn a_send_that_asks_for_it_leaves_whole_between_ipv4_and_ipv4_only() {
     let mut config = config();
     config.dont_fragment = true;
     let mut world = World::with(config);
-    let mut alice = Client::alice();
-    alice
-        .asks_allocation(&mut world, |writer| writer.attribute(AttributeType::DONT_FRAGMENT, &[]))
-        .granted();
-    alice.permits(&mut world, PEER).granted();
-    let datagram = message(Class::Indication, Method::SEND, alice.fresh_id(), |w| {
-        w.xor_peer_address(address(PEER))
-            .data(b"x")
-            .attribute(AttributeType::DONT_FRAGMENT, &[])
-    });
-    assert!(alice.sends_raw(&mut world, &datagram).is_ok());
+    let far = "[2001:db8:5::1]:7000";
+    let whole = |client: &mut Client, world: &mut World, peer: &str| {
+        let datagram = message(Class::Indication, Method::SEND, client.fresh_id(), |w| {
+            w.xor_peer_address(address(peer))
+                .data(b"x")
+                .attribute(AttributeType::DONT_FRAGMENT, &[])
+        });
+        client.sends_raw(world, &datagram).unwrap().dont_fragment
+    };
+    for (client, v4_is_whole) in [
+        ("203.0.113.7:6000", true),
+        ("[::ffff:203.0.113.8]:6000", true),
+        ("[2001:db8:7::1]:6000", false),
+    ] {
+        let mut alice = Client::new(client, "alice", "secret of alice");
+        alice
+            .asks_allocation(&mut world, |w| {
+                w.additional_address_family(voex_stun::AddressFamily::V6)
+                    .attribute(AttributeType::DONT_FRAGMENT, &[])
+            })
+            .granted();
+        alice.binds(&mut world, 0x4000, PEER).granted();
+        alice.permits(&mut world, far).granted();
+        assert_eq!(whole(&mut alice, &mut world, PEER), v4_is_whole, "{client}");
+        assert!(!whole(&mut alice, &mut world, far), "{client}");
+        assert!(!alice.sends(&mut world, PEER, b"x").unwrap().dont_fragment);
+        assert!(!alice.sends_channel(&mut world, 0x4000, b"x").unwrap().dont_fragment);
+    }
 }
 
 #[test]

@@ -11,7 +11,8 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use voex_base::{FiveTuple, Rng, SocketId, VecOutbox, WallTime};
 use voex_stun::{
-    ChannelData, ChannelNumber, Class, IntegrityKey, Message, MessageWriter, Method, ReservationToken, TransactionId,
+    AttributeType, ChannelData, ChannelNumber, Class, IntegrityKey, Message, MessageWriter, Method, ReservationToken,
+    TransactionId,
 };
 use voex_turn::{
     BindError, ClientVerdict, Command, Config, DropReason, Metrics, Output, PortShare, RelayAddress, Secret, Server,
@@ -259,6 +260,14 @@ impl Client {
         self.asks(world, Method::ALLOCATE, |writer| body(writer.requested_transport_udp()))
     }
 
+    /// Asks for a UDP allocation with these attributes.
+    pub(crate) fn asks_allocation_with(&mut self, world: &mut World, attributes: &[(AttributeType, &[u8])]) -> Answer {
+        self.asks_allocation(world, |writer| {
+            let all = attributes.iter();
+            all.fold(writer, |writer, (kind, value)| writer.attribute(*kind, value))
+        })
+    }
+
     /// Makes an allocation and gives its relayed address.
     pub(crate) fn allocates(&mut self, world: &mut World) -> SocketAddr {
         self.asks_allocation(world, |writer| writer).granted().relayed()
@@ -299,9 +308,15 @@ impl Client {
 
     pub(crate) fn sends_raw(&mut self, world: &mut World, datagram: &[u8]) -> Result<Sent, DropReason> {
         match world.deliver(self.five_tuple, datagram) {
-            ClientVerdict::ToPeer { relay, peer, payload } => Ok(Sent {
+            ClientVerdict::ToPeer {
                 relay,
                 peer,
+                payload,
+                dont_fragment,
+            } => Ok(Sent {
+                relay,
+                peer,
+                dont_fragment,
                 data: datagram[payload].to_vec(),
             }),
             ClientVerdict::Drop(reason) => Err(reason),
@@ -323,6 +338,7 @@ impl Client {
 pub(crate) struct Sent {
     pub(crate) relay: SocketId,
     pub(crate) peer: SocketAddr,
+    pub(crate) dont_fragment: bool,
     pub(crate) data: Vec<u8>,
 }
 
@@ -359,6 +375,11 @@ impl Answer {
             .xor_relayed_address()
             .unwrap()
             .expect("an allocation has a relayed address")
+    }
+
+    /// Gives every relayed address.
+    pub(crate) fn all_relayed(&self) -> Vec<SocketAddr> {
+        self.message().xor_relayed_addresses().map(Result::unwrap).collect()
     }
 
     pub(crate) fn lifetime_s(&self) -> u32 {

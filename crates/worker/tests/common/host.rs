@@ -32,6 +32,8 @@ pub(crate) struct Host {
 #[derive(Default)]
 pub(crate) struct Kernel {
     pub(crate) sent: Vec<(SocketId, SocketAddr, Vec<u8>)>,
+    /// With the DF bit.
+    pub(crate) sent_whole: Vec<(SocketId, SocketAddr, Vec<u8>)>,
     pub(crate) crossing: VecDeque<(WorkerId, SocketAddr, SocketAddr, Vec<u8>)>,
     pub(crate) crossing_full: bool,
     room: Vec<u8>,
@@ -56,6 +58,10 @@ impl Outbox for Kernel {
 impl Egress for Kernel {
     fn reserved(&self) -> &[u8] {
         &self.room[..self.reserved]
+    }
+
+    fn send_whole(&mut self, socket: SocketId, to: SocketAddr, packet: &[u8]) {
+        self.sent_whole.push((socket, to, packet.to_vec()));
     }
 
     fn cross(&mut self, worker: WorkerId, from: SocketAddr, to: SocketAddr, packet: &[u8]) -> bool {
@@ -184,7 +190,7 @@ impl Host {
     fn obey(&mut self, worker: usize) {
         while let Some(output) = self.workers[worker].poll_output() {
             match output {
-                Output::BindRelay { request, address, .. } => {
+                Output::BindRelay { request, address } => {
                     let socket = SocketId(self.next_socket);
                     self.next_socket += 1;
                     self.relays.push((worker, socket, address));
