@@ -185,7 +185,7 @@ fn follow(stderr: impl Read + Send + 'static, log: Arc<Mutex<String>>) -> mpsc::
     let (ready_tx, ready_rx) = mpsc::channel();
     std::thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            if line.contains("ready") {
+            if line.contains("ready after ") {
                 let _ = ready_tx.send(());
             }
             if let Ok(mut log) = log.lock() {

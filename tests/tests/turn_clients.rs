@@ -99,3 +99,13 @@ fn aioice_relays(port: u16, transport: &str, tls: bool) {
 fn aioice_relays_over_udp() {
     aioice_relays(3478, "udp", false);
 }
+
+#[test]
+fn aioice_relays_over_tcp() {
+    aioice_relays(3478, "tcp", false);
+}
+
+#[test]
+fn aioice_relays_over_tls() {
+    aioice_relays(5349, "tcp", true);
+}

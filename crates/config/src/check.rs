@@ -72,8 +72,8 @@ impl Check<'_> {
                 "at least ten ports are needed",
             );
         }
-        for port in settings.turn.plain_ports.iter().chain(&settings.turn.tls_ports) {
-            self.listener_outside_pools(*port, [media, relay]);
+        for port in settings.turn.ports() {
+            self.listener_outside_pools(port, [media, relay]);
         }
         if EXPORTER_PORTS.contains(&settings.http.listen.port()) {
             let listen = settings.http.listen.to_string();

@@ -49,13 +49,22 @@ fn ports(settings: &Settings) -> Vec<String> {
     let turn = &settings.turn;
     if turn.enabled {
         let listen = hosts(&turn.listen, settings.voex.external_interface.as_deref());
-        for port in &turn.plain_ports {
-            let carried = [Protocol::Udp, Protocol::Tcp]
-                .into_iter()
-                .filter(|p| turn.transports.contains(p));
-            let ports: Vec<_> = carried.map(|protocol| format!("{port}/{}", protocol.name())).collect();
-            if !ports.is_empty() {
-                lines.push(format!("{} on {listen}: STUN and TURN", ports.join(" and ")));
+        let serves = |protocol| turn.transports.contains(&protocol);
+        let carriers = [
+            ("udp", serves(Protocol::Udp)),
+            ("tcp", serves(Protocol::Tcp) || serves(Protocol::Tls)),
+        ];
+        let carried = [Protocol::Udp, Protocol::Tcp, Protocol::Tls].into_iter();
+        let carried = carried.filter(|protocol| serves(*protocol)).map(Protocol::name);
+        let carried = carried.collect::<Vec<_>>().join(", ");
+        for port in turn.ports() {
+            let bound = carriers.iter().filter(|(_, is_bound)| *is_bound);
+            let bound: Vec<_> = bound.map(|(carrier, _)| format!("{port}/{carrier}")).collect();
+            if !bound.is_empty() {
+                lines.push(format!(
+                    "{} on {listen}: STUN and TURN over {carried}",
+                    bound.join(" and ")
+                ));
             }
         }
         lines.push(format!(
@@ -105,6 +114,6 @@ fn certificates(settings: &Settings) -> String {
     match &settings.tls.certificate {
         Some(path) if path.is_file() => format!("{}: found", path.display()),
         Some(path) => format!("{}: not found", path.display()),
-        None => "none given; media uses a self-signed certificate made at start".to_owned(),
+        None => "none given; TURN and media use self-signed certificates made at start".to_owned(),
     }
 }

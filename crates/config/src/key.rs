@@ -70,7 +70,7 @@ keys! {
     "turn.enabled": turn.enabled = boolean;
     "turn.listen" ["turnserver_listening_ip"]: turn.listen = list(address);
     "turn.ports.plain": turn.plain_ports = list(port);
-    "turn.ports.tls" Later: turn.tls_ports = list(port);
+    "turn.ports.tls": turn.tls_ports = list(port);
     "turn.transports": turn.transports = protocols;
     "turn.external" ["turnserver_external_ip"] Live: turn.external = list(external);
     "turn.realm" ["turnserver_server_name"] Live: turn.realm = some(text);
@@ -99,8 +99,8 @@ keys! {
     "turn.lifetimes.permission_s" Live: turn.lifetimes.permission_s = seconds::<60, 3_600>;
     "turn.lifetimes.channel_s" Live: turn.lifetimes.channel_s = seconds::<60, 86_400>;
     "turn.lifetimes.nonce_s" Live: turn.lifetimes.nonce_s = seconds::<60, 86_400>;
-    "tls.certificate" Later Live: tls.certificate = some(path);
-    "tls.key" Later Live: tls.key = some(path);
+    "tls.certificate" Live: tls.certificate = some(path);
+    "tls.key" Live: tls.key = some(path);
     "acl.cts" ["permit_ip"] Live: acl_cts = list(network);
     "mcu.enabled" ["janus_enabled"]: mcu.enabled = boolean;
     "mcu.ws.listen" ["janus_ws_ip"]: mcu.ws_listen = api_socket;

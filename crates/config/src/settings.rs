@@ -43,9 +43,9 @@ pub struct Turn {
     pub enabled: bool,
     /// Addresses to listen on and to relay from; empty = every address of the host.
     pub listen: Vec<IpAddr>,
-    /// Ports of plain UDP (and TCP).
+    /// Ports that clients know for UDP and TCP.
     pub plain_ports: Vec<u16>,
-    /// Ports of TLS and DTLS.
+    /// Ports that clients know for TLS and DTLS. What a client talks is told by its first byte: every port takes all.
     pub tls_ports: Vec<u16>,
     /// What clients may come over; at least one.
     pub transports: Vec<Protocol>,
@@ -474,6 +474,19 @@ impl Default for Media {
             public_address: Vec::new(),
             keep_private: false,
         }
+    }
+}
+
+impl Turn {
+    /// Gives every port that clients are served on, each once.
+    pub fn ports(&self) -> Vec<u16> {
+        let mut ports = self.plain_ports.clone();
+        for port in &self.tls_ports {
+            if !ports.contains(port) {
+                ports.push(*port);
+            }
+        }
+        ports
     }
 }
 

@@ -89,9 +89,28 @@ fn coturn_gets_messages_in_pieces_and_still_relays_them_whole() {
 }
 
 #[test]
-fn voex_relays_everything_over_udp() {
-    relays_everything(&voex(), Transport::Udp, KeyKind::Ecdsa);
-    holds_idle_allocations(&voex(), Transport::Udp);
+fn voex_relays_everything_over_udp_tcp_and_tls() {
+    for transport in [Transport::Udp, Transport::Tcp, Transport::Tls] {
+        relays_everything(&voex(), transport, KeyKind::Ecdsa);
+        holds_idle_allocations(&voex(), transport);
+    }
+}
+
+#[test]
+fn voex_takes_a_certificate_with_an_rsa_key() {
+    relays_everything(&voex(), Transport::Tls, KeyKind::Rsa);
+}
+
+#[test]
+fn voex_gets_messages_in_pieces_and_still_relays_them_whole() {
+    for transport in [Transport::Tcp, Transport::Tls] {
+        let server = Server::start(&voex(), 0, transport, KeyKind::Ecdsa).unwrap();
+        let mut target = server.target(transport);
+        target.cut = Some(47);
+        let figures = load::run(&target, &pattern(Direction::Both, Wrap::Channel), None, true).unwrap();
+        assert!(figures.content_is_right() && figures.lost == 0, "{figures}");
+        assert!(figures.delivered > 0, "{figures}");
+    }
 }
 
 #[test]

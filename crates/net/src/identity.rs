@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::crypto::aws_lc_rs::{self, Ticketer};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
-use rustls::{ServerConfig, SupportedProtocolVersion};
+use rustls::{Error, InconsistentKeys, ServerConfig, SupportedProtocolVersion};
 
 /// TLS versions served: the two that have no known break.
 const VERSIONS: &[&SupportedProtocolVersion] = &[&rustls::version::TLS13, &rustls::version::TLS12];
@@ -24,13 +24,15 @@ pub struct Identity {
 /// Why a chain and a key make no identity.
 #[derive(thiserror::Error, Debug)]
 pub enum IdentityError {
-    /// The chain is empty, a certificate cannot be read, the key is of a kind that we cannot sign with, or it is not the
-    /// key of the first certificate.
+    /// The key is not that of the first certificate.
+    #[error("the key is not that of the first certificate")]
+    Mismatch,
+    /// The chain is empty, a certificate cannot be read, or the key is of a kind that we cannot sign with.
     #[error("{0}")]
-    Unusable(rustls::Error),
+    Unusable(Error),
     /// The cryptographic library failed.
     #[error("the cryptographic library failed: {0}")]
-    Library(rustls::Error),
+    Library(Error),
 }
 
 impl Identity {
@@ -45,7 +47,10 @@ impl Identity {
         let mut config = builder
             .with_no_client_auth()
             .with_single_cert(chain, key)
-            .map_err(IdentityError::Unusable)?;
+            .map_err(|error| match error {
+                Error::InconsistentKeys(InconsistentKeys::KeyMismatch) => IdentityError::Mismatch,
+                error => IdentityError::Unusable(error),
+            })?;
         config.alpn_protocols = PROTOCOLS.iter().map(|name| name.to_vec()).collect();
         config.ticketer = Ticketer::new().map_err(IdentityError::Library)?;
         config.session_storage = Arc::new(NoServerSessionStorage {});

@@ -32,12 +32,15 @@ use crate::signalling::{self, SipSockets};
 use crate::turn_config::{TurnBasis, turn_config};
 use crate::turn_desk::{self, Desk, NoStores, Order};
 use crate::turn_sessions::{Filter, Sessions};
-use crate::{console, machines, websocket, welcome};
+use crate::{certificate, console, machines, websocket, welcome};
 
 /// API messages that may wait for the control task; then connections are not read.
 const API_INPUTS_MAX: usize = 1_024;
 /// How long the end of all TURN sessions may take.
 const END_MAX: Duration = Duration::from_secs(1);
+/// How long workers with full queues may take to learn of a new certificate, and how often they are offered it.
+const TAKE_MAX: Duration = Duration::from_secs(2);
+const TAKE_AGAIN: Duration = Duration::from_millis(20);
 
 /// Everything that runs.
 pub(crate) struct Host {
@@ -92,6 +95,7 @@ impl Host {
     ) -> Result<Self, Failure> {
         let system = |error: &dyn Display| Failure::System(vec![error.to_string()]);
         let mut rng = Rng::from_seed(entropy()?);
+        let identity = certificate::identity(settings, &addresses).map_err(|line| Failure::Settings(vec![line]))?;
         let certificate = Arc::new(Certificate::generate().map_err(|error| system(&error))?);
         let bound = Bound::bind(settings, &addresses).await?;
         let turn = TurnBasis {
@@ -99,8 +103,8 @@ impl Host {
             made_user: made_user(settings, embedded, &mut rng),
             own_sockets: bound.own_sockets(settings, &addresses),
         };
-        let media =
-            media::start(settings, &addresses, &turn, &certificate, &mut rng).map_err(|error| system(&error))?;
+        let media = media::start(settings, &addresses, &turn, &certificate, identity, &mut rng)
+            .map_err(|error| system(&error))?;
         let status = Arc::new(Status {
             started,
             listeners: console::listeners(settings, &addresses, &bound, &media),
@@ -223,11 +227,31 @@ impl Host {
             self.addresses.rename_relays(&settings.turn.external);
             self.topology = Arc::new(self.topology.renamed(&self.addresses.relays));
         }
+        if settings.tls.certificate.is_some() || before.tls.certificate.is_some() {
+            self.reload_certificate(settings).await;
+        }
         if settings.turn.enabled {
             let config = Box::new(turn_config(settings, &self.addresses, &self.turn));
             let topology = self.topology.clone();
             // The desk is gone only after `stop`.
             let _ = self.desk.send(Order::Reconfigure { config, topology }).await;
+        }
+    }
+
+    /// Shows new clients the certificate as it is on disk now. A wrong one leaves that in force.
+    async fn reload_certificate(&self, settings: &Settings) {
+        match certificate::identity(settings, &self.addresses) {
+            Ok(None) => {}
+            Ok(Some(identity)) => {
+                let deadline = Instant::now() + TAKE_MAX;
+                while let Err(busy) = self.workers.set_identity(&identity) {
+                    if Instant::now() > deadline {
+                        return tracing::error!("the certificate was not taken over: {busy}");
+                    }
+                    time::sleep(TAKE_AGAIN).await;
+                }
+            }
+            Err(line) => tracing::error!("the certificate in force stays: {line}"),
         }
     }
 

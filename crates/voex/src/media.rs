@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use voex_base::{Rng, SocketId, WorkerId};
 use voex_config::{PortRange, Settings};
 use voex_janus::{Candidate, PortsExhausted, WorkerMedia};
-use voex_net::{CommandSender, Events, QueueFull, StartError, TurnEvents, Workers};
+use voex_net::{CommandSender, Events, Identity, QueueFull, StartError, TurnEvents, Workers};
 use voex_transport::Certificate;
 use voex_turn::PortShare;
 use voex_worker::{Command, RelayRange, Worker};
@@ -55,10 +55,12 @@ pub(crate) fn start(
     addresses: &Addresses,
     turn: &TurnBasis,
     certificate: &Arc<Certificate>,
+    identity: Option<Identity>,
     rng: &mut Rng,
 ) -> Result<Media, StartError> {
     let (wake, turn_wake) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let config = net_config(settings, addresses, [wake.clone(), turn_wake.clone()], rng);
+    let mut config = net_config(settings, addresses, [wake.clone(), turn_wake.clone()], rng);
+    config.identity = identity;
     let count = worker_count(settings);
     let mut metrics = Metrics::default();
     let turn = turn_config(settings, addresses, turn);
@@ -273,7 +275,7 @@ impl voex_janus::RtpPorts for RtpPairs {
 }
 
 fn turn_listeners(settings: &Settings, addresses: &Addresses) -> Vec<SocketAddr> {
-    let ports = &settings.turn.plain_ports;
+    let ports = settings.turn.ports();
     addresses
         .turn
         .iter()

@@ -6,6 +6,8 @@ use std::path::Path;
 
 use voex_config::{Loaded, Place, Problem, Report, Severity, Source};
 
+use crate::certificate;
+
 /// Loads settings; with no file, the embedded default.
 pub(crate) fn load(file: Option<&Path>, sets: &[String], strict: bool) -> Result<Loaded, Report> {
     let Some(file) = file else {
@@ -21,6 +23,7 @@ pub(crate) fn load(file: Option<&Path>, sets: &[String], strict: bool) -> Result
         sets,
         strict,
     )?;
+    certificate::find(file, &mut loaded.settings);
     if is_world_readable(file) {
         loaded.report.problems.push(problem(
             Severity::Warning,

@@ -12,7 +12,21 @@ pub(crate) fn expose(loops: &[Arc<Metrics>], families: &mut Families<'_>) -> fmt
         "net_streams",
         "Streams of TURN clients that are open.",
         "protocol",
-        [("tcp", sum(loops, |m| m.tcp_streams.value()))],
+        [
+            ("tcp", sum(loops, |m| m.tcp_streams.value())),
+            ("tls", sum(loops, |m| m.tls_streams.value())),
+        ],
+    )?;
+    families.counter(
+        "net_tls_handshakes",
+        "TLS handshakes that succeeded.",
+        sum(loops, |m| m.tls_handshakes.value()),
+    )?;
+    families.counters(
+        "net_handshakes_failed",
+        "TLS handshakes that failed.",
+        "reason",
+        sum_set(loops, |m| &m.handshakes_failed),
     )?;
     families.counter(
         "net_streams_accepted",

@@ -26,7 +26,7 @@ pub(crate) struct TurnBasis {
 fn turn_listeners_as_peers(settings: &Settings, addresses: &Addresses) -> Vec<SocketAddr> {
     let public = addresses.relays.iter().map(|relay| relay.public);
     let listen = addresses.turn.iter().copied();
-    let ports = &settings.turn.plain_ports;
+    let ports = &settings.turn.ports();
     public
         .chain(listen)
         .flat_map(|ip| ports.iter().map(move |port| SocketAddr::new(ip, *port)))

@@ -142,7 +142,7 @@ fn the_file_of_the_guide_starts_unchanged() {
     let mut server = Server::spawn(in_namespace(addresses, &args));
     let log = server.log();
     for part in [
-        "2.3.4.5:3478/udp+tcp, 2.3.4.5:3479/udp+tcp",
+        "2.3.4.5:3478/udp+tcp+tls, 2.3.4.5:3479/udp+tcp+tls, 2.3.4.5:5349/udp+tcp+tls, 2.3.4.5:5350/udp+tcp+tls",
         "49152-65535/udp on 2.3.4.5 as 1.2.3.4",
         "ws://172.17.0.1:8188",
         "not built yet: turn.users.redis",
@@ -164,7 +164,7 @@ fn the_embedded_default_needs_nothing_and_says_how_to_try_it() {
     command = redirect(command, &output);
     drop(file);
     let mut server = Server::spawn(command);
-    assert!(server.log().contains("127.0.0.1:3478/udp+tcp") && server.log().contains("ws://127.0.0.1:8188"));
+    assert!(server.log().contains("127.0.0.1:3478/udp+tcp+tls") && server.log().contains("ws://127.0.0.1:8188"));
     let said = std::fs::read_to_string(&output).unwrap();
     assert!(
         said.contains("password ") && said.contains("turnutils_uclient -y -u voex -w "),
@@ -189,9 +189,10 @@ fn a_host_without_ipv6_is_served_on_ipv4() {
     let setup = "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6";
     let server = Server::spawn(in_namespace(setup, "serve"));
     assert!(
-        server
-            .log()
-            .contains("STUN and TURN: 127.0.0.1:3478/udp+tcp, 127.0.0.1:3479/udp+tcp\n"),
+        server.log().contains(
+            "STUN and TURN: 127.0.0.1:3478/udp+tcp+tls, 127.0.0.1:3479/udp+tcp+tls, \
+                       127.0.0.1:5349/udp+tcp+tls, 127.0.0.1:5350/udp+tcp+tls\n"
+        ),
         "{}",
         server.log()
     );

@@ -105,8 +105,7 @@ fn live_allocations_relay_across_reloads_and_new_requests_meet_the_new_rules() {
     assert!(said.contains(taken), "{said}");
     relay(50, &alice, local, &peer);
     // Nobody is called alice any more, but who was let in under that name goes on.
-    let mut stranger = Client::connect(rig.turn());
-    eventually(|| error_code(&stranger.allocate()), Some(401));
+    eventually(|| error_code(&Client::connect(rig.turn()).allocate()), Some(401));
     let bind = alice.turn.channel_bind(CHANNEL, peer.local_addr().unwrap());
     success(&alice.ask(&bind));
 

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 const READY_MAX: Duration = Duration::from_secs(10);
 const STOP_MAX: Duration = Duration::from_secs(10);
+/// How often a start is tried again with another port.
+const OTHER_PORTS: usize = 5;
 
 /// A running `voex serve`.
 pub(crate) struct Server {
@@ -20,11 +22,24 @@ pub(crate) struct Server {
 impl Server {
     /// Starts with every listener on 127.0.0.1, on ports that nobody has, and waits for the ready line.
     pub(crate) fn start(args: &[&str]) -> Self {
-        Self::spawn(voex(&[&loopback()[..], &owned(args)].concat()))
+        for _ in 0..OTHER_PORTS {
+            match Self::try_spawn(voex(&[&loopback()[..], &owned(args)].concat())) {
+                Ok(server) => return server,
+                // A connection of another test was given the port a moment ago.
+                Err(log) if log.contains("Address already in use") => {}
+                Err(log) => panic!("no ready line; the log is:\n{log}"),
+            }
+        }
+        panic!("every port that was free was taken at once");
     }
 
     /// Starts a command that becomes the server, and waits for the ready line.
-    pub(crate) fn spawn(mut command: Command) -> Self {
+    pub(crate) fn spawn(command: Command) -> Self {
+        Self::try_spawn(command).unwrap_or_else(|log| panic!("no ready line; the log is:\n{log}"))
+    }
+
+    /// As [`spawn`](Self::spawn); gives the log of one that does not become ready.
+    fn try_spawn(mut command: Command) -> Result<Self, String> {
         let mut child = command
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -40,18 +55,16 @@ impl Server {
                     .lock()
                     .expect("nobody panics with the log")
                     .push_str(&format!("{line}\n"));
-                if line.contains("ready") {
+                if line.contains("ready after ") {
                     let _ = ready_tx.send(());
                 }
             }
         });
         let server = Self { child, log };
-        assert!(
-            ready_rx.recv_timeout(READY_MAX).is_ok(),
-            "no ready line; the log is:\n{}",
-            server.log()
-        );
-        server
+        match ready_rx.recv_timeout(READY_MAX) {
+            Ok(()) => Ok(server),
+            Err(_) => Err(server.log()),
+        }
     }
 
     /// What it said so far.
@@ -155,10 +168,12 @@ pub(crate) fn loopback() -> Vec<String> {
     let free = UdpSocket::bind("127.0.0.1:0")
         .and_then(|socket| socket.local_addr())
         .expect("loopback has free ports");
-    let turn = format!("turn.ports.plain={}", free.port());
+    // One port for all: what a client talks is told by its first byte.
+    let [turn, turn_tls] = ["plain", "tls"].map(|kind| format!("turn.ports.{kind}={}", free.port()));
     let sets = [
         "turn.listen=127.0.0.1",
         &turn,
+        &turn_tls,
         "media.listen=127.0.0.1",
         "mcu.ws.listen=127.0.0.1:0",
         "sip.listen=udp:127.0.0.1:0",
