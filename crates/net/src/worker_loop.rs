@@ -401,6 +401,15 @@ impl WorkerLoop {
                         .handle_relay_bound(clock.now, clock.wall, request, bound, &mut self.egress);
                 }
                 Output::CloseRelay(socket) => self.close(socket),
+                Output::ListenRelay { request, .. } => {
+                    // Where peers cannot be accepted there is no TCP relay: the client is answered with 508.
+                    let refused = Err(BindError::Failed);
+                    self.worker
+                        .handle_relay_bound(clock.now, clock.wall, request, refused, &mut self.egress);
+                }
+                // They follow from a TCP relay.
+                Output::ConnectPeer { .. } | Output::Bind { .. } | Output::ClosePeer(_) | Output::MoveClient { .. } => {
+                }
             }
         }
         true

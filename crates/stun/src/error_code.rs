@@ -43,6 +43,10 @@ error_codes! {
     UNSUPPORTED_TRANSPORT_PROTOCOL = 442, "Unsupported Transport Protocol";
     /// RFC 8656 §19.
     PEER_ADDRESS_FAMILY_MISMATCH = 443, "Peer Address Family Mismatch";
+    /// RFC 6062 §6.3.
+    CONNECTION_ALREADY_EXISTS = 446, "Connection Already Exists";
+    /// RFC 6062 §6.3.
+    CONNECTION_TIMEOUT_OR_FAILURE = 447, "Connection Timeout or Failure";
     /// RFC 8656 §19.
     ALLOCATION_QUOTA_REACHED = 486, "Allocation Quota Reached";
     /// RFC 8445 §16.2.

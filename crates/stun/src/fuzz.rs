@@ -38,6 +38,7 @@ fn read_all(message: &Message<'_>) {
         message.requested_address_family(),
         message.even_port(),
         message.reservation_token(),
+        message.connection_id(),
     );
     let _ = (
         message.additional_address_family(),

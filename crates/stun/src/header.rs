@@ -66,6 +66,12 @@ methods! {
     CREATE_PERMISSION = 0x008;
     /// ChannelBind (RFC 8656 §12).
     CHANNEL_BIND = 0x009;
+    /// Connect (RFC 6062 §6.1).
+    CONNECT = 0x00A;
+    /// ConnectionBind (RFC 6062 §6.1).
+    CONNECTION_BIND = 0x00B;
+    /// ConnectionAttempt, an indication from server to client (RFC 6062 §6.1).
+    CONNECTION_ATTEMPT = 0x00C;
 }
 
 impl Method {

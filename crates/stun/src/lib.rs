@@ -21,6 +21,7 @@
 //! | RFC 8489 §14.7 | fingerprint | supported | `tests/rfc5769.rs` |
 //! | RFC 8656 §12, §18 | ChannelData, attributes of TURN | supported | `tests/round_trip.rs` |
 //! | RFC 8016 §3.4 | mobility ticket, as bytes | supported | `tests/round_trip.rs` |
+//! | RFC 6062 §6 | methods, CONNECTION-ID and codes of TCP relays | supported | `tests/round_trip.rs` |
 //! | RFC 8445 §16.1 | attributes of ICE | supported | `tests/rfc5769.rs` |
 //! | RFC 5780 §7 | attributes of NAT behaviour discovery | supported | `tests/round_trip.rs` |
 //! | RFC 7983 §7 | telling protocols apart by the first byte | supported | `packet_kind.rs` |

@@ -37,6 +37,8 @@ struct Tail {
 pub enum RequestedTransport {
     /// Protocol 17.
     Udp,
+    /// Protocol 6 (RFC 6062 §4.1).
+    Tcp,
     /// Another protocol number.
     Other(u8),
 }
@@ -405,6 +407,7 @@ impl<'a> Message<'a> {
         self.typed(AttributeType::REQUESTED_TRANSPORT, |value| {
             Ok(match fixed::<4>(value)? {
                 [17, ..] => RequestedTransport::Udp,
+                [6, ..] => RequestedTransport::Tcp,
                 [other, ..] => RequestedTransport::Other(other),
             })
         })
@@ -485,6 +488,14 @@ impl<'a> Message<'a> {
         self.typed(AttributeType::RESERVATION_TOKEN, |value| {
             fixed(value).map(ReservationToken)
         })
+    }
+
+    /// CONNECTION-ID (RFC 6062 §6.2.1).
+    ///
+    /// # Errors
+    /// [`AttributeError::Length`].
+    pub fn connection_id(&self) -> Result<Option<u32>, AttributeError> {
+        self.number(AttributeType::CONNECTION_ID)
     }
 
     /// ERROR-CODE (RFC 8489 §14.8).

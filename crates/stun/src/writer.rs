@@ -171,6 +171,16 @@ impl<'b> MessageWriter<'b> {
         self.attribute(AttributeType::REQUESTED_TRANSPORT, &[17, 0, 0, 0])
     }
 
+    /// REQUESTED-TRANSPORT for TCP (RFC 6062 §4.1).
+    pub fn requested_transport_tcp(self) -> Self {
+        self.attribute(AttributeType::REQUESTED_TRANSPORT, &[6, 0, 0, 0])
+    }
+
+    /// CONNECTION-ID (RFC 6062 §6.2.1).
+    pub fn connection_id(self, id: u32) -> Self {
+        self.number(AttributeType::CONNECTION_ID, id)
+    }
+
     /// REQUESTED-ADDRESS-FAMILY (RFC 8656 §18.6).
     pub fn requested_address_family(self, family: AddressFamily) -> Self {
         self.attribute(AttributeType::REQUESTED_ADDRESS_FAMILY, &[family.number(), 0, 0, 0])

@@ -80,6 +80,28 @@ fn an_icmp_attribute_has_seven_bits_of_type_and_nine_of_code() {
 }
 
 #[test]
+fn what_belongs_to_tcp_relays_comes_back() {
+    let mut out = [0xee; 100];
+    let len = MessageWriter::new(
+        &mut out,
+        Class::Indication,
+        Method::CONNECTION_ATTEMPT,
+        TransactionId([9; 12]),
+    )
+    .requested_transport_tcp()
+    .connection_id(0x8000_0001)
+    .error_code(ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE)
+    .finish()
+    .unwrap();
+    assert_eq!(out[..2], [0x00, 0x1c]);
+    let message = Message::parse(&out[..len]).unwrap();
+    assert_eq!(message.method(), Method::CONNECTION_ATTEMPT);
+    assert_eq!(message.requested_transport(), Ok(Some(RequestedTransport::Tcp)));
+    assert_eq!(message.connection_id(), Ok(Some(0x8000_0001)));
+    assert_eq!(message.error_code(), Ok(Some(ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE)));
+}
+
+#[test]
 fn attributes_of_nat_discovery_and_redirection_come_back() {
     let (v4, v6): (SocketAddr, SocketAddr) = ("192.0.2.1:3479".parse().unwrap(), "[2001:db8::1]:80".parse().unwrap());
     let mut out = [0xee; 400];

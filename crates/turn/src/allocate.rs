@@ -14,10 +14,11 @@ use crate::relays::{Binding, PortPlan, Relay, RelaySocket, Relays};
 use crate::report::EVENTS_WAITING_MAX;
 use crate::request::{Granted, Identity, Request};
 use crate::timer::AllocationId;
-use crate::{Refusal, Server, SessionId, TRAFFIC_REPORT_PACKETS};
+use crate::{Refusal, RelayTransport, Server, SessionId, TRAFFIC_REPORT_PACKETS};
 
 /// What an Allocate request asks for, as far as it can be judged by itself.
 struct Wanted {
+    transport: RelayTransport,
     relays: RelaysWanted,
     lifetime_s: Option<u32>,
 }
@@ -41,7 +42,7 @@ impl Server {
         if let Some(id) = self.table.id_of_client(&request.five_tuple) {
             return self.allocate_again(request, id);
         }
-        let wanted = read_wanted(&request.message)?;
+        let wanted = self.read_wanted(request)?;
         let (first, second, missing) = self.plan_relays(request, identity, wanted.relays)?;
         self.check_capacity(identity, first.port)?;
         self.last_session += 1;
@@ -55,6 +56,7 @@ impl Server {
             user: identity.user.into(),
             key: Arc::clone(&identity.key),
             origin: identity.origin,
+            transport: wanted.transport,
             relays,
             making: Box::new(Making {
                 request: request.reply_to(),
@@ -107,6 +109,25 @@ impl Server {
                     .xor_mapped_address(client)
             });
         allocation.traffic.to_client.count(len);
+    }
+
+    /// Reads an Allocate request in the order of RFC 8656 §7.2 and RFC 6062 §5.1.
+    fn read_wanted(&self, request: &Request<'_>) -> Result<Wanted, Refusal> {
+        let message = &request.message;
+        let transport = match message.requested_transport()? {
+            None => return Err(Refusal::BadRequest),
+            Some(RequestedTransport::Udp) => RelayTransport::Udp,
+            Some(RequestedTransport::Tcp) if self.config.tcp_relays => RelayTransport::Tcp,
+            Some(_) => return Err(Refusal::UnsupportedTransportProtocol),
+        };
+        if transport == RelayTransport::Tcp && !self.may_have_tcp_relay(request) {
+            return Err(Refusal::BadRequest);
+        }
+        Ok(Wanted {
+            transport,
+            relays: read_relays_wanted(message)?,
+            lifetime_s: message.lifetime_s()?,
+        })
     }
 
     /// A five-tuple has one allocation; a retransmission of the request that made it gets the same answer.
@@ -201,19 +222,6 @@ impl Server {
         }
         Ok(())
     }
-}
-
-/// Reads an Allocate request in the order of RFC 8656 §7.2.
-fn read_wanted(message: &Message<'_>) -> Result<Wanted, Refusal> {
-    match message.requested_transport()? {
-        None => return Err(Refusal::BadRequest),
-        Some(RequestedTransport::Other(_)) => return Err(Refusal::UnsupportedTransportProtocol),
-        Some(RequestedTransport::Udp) => {}
-    }
-    Ok(Wanted {
-        relays: read_relays_wanted(message)?,
-        lifetime_s: message.lifetime_s()?,
-    })
 }
 
 fn read_relays_wanted(message: &Message<'_>) -> Result<RelaysWanted, Refusal> {

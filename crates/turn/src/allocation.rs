@@ -11,8 +11,9 @@ use crate::client_key::ClientKey;
 use crate::credentials::Origin;
 use crate::permission::Permissions;
 use crate::relays::{Relay, Relays};
+use crate::request::Identity;
 use crate::timer::AllocationId;
-use crate::{Flow, Refusal, SessionId, TRAFFIC_REPORT_PACKETS, Traffic};
+use crate::{Flow, Refusal, RelayTransport, SessionId, TRAFFIC_REPORT_PACKETS, Traffic};
 
 /// A relayed transport address, seen from both sides of a one-to-one NAT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,6 +32,7 @@ pub(crate) struct Allocation {
     pub(crate) key: Arc<ClientKey>,
     /// Where `key` comes from.
     pub(crate) origin: Origin,
+    pub(crate) transport: RelayTransport,
     pub(crate) relays: Relays,
     pub(crate) making: Box<Making>,
     pub(crate) permissions: Permissions,
@@ -63,6 +65,13 @@ pub(crate) enum Ended {
 }
 
 impl Allocation {
+    /// Tells whether it belongs to who sends a request. A new token may be of another `kid`; who comes with one has no
+    /// other name.
+    pub(crate) fn is_of(&self, identity: &Identity<'_>) -> bool {
+        let both_tokens = self.origin.is_token() && identity.origin.is_token();
+        *self.user == *identity.user || both_tokens
+    }
+
     /// Tells whether it lives: while its relays are being bound it only keeps its place.
     pub(crate) fn has_begun(&self) -> bool {
         self.relays.are_bound()

@@ -68,6 +68,10 @@ impl Allocations {
         self.by_five_tuple.get(five_tuple).copied()
     }
 
+    pub(crate) fn id_of_relay(&self, relay: SocketId) -> Option<AllocationId> {
+        self.by_relay.get(&relay).copied()
+    }
+
     /// Gives the counters of a client's allocation.
     pub(crate) fn traffic_of_client(&self, five_tuple: &FiveTuple) -> Option<Arc<Traffic>> {
         let id = self.id_of_client(five_tuple)?;

@@ -45,10 +45,7 @@ impl Server {
     /// client's own allocation.
     pub(crate) fn unhashed_user(&self, request: &Request<'_>) -> Option<Arc<str>> {
         let hash = request.message.user_hash().ok().flatten()?;
-        let own = self
-            .table
-            .id_of_client(&request.five_tuple)
-            .map(|id| &self.table.get(id).user);
+        let own = self.allocation_of(request).map(|id| &self.table.get(id).user);
         self.credentials
             .user_of_hash(&hash)
             .or_else(|| own.filter(|own| user_hash(own, &self.realm) == hash).cloned())
@@ -134,7 +131,11 @@ impl Server {
     }
 
     /// Reads what a request says of its sender, and checks all of it that needs no key.
-    fn read_claim<'a>(&self, request: &Request<'a>, unhashed: Option<&'a str>) -> Result<Claim<'a>, Refusal> {
+    pub(crate) fn read_claim<'a>(
+        &self,
+        request: &Request<'a>,
+        unhashed: Option<&'a str>,
+    ) -> Result<Claim<'a>, Refusal> {
         let message = request.message;
         let Some(integrity) = Integrity::of(&message) else {
             return Err(Refusal::Unauthenticated);
@@ -182,7 +183,7 @@ impl Server {
     /// Gives who a client is by the key of its allocation. Whoever made an allocation keeps it under that key, even when
     /// a time-limited name runs out or the password has changed. Who came with a token may have changed its `kid`.
     fn own_identity<'a>(&self, request: &Request<'_>, claim: &Claim<'a>) -> Option<Identity<'a>> {
-        let own = self.table.get(self.table.id_of_client(&request.five_tuple)?);
+        let own = self.table.get(self.allocation_of(request)?);
         let may_be = *own.user == *claim.user || own.origin.is_token();
         let is_own = may_be && own.key.fits(&claim.message);
         is_own.then(|| Identity {
@@ -244,7 +245,7 @@ impl Server {
         found: &LookedUp,
         out: &mut impl Outbox,
     ) {
-        self.handle_timeout(now);
+        self.handle_timeout(now, out);
         let Some(waiting) = self.waiting.take(question) else {
             return;
         };

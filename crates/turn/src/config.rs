@@ -73,6 +73,9 @@ pub struct Config {
     /// Accepts channel numbers up to 0x7FFF, as RFC 5766 §11 had them; else only those of RFC 8656, up to 0x4FFF. On by
     /// default: clients of the older standard draw from the whole range and cannot be told otherwise.
     pub rfc5766_channel_numbers: bool,
+    /// Whether clients over TCP and TLS may have TCP relays (RFC 6062); without it those are refused with 442. Off by
+    /// default: a browser has no use for them, and a TCP relay can reach more services than a UDP relay.
+    pub tcp_relays: bool,
     /// Whether the socket owner can send with the DF bit. Without it DONT-FRAGMENT is refused with 420.
     pub dont_fragment: bool,
 }
@@ -188,6 +191,7 @@ impl Config {
                 burst: 2_000,
             },
             rfc5766_channel_numbers: true,
+            tcp_relays: false,
             dont_fragment: false,
         }
     }

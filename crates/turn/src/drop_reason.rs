@@ -1,7 +1,7 @@
 use crate::label::label_enum;
 
 label_enum! {
-    /// Why a datagram went no further. The same value is returned, counted and tested.
+    /// Why a datagram, or a connection of a peer, went no further. The same value is returned, counted and tested.
     DropReason {
         /// The first byte belongs to neither STUN nor ChannelData.
         NotTurn = "not_turn",
@@ -27,6 +27,10 @@ label_enum! {
         BadSend = "bad_send",
         /// Send asks for DONT-FRAGMENT, and the owner of sockets cannot.
         DontFragment = "dont_fragment",
+        /// A Send indication for a TCP relay, whose data takes connections of its own.
+        TcpRelay = "tcp_relay",
+        /// A peer came in to a TCP relay that has as many connections as it may, or its shard has.
+        ConnectionsFull = "connections_full",
         /// More than one UDP datagram can carry to the client, or a request too long to wait for the credential store.
         TooLong = "too_long",
         /// This source got all the unauthenticated answers it is due.

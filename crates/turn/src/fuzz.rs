@@ -10,14 +10,18 @@
 //!            1 request of a user of the credential store: as 3
 //!            2 the store answers its oldest question: what (1)
 //!            3 request with an access token: length (1) and content of its sealed block, then as 3
+//! kind / 6 % 4:  clients 0 and 1 over UDP, 2 and 3 over TCP: one may have a TCP relay, the other its data connection
 //! ```
+//!
+//! A CONNECTION-ID of one byte stands for the id of the nth connection.
+//! Peers on ports that are multiples of four refuse TCP connections, those on odd ports never answer.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use voex_base::{FiveTuple, Rng, SocketId, VecOutbox, WallTime};
+use voex_base::{FiveTuple, Protocol, Rng, SocketId, VecOutbox, WallTime};
 use voex_stun::{
     AttributeType, Class, IntegrityKey, IntegrityKeySha256, Message, MessageWriter, Method, PasswordAlgorithm,
     TransactionId, long_term_key, long_term_key_sha256,
@@ -25,8 +29,8 @@ use voex_stun::{
 
 use crate::waiting::WAITING_MAX;
 use crate::{
-    BindError, ClientPath, ClientVerdict, Command, Config, Event, LookUpId, LookedUp, Metrics, Output, PortShare,
-    RelayAddress, Secret, Server, StoredUser, TokenAlgorithm, TokenKey, UserSecret, access_token,
+    BindError, ClientPath, ClientVerdict, Command, Config, ConnectionId, Event, LookUpId, LookedUp, Metrics, Output,
+    PortShare, RelayAddress, Secret, Server, StoredUser, TokenAlgorithm, TokenKey, UserSecret, Way, access_token,
 };
 
 /// Runs a script and holds the shard to its invariants.
@@ -69,6 +73,11 @@ struct World {
     start: Instant,
     passed: Duration,
     open: Vec<SocketId>,
+    /// Of them, those that listen for TCP.
+    listening: BTreeSet<SocketId>,
+    /// Connections with peers, and those that carry bytes.
+    peers: BTreeSet<ConnectionId>,
+    bound: BTreeSet<ConnectionId>,
     next_socket: u64,
     next_id: u32,
     bind_fails: bool,
@@ -105,11 +114,20 @@ impl World {
         config.credential_store = true;
         config.third_party_authorization = Some(SERVER_NAME.to_owned());
         config.token_keys = vec![("kid".to_owned(), token_key())];
+        config.tcp_relays = true;
         let metrics = Arc::new(Metrics::default());
         let mut server = Server::new(config, Rng::from_number(1), Arc::clone(&metrics));
         for (socket, local) in [(1, 3_478), (2, 3_479)] {
             server.add_client_socket(SocketId(socket), ClientPath::udp(([10, 0, 0, 1], local).into()));
             server.add_client_socket(SocketId(socket + 2), ClientPath::udp(([198, 51, 100, 2], local).into()));
+        }
+        for number in [2, 3] {
+            let path = ClientPath {
+                protocol: Protocol::Tcp,
+                local: ([10, 0, 0, 1], 3_478).into(),
+                tls: None,
+            };
+            server.add_client_socket(client(number).socket, path);
         }
         Self {
             server,
@@ -118,6 +136,9 @@ impl World {
             start: epoch(),
             passed: Duration::ZERO,
             open: Vec::new(),
+            listening: BTreeSet::new(),
+            peers: BTreeSet::new(),
+            bound: BTreeSet::new(),
             next_socket: 100,
             next_id: 0,
             bind_fails: false,
@@ -130,9 +151,9 @@ impl World {
         match kind % 6 {
             _ if kind >= 128 => self.credentials_step(kind, body),
             0 => self.client_sends(client(9), body),
-            1 => self.client_sends(client(kind / 6 % 2), body),
+            1 => self.client_sends(client(kind / 6 % 4), body),
             2 => self.peer_sends(kind / 6, body),
-            3 => self.client_asks(client(kind / 6 % 2), body, Signer::Static),
+            3 => self.client_asks(client(kind / 6 % 4), body, Signer::Static),
             4 => self.pass(Duration::from_secs(body.first().copied().unwrap_or(0).into())),
             _ => self.bind_fails = true,
         }
@@ -196,9 +217,19 @@ impl World {
             return;
         };
         let peer = SocketAddr::from(([192, 0, 2, which % 4], 7_000));
+        if self.listening.contains(&relay) {
+            return self.peer_comes_in(relay, peer);
+        }
         let _ = self
             .server
             .handle_peer_datagram(self.now(), relay, peer, datagram, &mut self.out);
+    }
+
+    fn peer_comes_in(&mut self, relay: SocketId, peer: SocketAddr) {
+        let now = self.now();
+        if let Ok(connection) = self.server.handle_peer_accepted(now, relay, peer, &mut self.out) {
+            self.peers.insert(connection);
+        }
     }
 
     fn client_asks(&mut self, from: FiveTuple, body: &[u8], signer: Signer<'_>) {
@@ -216,7 +247,10 @@ impl World {
         let mut writer = MessageWriter::new(&mut room, Class::Request, method, TransactionId(id));
         while let Some(([k0, k1, len], tail)) = attributes.split_first_chunk::<3>() {
             let (value, tail) = tail.split_at(usize::from(*len).min(tail.len()));
-            writer = writer.attribute(AttributeType(u16::from_be_bytes([*k0, *k1])), value);
+            writer = match (AttributeType(u16::from_be_bytes([*k0, *k1])), value) {
+                (AttributeType::CONNECTION_ID, [nth]) => writer.connection_id(self.nth_connection(*nth)),
+                (kind, value) => writer.attribute(kind, value),
+            };
             attributes = tail;
         }
         if let Ok(len) = sign(writer.realm("realm").nonce(&nonce), signer).finish() {
@@ -224,9 +258,14 @@ impl World {
         }
     }
 
+    /// Gives the id of a connection that stands, which no script can foresee.
+    fn nth_connection(&self, nth: u8) -> u32 {
+        self.peers.iter().nth(nth.into()).map_or(0, |connection| connection.0)
+    }
+
     fn pass(&mut self, time: Duration) {
         self.passed += time;
-        self.server.handle_timeout(self.now());
+        self.server.handle_timeout(self.now(), &mut self.out);
         assert!(
             self.server.poll_timeout().is_none_or(|at| at > self.now()),
             "what is due has been done"
@@ -237,7 +276,7 @@ impl World {
     fn serve_sockets(&mut self) {
         while let Some(output) = self.server.poll_output() {
             match output {
-                Output::BindRelay { request, .. } => {
+                Output::BindRelay { request, .. } | Output::ListenRelay { request, .. } => {
                     let bound = if std::mem::take(&mut self.bind_fails) {
                         Err(BindError::AddressInUse)
                     } else {
@@ -245,14 +284,48 @@ impl World {
                         self.open.push(SocketId(self.next_socket));
                         Ok(SocketId(self.next_socket))
                     };
+                    if let (Ok(socket), Output::ListenRelay { .. }) = (bound, output) {
+                        self.listening.insert(socket);
+                    }
                     let (now, wall) = (self.now(), self.wall());
                     self.server.handle_relay_bound(now, wall, request, bound, &mut self.out);
                 }
                 Output::CloseRelay(socket) => {
                     let at = self.open.iter().position(|open| *open == socket);
                     self.open.remove(at.expect("only open relays are closed"));
+                    self.listening.remove(&socket);
                 }
+                Output::ConnectPeer {
+                    connection,
+                    relay,
+                    peer,
+                } => self.connect(connection, relay, peer),
+                Output::Bind { connection, .. } => {
+                    assert!(self.peers.contains(&connection), "only what stands is bound");
+                    assert!(self.bound.insert(connection), "and only once");
+                    self.server.handle_carried(connection, Way::ToPeer, 1_000);
+                    self.server.handle_carried(connection, Way::ToClient, 70_000);
+                }
+                Output::ClosePeer(connection) => {
+                    assert!(self.peers.remove(&connection), "only what is open is closed");
+                    self.bound.remove(&connection);
+                }
+                Output::MoveClient { .. } => unreachable!("there is one shard"),
             }
+        }
+    }
+
+    fn connect(&mut self, connection: ConnectionId, relay: SocketId, peer: SocketAddr) {
+        assert!(self.listening.contains(&relay), "a relay that connects also listens");
+        assert!(self.peers.insert(connection), "ids are new");
+        if peer.port().is_multiple_of(2) {
+            let connected = !peer.port().is_multiple_of(4);
+            if !connected {
+                self.peers.remove(&connection);
+            }
+            let now = self.now();
+            self.server
+                .handle_peer_connected(now, connection, connected, &mut self.out);
         }
     }
 
@@ -272,6 +345,11 @@ impl World {
             "an allocation has one relay, or one of each family"
         );
         assert_eq!(self.metrics.allocations.value(), allocations as i64);
+        assert_eq!(self.metrics.connections.value(), self.peers.len() as i64);
+        assert_eq!(
+            self.metrics.connections_waiting.value(),
+            (self.peers.len() - self.bound.len()) as i64
+        );
         for (_, _, datagram) in self.out.sent.drain(..) {
             let is_channel_data = matches!(datagram.first(), Some(0x40..=0x7f));
             assert!(
@@ -326,7 +404,11 @@ fn token_key() -> TokenKey {
 
 fn client(number: u8) -> FiveTuple {
     FiveTuple {
-        socket: LISTENER,
+        socket: if matches!(number, 2 | 3) {
+            SocketId(20 + u64::from(number))
+        } else {
+            LISTENER
+        },
         client: SocketAddr::from(([203, 0, 113, number], 6_000)),
     }
 }

@@ -19,8 +19,8 @@
 //! Who it is that asks stands in the settings, or a credential store knows: then the request waits, [`Event::LookUp`] goes
 //! out, and [`Command::LookedUp`] goes on with it. The shard never waits itself.
 //!
-//! Quotas and bounds count one shard. Deliberately absent: TCP relays (RFC 6062), mobility (RFC 8016), and padding of
-//! ChannelData for streams, which whoever writes to the stream adds.
+//! Quotas and bounds count one shard. Deliberately absent: mobility (RFC 8016), and padding of ChannelData for streams,
+//! which whoever writes to the stream adds.
 //!
 //! | section | what | state | shown by |
 //! |---|---|---|---|
@@ -38,6 +38,7 @@
 //! | RFC 8489 §9.2.1, §14.11, §14.12, §18.5 | PASSWORD-ALGORITHMS with MD5 and SHA-256, nonce cookie, bid-down protection | supported ([`Config::password_algorithms`]) | `tests/trace/password_algorithm.rs`, `tests/trace/another_client.rs` |
 //! | RFC 8489 §14.6 | MESSAGE-INTEGRITY-SHA256, whole | supported; the answer has what the request had | `tests/trace/password_algorithm.rs` |
 //! | RFC 8489 §14.4 | USERHASH | for users of the settings; offered where there are no others | `tests/trace/password_algorithm.rs` |
+//! | RFC 6062 §5 | TCP relays: Connect, ConnectionBind, ConnectionAttempt, 446/447 | off unless [`Config::tcp_relays`] | `tests/trace/tcp_relay.rs` |
 //! | RFC 5780 | CHANGE-REQUEST, RESPONSE-PORT, PADDING, RESPONSE-ORIGIN, OTHER-ADDRESS | over UDP, with [`Config::nat_discovery`]; 420 for what listeners do not allow for | `tests/trace/nat_discovery.rs` |
 //! | RFC 8489 §10 | 300 with ALTERNATE-SERVER and ALTERNATE-DOMAIN | where [`Config::alternate_servers`] is set | `tests/trace/redirect.rs` |
 //! | RFC 7635 | THIRD-PARTY-AUTHORIZATION, ACCESS-TOKEN with both algorithms | where [`Config::third_party_authorization`] is set | `tests/trace/token.rs` |
@@ -67,6 +68,7 @@ mod label;
 mod listeners;
 mod metrics;
 mod nonce;
+mod peer_connections;
 mod peer_policy;
 mod permission;
 mod redirect;
@@ -81,6 +83,7 @@ mod reservation;
 mod server;
 mod session;
 mod stored_user;
+mod tcp_relay;
 mod timer;
 mod waiting;
 
@@ -97,4 +100,5 @@ pub use relay_port::{PortShare, owner_of_port};
 pub use server::{BindError, BindRequest, ClientVerdict, Output, Server};
 pub use session::{EndReason, Flow, Session, SessionId, Traffic, TrafficCounters};
 pub use stored_user::{StoredUser, TokenAlgorithm, TokenKey};
+pub use tcp_relay::{ConnectionId, Departure, RelayTransport, Way};
 pub use voex_stun::PasswordAlgorithm;

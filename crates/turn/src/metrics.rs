@@ -27,7 +27,15 @@ pub struct Metrics {
     pub look_ups_total: Counter,
     /// Requests that wait for the credential store now.
     pub look_ups_waiting: Gauge,
-    /// Datagrams relayed from clients to peers.
+    /// Connections with peers of TCP relays that exist now, or are being made.
+    pub connections: Gauge,
+    /// Of them, those that no client data connection is bound to.
+    pub connections_waiting: Gauge,
+    /// Connections with peers that ever stood.
+    pub connections_total: Counter,
+    /// Of them, those that no client came for in time.
+    pub connections_unbound: Counter,
+    /// Datagrams relayed from clients to peers; of TCP relays, the pieces in which bytes came.
     pub to_peer_packets: Counter,
     /// Application bytes relayed from clients to peers.
     pub to_peer_bytes: Counter,

@@ -9,7 +9,7 @@ use crate::channel_binding::BindingError;
 use crate::permission::Full;
 use crate::relays::Relays;
 use crate::request::{Granted, Identity, Request};
-use crate::{Refusal, Server};
+use crate::{Refusal, RelayTransport, Server};
 
 impl Server {
     pub(crate) fn refresh(&mut self, request: &Request<'_>, identity: &Identity<'_>) -> Result<Granted, Refusal> {
@@ -74,6 +74,10 @@ impl Server {
     /// Binds a channel; that installs a permission too.
     pub(crate) fn bind_channel(&mut self, request: &Request<'_>, identity: &Identity<'_>) -> Result<Granted, Refusal> {
         let id = self.own_allocation(request, identity)?;
+        // A TCP allocation has no channels (RFC 6062 §4.5): its data takes connections of its own.
+        if self.table.get(id).transport == RelayTransport::Tcp {
+            return Err(Refusal::BadRequest);
+        }
         let (Some(number), Some(peer)) = (request.message.channel_number()?, request.message.xor_peer_address()?)
         else {
             return Err(Refusal::BadRequest);
@@ -98,7 +102,7 @@ impl Server {
         Ok(Granted::Done)
     }
 
-    fn check_peer(&self, peer: SocketAddr, relays: &Relays) -> Result<(), Refusal> {
+    pub(crate) fn check_peer(&self, peer: SocketAddr, relays: &Relays) -> Result<(), Refusal> {
         if !self.policy.permits_ip(peer.ip()) {
             return Err(Refusal::Forbidden);
         }

@@ -23,10 +23,14 @@ label_enum! {
         AddressFamilyNotSupported = "440",
         /// Another user's allocation.
         WrongCredentials = "441",
-        /// Relays speak UDP only.
+        /// Relays do not speak that protocol.
         UnsupportedTransportProtocol = "442",
         /// The peer's family is not the relay's.
         PeerAddressFamilyMismatch = "443",
+        /// The relay has a connection with this peer already, or is making one.
+        ConnectionAlreadyExists = "446",
+        /// The peer does not take the connection.
+        ConnectionTimeoutOrFailure = "447",
         /// The user has as many allocations as it may.
         AllocationQuotaReached = "486",
         /// No port, no room in a table, or the server is draining.
@@ -49,6 +53,8 @@ impl Refusal {
             Self::WrongCredentials => ErrorCode::WRONG_CREDENTIALS,
             Self::UnsupportedTransportProtocol => ErrorCode::UNSUPPORTED_TRANSPORT_PROTOCOL,
             Self::PeerAddressFamilyMismatch => ErrorCode::PEER_ADDRESS_FAMILY_MISMATCH,
+            Self::ConnectionAlreadyExists => ErrorCode::CONNECTION_ALREADY_EXISTS,
+            Self::ConnectionTimeoutOrFailure => ErrorCode::CONNECTION_TIMEOUT_OR_FAILURE,
             Self::AllocationQuotaReached => ErrorCode::ALLOCATION_QUOTA_REACHED,
             Self::InsufficientCapacity => ErrorCode::INSUFFICIENT_CAPACITY,
         }

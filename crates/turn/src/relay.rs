@@ -18,13 +18,13 @@ use crate::relay_port::PortWish;
 use crate::relays::PortPlan;
 use crate::reservation::ReservedPort;
 use crate::timer::AllocationId;
-use crate::{BindError, BindRequest, Output, Refusal, Server};
+use crate::{BindError, BindRequest, Output, Refusal, RelayTransport, Server};
 
 /// Ports tried for one relay before it is given up with 508.
 pub(crate) const BIND_TRIES_MAX: u8 = 16;
 
 impl Server {
-    /// Takes the answer to [`Output::BindRelay`]. A socket nobody waits for any more is closed.
+    /// Takes the answer to [`Output::BindRelay`] or [`Output::ListenRelay`]. A socket nobody waits for any more is closed.
     pub fn handle_relay_bound(
         &mut self,
         now: Instant,
@@ -97,7 +97,9 @@ impl Server {
     }
 
     fn ask_for_socket(&mut self, id: AllocationId, family: AddressFamily) {
-        let Some(relay) = self.table.get(id).relays.get(family) else {
+        let allocation = self.table.get(id);
+        let transport = allocation.transport;
+        let Some(relay) = allocation.relays.get(family) else {
             return;
         };
         let mut address = relay.relayed().local;
@@ -107,7 +109,10 @@ impl Server {
         self.last_bind_request += 1;
         self.table.set_binding(id, family, self.last_bind_request);
         let request = BindRequest(self.last_bind_request);
-        self.outputs.push_back(Output::BindRelay { request, address });
+        self.outputs.push_back(match transport {
+            RelayTransport::Udp => Output::BindRelay { request, address },
+            RelayTransport::Tcp => Output::ListenRelay { request, address },
+        });
     }
 
     fn end_probe(&mut self, id: AllocationId, family: AddressFamily, socket: SocketId) {

@@ -43,6 +43,16 @@ impl PortShare {
         Self::new(range, 0, 1)
     }
 
+    /// Number of the shard.
+    pub(crate) fn index(&self) -> u16 {
+        self.index
+    }
+
+    /// How many shards there are; at least one.
+    pub(crate) fn count(&self) -> u16 {
+        self.count
+    }
+
     /// Tells whether a port is a relay's on some shard.
     pub(crate) fn is_relay_port(&self, port: u16) -> bool {
         self.range.contains(&port)

@@ -119,6 +119,7 @@ impl Server {
                 .channels
                 .retain(|peer, _| policy.permits_ip(peer.ip()) && policy.permits_port(peer));
             self.table.reschedule(id);
+            self.close_connections(id, Self::is_closed_peer);
         }
     }
 }

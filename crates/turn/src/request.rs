@@ -9,8 +9,9 @@ use crate::answer_limiter::{Allowance, AnswerLimiter};
 use crate::authentication::Unproven;
 use crate::client_key::{ClientKey, Integrity};
 use crate::credentials::Origin;
+use crate::tcp_relay::asks_for_tcp;
 use crate::timer::AllocationId;
-use crate::{ClientVerdict, DropReason, EndReason, LookedUp, Refusal, Selection, Server};
+use crate::{ClientVerdict, ConnectionId, DropReason, EndReason, LookedUp, Output, Refusal, Selection, Server};
 
 /// A request and where and when it arrived.
 pub(crate) struct Request<'a> {
@@ -40,6 +41,8 @@ pub(crate) enum Granted {
     Released(AllocationId),
     /// A permission or a channel binding stands.
     Done,
+    /// The stream of the request carries bytes of a peer after this answer.
+    Bound(ConnectionId),
 }
 
 impl Request<'_> {
@@ -72,9 +75,14 @@ impl Server {
     ) -> Result<ClientVerdict, DropReason> {
         match request.message.method() {
             Method::BINDING => self.handle_binding(request, out),
-            Method::ALLOCATE | Method::REFRESH | Method::CREATE_PERMISSION | Method::CHANNEL_BIND => {
+            Method::ALLOCATE
+            | Method::REFRESH
+            | Method::CREATE_PERMISSION
+            | Method::CHANNEL_BIND
+            | Method::CONNECT
+            | Method::CONNECTION_BIND => {
                 self.metrics.requests.inc();
-                self.handle_timeout(request.now);
+                self.handle_timeout(request.now, out);
                 self.handle_turn_request(request, None, out)
             }
             _ => Err(DropReason::UnknownMethod),
@@ -89,6 +97,9 @@ impl Server {
         out: &mut impl Outbox,
     ) -> Result<ClientVerdict, DropReason> {
         let unhashed = self.unhashed_user(request);
+        if let Some(shard) = self.shard_of_connection(request) {
+            return self.move_client(request, unhashed.as_deref(), shard, out);
+        }
         match self.authenticate(request, unhashed.as_deref(), found) {
             Ok(identity) => self.serve(request, &identity, out),
             Err(Unproven::AskStore(wanted, own)) => match (self.wait_for_store(request, wanted, own.is_some()), own) {
@@ -108,7 +119,8 @@ impl Server {
 
     fn serve(&mut self, request: &Request<'_>, identity: &Identity<'_>, out: &mut impl Outbox) {
         self.table.adopt_key(&request.five_tuple, identity);
-        let dont_fragment = self.config.dont_fragment;
+        // One that asks for a TCP relay too is refused for asking both, not for what we cannot do.
+        let dont_fragment = self.config.dont_fragment || asks_for_tcp(&request.message);
         // Of the allocation that the request finds; one that it makes counts it itself.
         let traffic = self.table.traffic_of_client(&request.five_tuple);
         let tokens = self.credentials.accepts_tokens();
@@ -124,6 +136,8 @@ impl Server {
                 Method::ALLOCATE => self.allocate(request, identity),
                 Method::REFRESH => self.refresh(request, identity),
                 Method::CREATE_PERMISSION => self.create_permission(request, identity),
+                Method::CONNECT => self.connect(request, identity),
+                Method::CONNECTION_BIND => self.bind_connection(request, identity),
                 _ => self.bind_channel(request, identity),
             }
         };
@@ -147,9 +161,15 @@ impl Server {
                 traffic.to_client.count(sent);
             }
         }
-        // Last, so that its final report has this request and its answer.
-        if let Ok(Granted::Released(id)) = outcome {
-            self.end(id, EndReason::Released);
+        match outcome {
+            // Last, so that its final report has this request and its answer.
+            Ok(Granted::Released(id)) => self.end(id, EndReason::Released),
+            // Last, so that the owner of the stream finds it right after this request.
+            Ok(Granted::Bound(connection)) => self.outputs.push_back(Output::Bind {
+                connection,
+                client: request.five_tuple,
+            }),
+            _ => {}
         }
     }
 
@@ -169,11 +189,11 @@ impl Server {
             Granted::Later => 0,
             Granted::Released(_) => self.answers.grant(to, proof, out, |writer| writer.lifetime_s(0)),
             Granted::Refreshed(seconds) => self.answers.grant(to, proof, out, |writer| writer.lifetime_s(seconds)),
-            Granted::Done => self.answers.grant(to, proof, out, |writer| writer),
+            Granted::Done | Granted::Bound(_) => self.answers.grant(to, proof, out, |writer| writer),
         }
     }
 
-    fn refuse_unknown(
+    pub(crate) fn refuse_unknown(
         &mut self,
         request: &Request<'_>,
         refusal: Refusal,
@@ -224,9 +244,7 @@ impl Server {
         if !allocation.has_begun() {
             return Err(Refusal::AllocationMismatch);
         }
-        // A new token may be of another `kid`; who comes with one has no other name.
-        let both_tokens = allocation.origin.is_token() && identity.origin.is_token();
-        if *allocation.user != *identity.user && !both_tokens {
+        if !allocation.is_of(identity) {
             return Err(Refusal::WrongCredentials);
         }
         Ok(id)
@@ -249,5 +267,6 @@ fn is_known_in_turn(kind: AttributeType, dont_fragment: bool) -> bool {
             | AttributeType::EVEN_PORT
             | AttributeType::REQUESTED_TRANSPORT
             | AttributeType::RESERVATION_TOKEN
+            | AttributeType::CONNECTION_ID
     ) || (kind == AttributeType::DONT_FRAGMENT && dont_fragment)
 }

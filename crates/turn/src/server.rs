@@ -18,6 +18,7 @@ use crate::credentials::Credentials;
 use crate::keyed::{KeyedMap, keyed_map};
 use crate::listeners::Listeners;
 use crate::nonce::NonceSource;
+use crate::peer_connections::PeerConnections;
 use crate::peer_policy::PeerPolicy;
 use crate::relays::Relay;
 use crate::report::report_traffic;
@@ -25,7 +26,7 @@ use crate::request::Request;
 use crate::reservation::ReservationTokens;
 use crate::timer::AllocationId;
 use crate::waiting::WaitingRequests;
-use crate::{ClientPath, Config, DropReason, EndReason, Event, Metrics};
+use crate::{ClientPath, Config, ConnectionId, DropReason, EndReason, Event, Metrics, RelayTransport};
 
 /// One worker's shard of the TURN server.
 ///
@@ -47,6 +48,7 @@ pub struct Server {
     pub(crate) binding_limiter: AnswerLimiter,
     pub(crate) look_up_limiter: AnswerLimiter,
     pub(crate) table: Allocations,
+    pub(crate) connections: PeerConnections,
     pub(crate) waiting: WaitingRequests,
     pub(crate) client_sockets: KeyedMap<SocketId, ClientPath>,
     pub(crate) listeners: Listeners,
@@ -89,6 +91,40 @@ pub enum Output {
     },
     /// Close a relay's socket; its id means nothing to the server any more.
     CloseRelay(SocketId),
+    /// Listen on a TCP port; the answer is [`Server::handle_relay_bound`], exactly one for each request. Who connects is
+    /// shown to [`Server::handle_peer_accepted`].
+    ListenRelay {
+        /// Names the request in the answer.
+        request: BindRequest,
+        /// The address and port to listen on.
+        address: SocketAddr,
+    },
+    /// Connect a relay with a peer, from the relay's own address and port; the answer is
+    /// [`Server::handle_peer_connected`], unless it is closed before.
+    ConnectPeer {
+        /// Names the connection from now on.
+        connection: ConnectionId,
+        /// The relay that listens.
+        relay: SocketId,
+        /// The peer to connect to.
+        peer: SocketAddr,
+    },
+    /// Carry bytes both ways between a peer and a client's stream, from the message on that was just handled.
+    Bind {
+        /// The peer data connection.
+        connection: ConnectionId,
+        /// The client data connection.
+        client: FiveTuple,
+    },
+    /// Close a connection with a peer, and the client data connection that it was bound to.
+    ClosePeer(ConnectionId),
+    /// Move a client's stream to another shard, with the message just handled as the first that is handled there.
+    MoveClient {
+        /// The stream.
+        client: FiveTuple,
+        /// Number of the shard among those that share the relay ports.
+        shard: u16,
+    },
 }
 
 /// Names a request to bind a relay.
@@ -118,6 +154,7 @@ impl Server {
             binding_limiter: AnswerLimiter::new(config.bindings, &mut rng),
             look_up_limiter: AnswerLimiter::new(config.look_ups, &mut rng),
             table: Allocations::new(&mut rng),
+            connections: PeerConnections::new(&mut rng),
             waiting: WaitingRequests::new(&mut rng),
             client_sockets: keyed_map(&mut rng),
             listeners: Listeners::new(&config.relays),
@@ -182,14 +219,16 @@ impl Server {
 
     /// Gives when [`handle_timeout`](Self::handle_timeout) wants to be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.table.next_timeout(), self.waiting.next_timeout()]
-            .into_iter()
-            .flatten()
-            .min()
+        let timeouts = [
+            self.table.next_timeout(),
+            self.waiting.next_timeout(),
+            self.connections.next_timeout(),
+        ];
+        timeouts.into_iter().flatten().min()
     }
 
     /// Lets everything end whose time has come.
-    pub fn handle_timeout(&mut self, now: Instant) {
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut impl Outbox) {
         while let Some(ended) = self.table.pop_ended(now) {
             match ended {
                 Ended::Allocation(id) => self.end(id, EndReason::Expired),
@@ -197,6 +236,7 @@ impl Server {
             }
         }
         self.expire_waiting(now);
+        self.expire_connections(now, out);
     }
 
     /// Makes a socket known over which clients reach the server.
@@ -211,9 +251,11 @@ impl Server {
         self.listeners.remove(socket);
     }
 
-    /// Ends the allocation of a client whose stream is gone, and forgets what it has asked.
+    /// Ends the allocation of a client whose stream is gone, or the peer data connection it was bound to, and forgets what
+    /// it has asked.
     pub fn close_client(&mut self, five_tuple: FiveTuple) {
         self.forget_waiting(&five_tuple);
+        self.close_connection_of_client(&five_tuple);
         if let Some(id) = self.table.id_of_client(&five_tuple) {
             self.end(id, EndReason::Disconnected);
         }
@@ -229,9 +271,9 @@ impl Server {
         self.table.len()
     }
 
-    /// Tells whether a client has an allocation, or one is being made for it.
+    /// Tells whether a client has an allocation, or one is being made for it, or its stream is a data connection.
     pub fn serves(&self, client: &FiveTuple) -> bool {
-        self.table.id_of_client(client).is_some()
+        self.table.id_of_client(client).is_some() || self.connections.of_client(client.socket).is_some()
     }
 
     /// Finds the relay behind a transport address, in its local or its public form.
@@ -249,6 +291,7 @@ impl Server {
 
     /// Removes an allocation, has its relay closed and reports its end.
     pub(crate) fn end(&mut self, id: AllocationId, reason: EndReason) {
+        self.close_connections(id, |_, _| true);
         let mut allocation = self.table.remove(id);
         for socket in allocation.relays.iter().filter_map(Relay::socket) {
             self.outputs.push_back(Output::CloseRelay(socket));
@@ -265,6 +308,7 @@ impl Server {
 
     /// Removes one of an allocation's two relays and has it closed.
     pub(crate) fn end_relay(&mut self, id: AllocationId, family: AddressFamily) {
+        self.close_connections(id, |_, peer| AddressFamily::of(peer.ip()) == family);
         let relay = self.table.remove_relay(id, family);
         if let Some(socket) = relay.as_ref().and_then(Relay::socket) {
             self.outputs.push_back(Output::CloseRelay(socket));
@@ -339,6 +383,9 @@ impl Server {
         message: &Message<'_>,
     ) -> Result<ClientVerdict, DropReason> {
         let allocation = self.table.of_client_mut(five_tuple).ok_or(DropReason::NoAllocation)?;
+        if allocation.transport == RelayTransport::Tcp {
+            return Err(DropReason::TcpRelay);
+        }
         let wants_whole = check_send(message, self.config.dont_fragment)?;
         let peer = message.xor_peer_address().ok().flatten().ok_or(DropReason::BadSend)?;
         let payload = message

@@ -30,6 +30,12 @@ fn the_seeds_reach_relaying_reservations_and_every_refusal_of_a_known_user() {
     for refusal in [Refusal::BadRequest, Refusal::AllocationMismatch, Refusal::Forbidden] {
         assert!(conflicts.refused.of(refusal).value() > 0, "{refusal:?}");
     }
+    let tcp = run("tcp-relay");
+    assert_eq!((tcp.connections_total.value(), tcp.connections_unbound.value()), (2, 1));
+    assert_eq!(tcp.to_client_bytes.value(), 70_000);
+    assert_eq!(tcp.dropped.of(DropReason::NoPermission).value(), 1);
+    assert_eq!(tcp.refused.of(Refusal::ConnectionAlreadyExists).value(), 1);
+    assert_eq!(tcp.refused.of(Refusal::ConnectionTimeoutOrFailure).value(), 2);
     let refusals = run("refusals");
     for refusal in [
         Refusal::BadRequest,

@@ -24,6 +24,7 @@
 mod crossing;
 mod egress;
 mod metrics;
+mod peer_connection;
 mod topology;
 mod worker;
 

@@ -180,6 +180,21 @@ impl Topology {
         })
     }
 
+    /// Gives the local name of a relay port of this host from a public one that a NAT has for it.
+    pub(crate) fn local_relay(&self, public: SocketAddr) -> Option<SocketAddr> {
+        let is_ours =
+            |host: &&RelayHost| host.form_of(public.ip()) == Some(Form::Public) && host.ports.contains(&public.port());
+        let host = self.relays.iter().find(is_ours)?;
+        Some(SocketAddr::new(host.address.local, public.port()))
+    }
+
+    /// Gives the public name of a relay port of this host from its local one, if it has another.
+    pub(crate) fn public_relay(&self, local: SocketAddr) -> Option<SocketAddr> {
+        let is_ours = |host: &&RelayHost| host.address.local == local.ip() && host.ports.contains(&local.port());
+        let host = self.relays.iter().find(is_ours)?;
+        Some(SocketAddr::new(host.address.public, local.port())).filter(|public| *public != local)
+    }
+
     /// Enters or, with `None`, strikes out the owner of a relay by its local address.
     pub(crate) fn set_relay_owner(&self, local: SocketAddr, owner: Option<WorkerId>) {
         for host in self.relays.iter().filter(|host| host.address.local == local.ip()) {

@@ -35,6 +35,8 @@ pub enum Role {
     TurnClient(ClientPath, SocketAddr),
     /// A relayed transport address, by the local address it is bound to.
     Relay(SocketAddr),
+    /// The relayed transport address of a TCP allocation, by the local address it listens on.
+    TcpRelay(SocketAddr),
     /// WebRTC media.
     Media,
     /// Plain RTP or RTCP of one leg.
@@ -47,12 +49,12 @@ pub enum Role {
 /// [`poll_turn_event`](Self::poll_turn_event) may have something; drain them before waiting.
 pub struct Worker {
     id: WorkerId,
-    topology: Arc<Topology>,
+    pub(crate) topology: Arc<Topology>,
     metrics: Arc<Metrics>,
     roles: FxHashMap<SocketId, Role>,
     /// Relays of this worker by local address; bounded by the ports of the relay range.
     relays: FxHashMap<SocketAddr, SocketId>,
-    turn: Option<Server>,
+    pub(crate) turn: Option<Server>,
     sfu: Option<Shard>,
     /// Where a packet from the conference server to a relay waits while TURN writes its header.
     room: Box<[u8]>,
@@ -137,7 +139,8 @@ impl Worker {
             }
             Some(Role::Relay(_)) => self.deliver_to_relay(now, socket, from, data, out),
             Some(Role::Media | Role::PlainRtp) => self.deliver_to_media(now, wall, socket, from, data, out),
-            None => self.drop(DropReason::UnknownSocket),
+            // Peers of a TCP relay do not send packets.
+            Some(Role::TcpRelay(_)) | None => self.drop(DropReason::UnknownSocket),
         }
     }
 
@@ -201,7 +204,7 @@ impl Worker {
     /// Runs what is due.
     pub fn handle_timeout(&mut self, now: Instant, wall: WallTime, out: &mut impl Egress) {
         if let Some(turn) = &mut self.turn {
-            turn.handle_timeout(now);
+            turn.handle_timeout(now, out);
         }
         if let (Some(sfu), mut out) = self.split(now, out) {
             sfu.handle_timeout(now, wall, &mut out);
@@ -221,7 +224,8 @@ impl Worker {
 
     /// Gives what is to be done with sockets next.
     pub fn poll_output(&mut self) -> Option<Output> {
-        self.turn.as_mut().and_then(Server::poll_output)
+        let output = self.turn.as_mut().and_then(Server::poll_output)?;
+        Some(self.by_local_name(output))
     }
 
     fn handle_client(

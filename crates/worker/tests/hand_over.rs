@@ -16,7 +16,7 @@ use turn_client::{channel_data, read_channel_data, read_data_indication, send_in
 use voex_base::{Label, SocketId, TransportId};
 use voex_sfu::command::{DtlsRole, RemoteParameters, TransportKind, TransportSpec};
 use voex_stun::{Class, IntegrityKey, Message, MessageWriter, Method, TransactionId};
-use voex_worker::{Command, DropReason, HandOver};
+use voex_worker::{Command, DropReason, HandOver, Output};
 
 fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
@@ -50,6 +50,53 @@ fn a_peer_elsewhere_is_reached_through_the_relay_socket() {
     let sent = host.arrive(0, relay, peer, b"back");
     assert_eq!(sent, [(listener(0), alice(), channel_data(0x4000, b"back"))]);
     assert_eq!(handed_over(&host, HandOver::RelayToRelay), [0]);
+}
+
+#[test]
+fn tcp_relays_behind_a_nat_meet_by_their_local_names_and_know_each_other_by_the_public_ones() {
+    let mut host = Host::new(1, Some(at("203.0.113.1:0").ip()));
+    let (stream_a, stream_b) = (SocketId(301), SocketId(302));
+    let (mut a, relay_a, public_a) = host.allocate_tcp(stream_a, alice());
+    let (mut b, relay_b, public_b) = host.allocate_tcp(stream_b, bob());
+    let local = |public: SocketAddr| SocketAddr::new(at("10.0.0.1:0").ip(), public.port());
+    success(&host.arrive(0, stream_b, bob(), &b.create_permission(public_a))[0].2);
+    assert!(host.arrive(0, stream_a, alice(), &a.connect(public_b)).is_empty());
+    let asked = host.of_peers.remove(0);
+    let Output::ConnectPeer { relay, peer, .. } = asked else {
+        panic!("{asked:?}");
+    };
+    assert_eq!((relay, peer), (relay_a, local(public_b)));
+
+    let now = host.now;
+    let accepted = host.workers[0].handle_peer_accepted(now, relay_b, local(public_a), &mut host.kernel);
+    let told = host.kernel.sent.remove(0);
+    assert_eq!((told.0, told.1), (stream_b, bob()));
+    let told = Message::parse(&told.2).unwrap();
+    assert_eq!(told.xor_peer_address(), Ok(Some(public_a)));
+    assert_eq!(told.connection_id(), Ok(Some(accepted.unwrap().0)));
+
+    let stranger = at("10.0.0.1:49999");
+    let refused = host.workers[0].handle_peer_accepted(now, relay_b, stranger, &mut host.kernel);
+    assert_eq!(
+        refused,
+        Err(voex_turn::DropReason::NoPermission),
+        "no relay has that port"
+    );
+}
+
+#[test]
+fn the_address_of_a_tcp_relay_takes_no_packets() {
+    let mut host = Host::new(1, None);
+    let (_, _, tcp) = host.allocate_tcp(SocketId(301), bob());
+    let (mut turn, _) = host.allocate(0, alice());
+    host.bind(0, alice(), &mut turn, 0x4000, tcp);
+    let relay = host.relays.last().unwrap().1;
+    let sent = host.arrive(0, listener(0), alice(), &channel_data(0x4000, b"out"));
+    assert_eq!(
+        sent,
+        [(relay, tcp, b"out".to_vec())],
+        "the kernel finds no socket for it"
+    );
 }
 
 #[test]

@@ -19,5 +19,6 @@ mod permission;
 mod redirect;
 mod relay;
 mod session;
+mod tcp_relay;
 mod token;
 mod world;

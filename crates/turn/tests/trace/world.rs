@@ -9,14 +9,14 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
-use voex_base::{FiveTuple, Rng, SocketId, VecOutbox, WallTime};
+use voex_base::{FiveTuple, Protocol, Rng, SocketId, VecOutbox, WallTime};
 use voex_stun::{
     AttributeType, ChannelData, ChannelNumber, Class, IntegrityKey, Message, MessageWriter, Method, ReservationToken,
     TransactionId,
 };
 use voex_turn::{
-    BindError, ClientVerdict, Command, Config, DropReason, Metrics, Output, PortShare, RelayAddress, Secret, Server,
-    UserSecret,
+    BindError, ClientPath, ClientVerdict, Command, Config, DropReason, Metrics, Output, PortShare, RelayAddress,
+    Secret, Server, UserSecret,
 };
 
 pub(crate) const REALM: &str = "example.org";
@@ -31,6 +31,8 @@ pub(crate) struct World {
     passed: Duration,
     /// Relays that are open, by socket.
     pub(crate) relays: BTreeMap<SocketId, SocketAddr>,
+    /// What was asked of connections with peers, oldest first.
+    pub(crate) of_peers: Vec<Output>,
     next_socket: u64,
     /// What the next bind requests end with; empty means success.
     pub(crate) bind_errors: Vec<BindError>,
@@ -70,6 +72,7 @@ impl World {
             start: Instant::now(),
             passed: Duration::ZERO,
             relays: BTreeMap::new(),
+            of_peers: Vec::new(),
             next_socket: 100,
             bind_errors: Vec::new(),
             binds_by_hand: false,
@@ -94,7 +97,8 @@ impl World {
         let end = self.passed + time;
         while let Some(at) = self.server.poll_timeout().filter(|at| *at <= self.start + end) {
             self.passed = self.passed.max(at - self.start);
-            self.server.handle_timeout(self.now());
+            let now = self.now();
+            self.server.handle_timeout(now, &mut self.out);
             self.serve_sockets();
         }
         self.passed = end;
@@ -155,7 +159,7 @@ impl World {
     pub(crate) fn serve_sockets(&mut self) {
         while let Some(output) = self.server.poll_output() {
             match output {
-                Output::BindRelay { request, address, .. } => {
+                Output::BindRelay { request, address, .. } | Output::ListenRelay { request, address } => {
                     let bound = match self.bind_errors.pop() {
                         Some(error) => Err(error),
                         None => Ok(self.open_relay(address)),
@@ -166,6 +170,7 @@ impl World {
                 Output::CloseRelay(socket) => {
                     self.relays.remove(&socket).expect("only open relays are closed");
                 }
+                other => self.of_peers.push(other),
             }
         }
     }
@@ -203,6 +208,18 @@ impl Client {
             nonce: Vec::new(),
             next_id: 0,
         }
+    }
+
+    /// Gives the same client as it is over a stream.
+    pub(crate) fn over_stream(mut self, world: &mut World, stream: SocketId) -> Self {
+        let path = ClientPath {
+            protocol: Protocol::Tcp,
+            local: address("10.0.0.1:3478"),
+            tls: None,
+        };
+        world.server.add_client_socket(stream, path);
+        self.five_tuple.socket = stream;
+        self
     }
 
     pub(crate) fn alice() -> Self {

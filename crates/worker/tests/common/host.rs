@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use voex_base::{Outbox, Rng, SocketId, WallTime, WorkerId};
+use voex_base::{Outbox, Protocol, Rng, SocketId, WallTime, WorkerId};
 use voex_sfu::Shard;
 use voex_transport::Certificate;
 use voex_turn::{ClientPath, Output, PeerRules, PortShare, RelayAddress, Secret, Server, UserSecret};
@@ -25,6 +25,8 @@ pub(crate) struct Host {
     pub(crate) kernel: Kernel,
     /// Relay sockets that were bound, by worker.
     pub(crate) relays: Vec<(usize, SocketId, SocketAddr)>,
+    /// What was asked of connections with peers.
+    pub(crate) of_peers: Vec<Output>,
     next_socket: u64,
 }
 
@@ -104,6 +106,7 @@ impl Host {
             topology,
             kernel: Kernel::default(),
             relays: Vec::new(),
+            of_peers: Vec::new(),
             next_socket: 1_000,
         };
         (0..count).for_each(|k| host.add_worker(k, count, relay));
@@ -190,17 +193,22 @@ impl Host {
     fn obey(&mut self, worker: usize) {
         while let Some(output) = self.workers[worker].poll_output() {
             match output {
-                Output::BindRelay { request, address } => {
+                Output::BindRelay { request, address } | Output::ListenRelay { request, address } => {
                     let socket = SocketId(self.next_socket);
                     self.next_socket += 1;
                     self.relays.push((worker, socket, address));
-                    self.workers[worker].add_socket(socket, Role::Relay(address));
+                    let role = match output {
+                        Output::ListenRelay { .. } => Role::TcpRelay(address),
+                        _ => Role::Relay(address),
+                    };
+                    self.workers[worker].add_socket(socket, role);
                     self.workers[worker].handle_relay_bound(self.now, self.wall, request, Ok(socket), &mut self.kernel);
                 }
                 Output::CloseRelay(socket) => {
                     self.relays.retain(|(_, open, _)| *open != socket);
                     self.workers[worker].remove_socket(socket);
                 }
+                other => self.of_peers.push(other),
             }
         }
     }
@@ -221,6 +229,22 @@ impl Host {
         turn.challenged(&challenge);
         let answer = self.request(worker, client, &turn.allocate());
         (turn, relayed_address(&answer))
+    }
+
+    /// Makes a TCP allocation for a client over a stream; gives the client, its relay and its relayed transport address.
+    pub(crate) fn allocate_tcp(&mut self, stream: SocketId, client: SocketAddr) -> (TurnClient, SocketId, SocketAddr) {
+        let path = ClientPath {
+            protocol: Protocol::Tcp,
+            local: ([10, 0, 0, 1], 3_478).into(),
+            tls: None,
+        };
+        self.workers[0].add_socket(stream, Role::TurnClient(path, client));
+        let mut turn = TurnClient::new();
+        let challenge = self.arrive(0, stream, client, &turn.allocate()).remove(0).2;
+        turn.challenged(&challenge);
+        let answer = self.arrive(0, stream, client, &turn.allocate_tcp()).remove(0).2;
+        let relay = self.relays.last().expect("a relay was bound").1;
+        (turn, relay, relayed_address(&answer))
     }
 
     /// Binds a channel on one worker.
@@ -249,5 +273,6 @@ fn turn_config(k: u16, count: u16, relay: RelayAddress) -> voex_turn::Config {
         deny: vec!["10.9.0.0/16".parse().unwrap()],
         ..PeerRules::default()
     };
+    config.tcp_relays = true;
     config
 }

@@ -39,6 +39,14 @@ impl TurnClient {
         self.request(Method::ALLOCATE, |message| message.requested_transport_udp())
     }
 
+    pub(crate) fn allocate_tcp(&mut self) -> Vec<u8> {
+        self.request(Method::ALLOCATE, |message| message.requested_transport_tcp())
+    }
+
+    pub(crate) fn connect(&mut self, peer: SocketAddr) -> Vec<u8> {
+        self.request(Method::CONNECT, |message| message.xor_peer_address(peer))
+    }
+
     /// Takes the nonce out of a 401.
     pub(crate) fn challenged(&mut self, answer: &[u8]) {
         let answer = Message::parse(answer).expect("the answer is a STUN message");
