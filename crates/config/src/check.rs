@@ -191,11 +191,11 @@ impl Check<'_> {
         }
         let turn = &settings.turn;
         let no_tokens = !turn.oauth || turn.users_tokens.is_empty();
-        let nobody =
-            turn.users_static.is_empty() && turn.users_keys.is_empty() && turn.users_secrets.is_empty() && no_tokens;
-        if turn.enabled && nobody {
-            let text =
-                "there is no user from turn.users.static, keys, secrets or tokens: every allocation will be refused";
+        let no_stored = turn.users_redis.is_none();
+        let nobody = turn.users_static.is_empty() && turn.users_keys.is_empty() && turn.users_secrets.is_empty();
+        if turn.enabled && nobody && no_tokens && no_stored {
+            let text = "there is no user from turn.users.static, keys, secrets, tokens or redis: every allocation will be \
+                        refused";
             self.say(Severity::Warning, "turn.users", "", text);
         }
     }

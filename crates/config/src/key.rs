@@ -80,8 +80,10 @@ keys! {
     "turn.users.secrets" Masked Live: turn.users_secrets = list(secret);
     "turn.users.tokens" Masked Live: turn.users_tokens = token_keys;
     "turn.users.end_deleted" Live: turn.users_end_deleted = boolean;
-    "turn.users.redis" ["redis_userdb"] Masked Later Live: turn.users_redis = some(redis);
-    "turn.stats.redis" ["redis_statsdb"] Masked Later Live: turn.stats_redis = some(redis);
+    "turn.users.redis" ["redis_userdb"] Masked Live: turn.users_redis = some(redis);
+    "turn.users.cache_s" Live: turn.users_cache_s = seconds::<0, 604_800>;
+    "turn.users.cache_max" Live: turn.users_cache_max = number;
+    "turn.stats.redis" ["redis_statsdb"] Masked Live: turn.stats_redis = some(redis);
     "turn.password_algorithms" Live: turn.password_algorithms = some(list(password_algorithm));
     "turn.nat_discovery" Live: turn.nat_discovery = boolean;
     "turn.alternate_server" Live: turn.alternate_server = list(socket);

@@ -63,10 +63,14 @@ pub struct Turn {
     pub users_secrets: Vec<Secret>,
     /// Keys of access tokens by their `kid`.
     pub users_tokens: Vec<(String, TokenKey)>,
-    /// Whether allocations end whose user is no longer there: Redis is asked at each Refresh.
+    /// Whether allocations end whose user is no longer there: Redis is asked every 5 s and at each Refresh.
     pub users_end_deleted: bool,
     /// Where the CTS keeps users.
     pub users_redis: Option<RedisTarget>,
+    /// Seconds that a user of Redis is remembered after it was seen there, for when Redis is away; 0 to 604800, 0 = not.
+    pub users_cache_s: u32,
+    /// Users of Redis that are remembered, and as many keys of tokens; one at least.
+    pub users_cache_max: u32,
     /// Where allocations are published.
     pub stats_redis: Option<RedisTarget>,
     /// Password algorithms that clients are offered, the best first, without repeats; empty = none, `None` = whatever
@@ -415,6 +419,8 @@ impl Default for Turn {
             users_tokens: Vec::new(),
             users_end_deleted: true,
             users_redis: None,
+            users_cache_s: 3_600,
+            users_cache_max: 10_000,
             stats_redis: None,
             password_algorithms: None,
             nat_discovery: true,

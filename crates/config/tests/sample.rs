@@ -108,7 +108,7 @@ fn keys_that_are_not_built_yet_are_said_once_each_and_do_not_stop_the_start() {
         .filter(|problem| problem.severity == Severity::Notice && problem.text.contains("not built yet"))
         .map(|problem| problem.key.as_str())
         .collect();
-    assert_eq!(notices, ["redis_options", "redis_userdb", "redis_statsdb"]);
+    assert_eq!(notices, ["redis_options"]);
 }
 
 #[test]

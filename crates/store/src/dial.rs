@@ -11,6 +11,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinHandle;
 use voex_config::RedisTarget;
 
+use crate::realm::Rules;
 use crate::tls;
 
 /// A quiet connection shows that it lives this often.
@@ -30,17 +31,17 @@ pub(crate) struct Dialled {
     pub(crate) password_is_unused: bool,
 }
 
-/// Connects, logs in, chooses the database and hears one answer.
-pub(crate) async fn dial(target: &RedisTarget) -> Result<Dialled, String> {
+/// Connects, logs in, chooses the database and hears one answer. `rules` are told of every address that the host has.
+pub(crate) async fn dial(target: &RedisTarget, rules: &Rules) -> Result<Dialled, String> {
     let limit = Duration::from_secs(target.connect_timeout_s.into());
-    match tokio::time::timeout(limit, open(target)).await {
+    match tokio::time::timeout(limit, open(target, rules)).await {
         Ok(done) => done,
         Err(_) => Err(format!("no answer within {} s", target.connect_timeout_s)),
     }
 }
 
 /// Finds the addresses that the target's host has now.
-pub(crate) async fn resolve(target: &RedisTarget) -> Result<Vec<SocketAddr>, String> {
+async fn resolve(target: &RedisTarget) -> Result<Vec<SocketAddr>, String> {
     let found = lookup_host((target.host.as_str(), target.port)).await;
     let found: Vec<SocketAddr> = found.map_err(|error| error.to_string())?.collect();
     match found.is_empty() {
@@ -49,8 +50,10 @@ pub(crate) async fn resolve(target: &RedisTarget) -> Result<Vec<SocketAddr>, Str
     }
 }
 
-async fn open(target: &RedisTarget) -> Result<Dialled, String> {
-    let (stream, peer) = connect(target).await?;
+async fn open(target: &RedisTarget, rules: &Rules) -> Result<Dialled, String> {
+    let addresses = resolve(target).await?;
+    addresses.iter().for_each(|address| rules.add_server(*address));
+    let (stream, peer) = connect(&addresses).await?;
     let (mut connection, driver) = match &target.tls {
         None => speak(stream).await?,
         Some(settings) => speak(tls::wrap(&target.host, settings, stream).await?).await?,
@@ -86,9 +89,9 @@ async fn log_in(connection: &mut MultiplexedConnection, target: &RedisTarget) ->
     Ok(unused)
 }
 
-async fn connect(target: &RedisTarget) -> Result<(TcpStream, SocketAddr), String> {
+async fn connect(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), String> {
     let mut last = String::new();
-    for address in resolve(target).await? {
+    for address in addresses {
         let stream = match TcpStream::connect(address).await {
             Ok(stream) => stream,
             Err(error) => {
@@ -101,7 +104,7 @@ async fn connect(target: &RedisTarget) -> Result<(TcpStream, SocketAddr), String
             .set_nodelay(true)
             .and_then(|()| SockRef::from(&stream).set_tcp_keepalive(&keep_alive));
         return set
-            .map(|()| (stream, address))
+            .map(|()| (stream, *address))
             .map_err(|error| format!("socket options: {error}"));
     }
     Err(last)

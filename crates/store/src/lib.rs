@@ -41,6 +41,7 @@ mod users;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
@@ -69,6 +70,17 @@ pub struct Config {
     pub users: Option<UsersConfig>,
     /// The database of statistics, if there is one.
     pub stats: Option<StatsConfig>,
+}
+
+impl Config {
+    /// Says that there is no database.
+    pub fn none() -> Self {
+        Self {
+            realm: String::new(),
+            users: None,
+            stats: None,
+        }
+    }
 }
 
 /// The database of users.
@@ -108,6 +120,7 @@ pub struct Store {
     pub deleted: Option<mpsc::Receiver<Box<str>>>,
     links: Vec<Link>,
     tasks: Tasks,
+    metrics: Arc<Metrics>,
 }
 
 /// Tasks that end with this value.
@@ -125,12 +138,14 @@ impl Store {
             deleted: None,
             links: Vec::new(),
             tasks: Tasks::default(),
+            metrics: metrics.clone(),
         };
         if let Some(users) = config.users {
             store.open_users(users, &config.realm, rules.clone(), metrics);
         }
         if let Some(stats) = config.stats {
-            let link = Link::open(stats.target, Purpose::Stats, rules, metrics.clone());
+            let (link, supervisor) = Link::open(stats.target, Purpose::Stats, rules, metrics.clone());
+            store.tasks.0.push(supervisor);
             let opened = Stats::new(metrics.clone());
             store.tasks.start(opened.writer(link.clone(), &stats.server).run());
             store.links.push(link);
@@ -140,7 +155,8 @@ impl Store {
     }
 
     fn open_users(&mut self, config: UsersConfig, realm: &str, rules: Rules, metrics: &Arc<Metrics>) {
-        let link = Link::open(config.target.clone(), Purpose::Users, rules.clone(), metrics.clone());
+        let (link, supervisor) = Link::open(config.target.clone(), Purpose::Users, rules.clone(), metrics.clone());
+        self.tasks.0.push(supervisor);
         let users = Users::new(&config, realm, link.clone(), metrics.clone());
         let (deleted_tx, deleted) = mpsc::channel(DELETED_MAX);
         let rounds = Rounds {
@@ -164,6 +180,23 @@ impl Store {
         };
         // Whoever is late is connected to later.
         let _ = timeout(limit, all).await;
+    }
+
+    /// Writes what waits, if there is a connection, at most for `limit`; then closes every connection. Look-ups that are
+    /// under way are answered from memory.
+    pub async fn close(mut self, limit: Duration) {
+        if let Some(stats) = self.stats.take()
+            && self.metrics.stats.up.load(Relaxed)
+        {
+            stats.flush(limit).await;
+        }
+        for task in self.tasks.0.drain(..) {
+            task.abort();
+            // It ended because it was told to.
+            let _ = task.await;
+        }
+        self.metrics.users.unwanted();
+        self.metrics.stats.unwanted();
     }
 }
 

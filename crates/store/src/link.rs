@@ -70,8 +70,13 @@ pub(crate) struct Connection {
 pub(crate) struct Lost;
 
 impl Link {
-    /// Starts connecting.
-    pub(crate) fn open(target: RedisTarget, purpose: Purpose, rules: Rules, metrics: Arc<Metrics>) -> Self {
+    /// Starts connecting; the task does it.
+    pub(crate) fn open(
+        target: RedisTarget,
+        purpose: Purpose,
+        rules: Rules,
+        metrics: Arc<Metrics>,
+    ) -> (Self, JoinHandle<()>) {
         let (state_tx, state) = watch::channel(State::Trying);
         let (broken, reports) = mpsc::channel(REPORTS_MAX);
         purpose.metrics(&metrics).wanted.store(true, Relaxed);
@@ -85,12 +90,13 @@ impl Link {
             epoch: 0,
             failing: Throttle::default(),
         };
-        tokio::spawn(supervisor.run(reports));
-        Self {
+        let task = tokio::spawn(supervisor.run(reports));
+        let link = Self {
             purpose,
             state,
             metrics,
-        }
+        };
+        (link, task)
     }
 
     /// Gives the connection if there is one; waits only while the first attempt is under way.
@@ -206,7 +212,7 @@ impl Supervisor {
     async fn keep_connected(&mut self, reports: &mut mpsc::Receiver<u64>) {
         let mut wait = WAIT_MIN;
         loop {
-            match dial(&self.target).await {
+            match dial(&self.target, &self.rules).await {
                 Ok(dialled) => {
                     let since = Instant::now();
                     let (connection, driver) = self.connected(dialled);
@@ -228,7 +234,6 @@ impl Supervisor {
         let of_link = self.purpose.metrics(&self.metrics);
         of_link.up.store(true, Relaxed);
         count(&of_link.connects);
-        self.rules.add_server(dialled.peer);
         let (noun, target) = (self.purpose.noun(), &self.target);
         tracing::info!("Redis for {noun}: connected to {} ({target})", dialled.peer);
         if dialled.password_is_unused {

@@ -79,6 +79,7 @@ impl LiveUsers {
     /// Notes that a user's key is there.
     pub(crate) fn seen(&mut self, name: &str, epoch: u64) {
         if let Some(user) = self.users.get_mut(name) {
+            user.is_stored = true;
             user.seen_over = epoch;
         }
     }

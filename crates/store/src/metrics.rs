@@ -100,6 +100,14 @@ impl Metrics {
     }
 }
 
+impl LinkMetrics {
+    /// Notes that nobody wants the connection any more.
+    pub(crate) fn unwanted(&self) {
+        self.wanted.store(false, Relaxed);
+        self.up.store(false, Relaxed);
+    }
+}
+
 pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
 }

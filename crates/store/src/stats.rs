@@ -76,7 +76,12 @@ enum What {
     Began,
     Refreshed(u32),
     Traffic(Flow, Flow),
-    Ended { last: (Flow, Flow), total: (Flow, Flow) },
+    /// It lives, and is told of elsewhere from now on.
+    Left,
+    Ended {
+        last: (Flow, Flow),
+        total: (Flow, Flow),
+    },
 }
 
 impl Stats {
@@ -115,15 +120,30 @@ impl Stats {
             }
         };
         let session = session.clone();
-        state.waiting.push_back(Note { session, what });
-        if state.waiting.len() > WAITING_MAX {
-            state.waiting.pop_front();
-            state.out_of_step = true;
-            self.0.metrics.unpublished.fetch_add(1, Relaxed);
-        }
-        self.0.metrics.waiting.store(state.waiting.len() as i64, Relaxed);
+        self.0.wait(&mut state, Note { session, what });
+    }
+
+    /// Takes over a session that began before this database was used: its status key is written, and nobody is told.
+    /// `refreshed_s` is the lifetime it was granted last, if that was by a Refresh.
+    pub fn adopt(&self, session: &Arc<Session>, refreshed_s: Option<u32>) {
+        let mut state = self.0.state();
+        state.live.entry(session.id).or_insert_with(|| Live {
+            session: session.clone(),
+            refreshed_s,
+        });
+        state.out_of_step = true;
         drop(state);
         self.0.more.notify_one();
+    }
+
+    /// Deletes the status keys of all sessions, which live on: another database is used from now on. Nobody is told.
+    pub fn leave(&self) {
+        let mut state = self.0.state();
+        let left: Vec<_> = state.live.drain().map(|(_, live)| live.session).collect();
+        for session in left {
+            let what = What::Left;
+            self.0.wait(&mut state, Note { session, what });
+        }
     }
 
     /// Waits until everything is in Redis, at most `limit`.
@@ -155,6 +175,18 @@ impl Stats {
 impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Lets a note wait; the oldest makes room.
+    fn wait(&self, state: &mut State, note: Note) {
+        state.waiting.push_back(note);
+        if state.waiting.len() > WAITING_MAX {
+            state.waiting.pop_front();
+            state.out_of_step = true;
+            self.metrics.unpublished.fetch_add(1, Relaxed);
+        }
+        self.metrics.waiting.store(state.waiting.len() as i64, Relaxed);
+        self.more.notify_one();
     }
 
     /// Takes what is to be sent next.
@@ -321,6 +353,7 @@ impl Note {
             What::Began => names.began(self.session.lifetime_s, out),
             What::Refreshed(lifetime_s) => names.refreshed(*lifetime_s, out),
             What::Traffic(client, peer) => names.traffic(*client, *peer, out),
+            What::Left => names.left(out),
             What::Ended { last, total } => names.ended(*last, *total, out),
         }
     }

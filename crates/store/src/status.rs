@@ -74,6 +74,12 @@ impl Names {
         out.cmd("srem").arg(&self.index).arg(&self.status);
     }
 
+    /// Deletes the status key; nobody is told.
+    pub(crate) fn left(&self, out: &mut Pipeline) {
+        out.cmd("del").arg(&self.status);
+        out.cmd("srem").arg(&self.index).arg(&self.status);
+    }
+
     fn status(&self, word: &str, lifetime_s: u32) -> String {
         format!("{word} lifetime={lifetime_s}, {}", self.path)
     }

@@ -154,6 +154,9 @@ impl Shared {
         };
         let mut state = self.state();
         state.cache.see_user(name, key.map(seen));
+        if key.is_some() {
+            state.live.seen(name, connection.epoch);
+        }
         let secrets = state.cache.see_secrets(Seen {
             value: secrets,
             at: Instant::now(),

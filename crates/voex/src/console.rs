@@ -14,6 +14,7 @@ use crate::coturn_figures::CoturnFigures;
 use crate::figures::{Listeners, Loops, State, Status};
 use crate::host::Bound;
 use crate::media::{self, Media};
+use crate::redis_figures::RedisFigures;
 use crate::turn_sessions::Sessions;
 
 /// Makes the pages and registers every figure.
@@ -46,6 +47,7 @@ pub(crate) fn pages(
         shards: media.turn.clone(),
         sessions: sessions.clone(),
     });
+    pages.register(RedisFigures(state.redis.clone()));
     pages.register(role::Sfu(media.sfu.clone()));
     pages.register(role::Transports(
         media.sfu.iter().map(|sfu| sfu.transport.clone()).collect(),

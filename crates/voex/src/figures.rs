@@ -22,13 +22,15 @@ pub(crate) struct State {
     pub(crate) workers_running: AtomicBool,
     /// The drain.
     pub(crate) drain: Arc<Drain>,
+    /// What is counted about Redis.
+    pub(crate) redis: Arc<voex_store::Metrics>,
 }
 
 impl State {
     /// What `/health` says, with how full the relay ports are in percent.
     pub(crate) fn health(&self, relay_ports_percent: i64) -> Health {
         let check = |well: bool, detail: &str| if well { Ok(()) } else { Err(detail.to_owned()) };
-        Health {
+        let mut health = Health {
             checks: vec![
                 (
                     "media workers",
@@ -43,7 +45,12 @@ impl State {
                     ),
                 ),
             ],
+        };
+        if let Some(is_up) = self.redis.is_up() {
+            let redis = check(is_up, "Redis is not connected; users are answered from memory");
+            health.checks.push(("redis", redis));
         }
+        health
     }
 }
 

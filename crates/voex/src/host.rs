@@ -24,13 +24,14 @@ use voex_worker::Topology;
 use crate::addresses::Addresses;
 use crate::api::Api;
 use crate::control::{Control, Inputs};
+use crate::databases::Databases;
 use crate::drain::Drain;
 use crate::figures::{Listeners, State, Status};
 use crate::media::{self, Commands, Media, RtpPairs};
 use crate::serve::Failure;
 use crate::signalling::{self, SipSockets};
 use crate::turn_config::{TurnBasis, turn_config};
-use crate::turn_desk::{self, Desk, NoStores, Order};
+use crate::turn_desk::{self, Desk, Order};
 use crate::turn_sessions::{Filter, Sessions};
 use crate::{certificate, console, machines, websocket, welcome};
 
@@ -54,6 +55,7 @@ pub(crate) struct Host {
     turn: TurnBasis,
     topology: Arc<Topology>,
     sessions: Arc<Sessions>,
+    databases: Databases,
     desk: mpsc::Sender<Order>,
     desk_task: JoinHandle<()>,
     stop: oneshot::Sender<()>,
@@ -137,11 +139,11 @@ impl Host {
             endpoint,
             status,
         };
-        Ok(Self::serve(settings, parts, logging))
+        Ok(Self::serve(settings, parts, logging).await)
     }
 
     /// Starts the tasks.
-    fn serve(settings: &Settings, parts: Parts, logging: &LogControl) -> Self {
+    async fn serve(settings: &Settings, parts: Parts, logging: &LogControl) -> Self {
         let Parts {
             addresses,
             turn,
@@ -157,10 +159,21 @@ impl Host {
         let state = Arc::new(State {
             workers_running: AtomicBool::new(true),
             drain: drain.clone(),
+            redis: Arc::default(),
         });
         let topology = media.workers.topology().clone();
         let (commands, turn_commands) = (media.commands(), media.commands());
-        let (sessions, desk, desk_task) = open_desk(media.turn_events, media.turn_wake, turn_commands);
+        let sessions = Arc::<Sessions>::default();
+        let (desk, orders) = mpsc::channel(turn_desk::ORDERS_MAX);
+        let databases = Databases::open(settings, state.redis.clone(), sessions.clone(), desk.clone()).await;
+        let desk_task = start_desk(
+            media.turn_events,
+            media.turn_wake,
+            turn_commands,
+            orders,
+            &databases,
+            &sessions,
+        );
         let (accepting, serving) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
         let figures = Listeners {
             api: Arc::default(),
@@ -206,6 +219,7 @@ impl Host {
             turn,
             topology,
             sessions,
+            databases,
             desk,
             desk_task,
             stop: stop_tx,
@@ -230,12 +244,26 @@ impl Host {
         if settings.tls.certificate.is_some() || before.tls.certificate.is_some() {
             self.reload_certificate(settings).await;
         }
-        if settings.turn.enabled {
-            let config = Box::new(turn_config(settings, &self.addresses, &self.turn));
-            let topology = self.topology.clone();
-            // The desk is gone only after `stop`.
-            let _ = self.desk.send(Order::Reconfigure { config, topology }).await;
+        self.databases.reload(settings).await;
+        self.reconfigure_turn().await;
+    }
+
+    /// Waits until Redis says something else of the realm; then [`reconfigure_turn`](Self::reconfigure_turn) is due.
+    pub(crate) async fn rules_changed(&mut self) {
+        self.databases.rules_changed().await;
+    }
+
+    /// Tells the TURN shards what settings and Redis say now.
+    pub(crate) async fn reconfigure_turn(&self) {
+        let settings = self.access.borrow().clone();
+        if !settings.turn.enabled {
+            return;
         }
+        let rules = self.databases.rules();
+        let config = Box::new(turn_config(&settings, &self.addresses, &self.turn, &rules));
+        let topology = self.topology.clone();
+        // The desk is gone only after `stop`.
+        let _ = self.desk.send(Order::Reconfigure { config, topology }).await;
     }
 
     /// Shows new clients the certificate as it is on disk now. A wrong one leaves that in force.
@@ -270,12 +298,18 @@ impl Host {
         if told.is_ok() && self.sessions.gone(&ids, END_MAX).await > 0 {
             tracing::warn!("TURN: not every session ended in time");
         }
+        let (report, reported) = oneshot::channel();
+        if self.desk.send(Order::Report(report)).await.is_ok() {
+            // The desk is gone only when it fell; that was told when it happened.
+            let _ = reported.await;
+        }
     }
 
     /// Ends calls, sessions and connections, then the media threads, then the console.
     pub(crate) async fn stop(self) -> Result<(), WorkerPanicked> {
         self.accepting.notify_one();
         self.end_sessions().await;
+        self.databases.close().await;
         // The control task is gone when it fell; that was told when it happened.
         let _ = self.stop.send(());
         if time::timeout(Duration::from_secs(2), self.control).await.is_err() {
@@ -353,26 +387,29 @@ fn announce(status: &Status, workers: usize) {
 /// Makes a user for the embedded default when nobody else could use TURN.
 fn made_user(settings: &Settings, embedded: bool, rng: &mut Rng) -> Option<(String, voex_config::Secret)> {
     let turn = &settings.turn;
-    let nobody = turn.users_static.is_empty() && turn.users_keys.is_empty() && turn.users_secrets.is_empty();
+    let nobody = turn.users_static.is_empty()
+        && turn.users_keys.is_empty()
+        && turn.users_secrets.is_empty()
+        && turn.users_redis.is_none();
     (embedded && nobody && turn.enabled).then(|| ("voex".to_owned(), voex_config::Secret::new(rng.token(22))))
 }
 
-/// Starts the TURN desk; it works until its sender is dropped.
-fn open_desk(
+/// Starts the TURN desk; it works until its last sender is dropped.
+fn start_desk(
     events: TurnEvents,
     wake: Arc<Notify>,
     commands: Commands,
-) -> (Arc<Sessions>, mpsc::Sender<Order>, JoinHandle<()>) {
-    let sessions = Arc::<Sessions>::default();
-    let (orders_tx, orders) = mpsc::channel(turn_desk::ORDERS_MAX);
-    let (_, answers) = mpsc::channel(turn_desk::ANSWERS_MAX);
+    orders: mpsc::Receiver<Order>,
+    databases: &Databases,
+    sessions: &Arc<Sessions>,
+) -> JoinHandle<()> {
+    let (answers_tx, answers) = mpsc::channel(turn_desk::ANSWERS_MAX);
     let desk = Desk {
         events,
         wake,
         commands,
         sessions: sessions.clone(),
-        stores: Box::new(NoStores),
+        stores: databases.stores(answers_tx),
     };
-    let task = tokio::spawn(desk.run(turn_desk::Inputs { orders, answers }));
-    (sessions, orders_tx, task)
+    tokio::spawn(desk.run(turn_desk::Inputs { orders, answers }))
 }

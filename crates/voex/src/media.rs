@@ -10,6 +10,7 @@ use voex_base::{Rng, SocketId, WorkerId};
 use voex_config::{PortRange, Settings};
 use voex_janus::{Candidate, PortsExhausted, WorkerMedia};
 use voex_net::{CommandSender, Events, Identity, QueueFull, StartError, TurnEvents, Workers};
+use voex_store::RealmRules;
 use voex_transport::Certificate;
 use voex_turn::PortShare;
 use voex_worker::{Command, RelayRange, Worker};
@@ -63,7 +64,7 @@ pub(crate) fn start(
     config.identity = identity;
     let count = worker_count(settings);
     let mut metrics = Metrics::default();
-    let turn = turn_config(settings, addresses, turn);
+    let turn = turn_config(settings, addresses, turn, &RealmRules::default());
     let (workers, events, turn_events) = Workers::start(config, |id, topology| {
         let counters = Arc::new(voex_worker::Metrics::default());
         let mut worker = Worker::new(id, topology.clone(), counters.clone());

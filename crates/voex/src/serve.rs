@@ -87,6 +87,7 @@ async fn run(args: &cli::Serve, mut loaded: Loaded, logging: &LogControl, starte
                 begin_to_drain(&host).await;
             }
             () = drain.over(), if draining => break,
+            () = host.rules_changed() => host.reconfigure_turn().await,
             _ = health.tick() => {
                 host.state.workers_running.store(host.workers_running(), Relaxed);
                 if draining {

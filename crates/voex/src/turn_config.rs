@@ -1,9 +1,10 @@
 //! Settings turned into what the TURN shards are told.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use voex_config::Settings;
+use voex_config::{RedisTarget, Settings};
+use voex_store::RealmRules;
 use voex_turn::{
     AlternateServers, Config, Lifetimes, PasswordAlgorithm, PeerRules, PortShare, TokenAlgorithm, TokenKey, UserSecret,
 };
@@ -33,8 +34,28 @@ fn turn_listeners_as_peers(settings: &Settings, addresses: &Addresses) -> Vec<So
         .collect()
 }
 
-/// Makes what every shard is told, at start and at each reload; [`Config::shard`] and [`Config::ports`] are set for each.
-pub(crate) fn turn_config(settings: &Settings, addresses: &Addresses, basis: &TurnBasis) -> Config {
+/// The databases as peers: those that were connected to, and those that are named by an address. One on this host is
+/// closed under every address of the host.
+fn databases_as_peers(settings: &Settings, addresses: &Addresses, rules: &RealmRules) -> Vec<SocketAddr> {
+    let targets = [&settings.turn.users_redis, &settings.turn.stats_redis];
+    let named = |target: &RedisTarget| Some(SocketAddr::new(target.host.parse().ok()?, target.port));
+    let named = targets.into_iter().flatten().filter_map(named);
+    let is_here = |server: &SocketAddr| server.ip().is_loopback() || addresses.host.contains(&server.ip());
+    named
+        .chain(rules.servers.iter().copied())
+        .flat_map(|server| match is_here(&server) {
+            true => {
+                let unspecified = SocketAddr::from((Ipv4Addr::UNSPECIFIED, server.port()));
+                [vec![server], addresses.spread(unspecified)].concat()
+            }
+            false => vec![server],
+        })
+        .collect()
+}
+
+/// Makes what every shard is told, at start, at each reload, and when Redis says something else of the realm;
+/// [`Config::shard`] and [`Config::ports`] are set for each.
+pub(crate) fn turn_config(settings: &Settings, addresses: &Addresses, basis: &TurnBasis, rules: &RealmRules) -> Config {
     let turn = &settings.turn;
     let secret = |secret: &voex_config::Secret| voex_turn::Secret::new(secret.reveal());
     let realm = turn.realm.clone().unwrap_or_else(host_name);
@@ -66,16 +87,23 @@ pub(crate) fn turn_config(settings: &Settings, addresses: &Addresses, basis: &Tu
     let server_name = || turn.server_name.clone().unwrap_or_else(|| config.realm.clone());
     config.third_party_authorization = turn.oauth.then(server_name);
     config.token_keys = turn.users_tokens.iter().map(token_key).collect();
-    config.allocations_per_user_max = some_above_zero(turn.quota_allocations_per_user);
-    if let Some(max) = some_above_zero(turn.quota_allocations) {
+    config.credential_store = turn.users_redis.is_some();
+    let per_user = rules.allocations_per_user.unwrap_or(turn.quota_allocations_per_user);
+    config.allocations_per_user_max = some_above_zero(per_user);
+    if let Some(max) = some_above_zero(rules.allocations.unwrap_or(turn.quota_allocations)) {
         config.allocations_max = (max as usize).div_ceil(usize::from(worker_count(settings)));
     }
     config.lifetimes = lifetimes(turn.lifetimes);
     config.peers = PeerRules {
-        allow: turn.peers_allow.clone(),
-        deny: turn.peers_deny.clone(),
+        allow: [&turn.peers_allow[..], &rules.allow].concat(),
+        deny: [&turn.peers_deny[..], &rules.deny].concat(),
         allow_loopback: turn.peers_allow_loopback,
-        own_sockets: [&basis.own_sockets[..], &turn_listeners_as_peers(settings, addresses)].concat(),
+        own_sockets: [
+            &basis.own_sockets[..],
+            &turn_listeners_as_peers(settings, addresses),
+            &databases_as_peers(settings, addresses, rules),
+        ]
+        .concat(),
     };
     config
 }
@@ -129,7 +157,7 @@ fn some_above_zero(number: u32) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use voex_config::{RedisTarget, Turn, UserKey};
+    use voex_config::{Turn, UserKey};
 
     use super::*;
 

@@ -13,7 +13,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time;
 use voex_base::WorkerId;
 use voex_net::TurnEvents;
@@ -55,6 +55,8 @@ pub(crate) enum Order {
         config: Box<Config>,
         topology: Arc<Topology>,
     },
+    /// Whoever waits is told that all that was reported so far was passed on.
+    Report(oneshot::Sender<()>),
 }
 
 /// A look-up of a shard.
@@ -65,7 +67,6 @@ pub(crate) struct Question {
     /// Names the question in the answer.
     pub(crate) id: LookUpId,
     /// What is wanted.
-    #[expect(dead_code, reason = "no store is built yet that reads it")]
     pub(crate) wanted: Wanted,
 }
 
@@ -92,18 +93,7 @@ pub(crate) trait Stores: Send {
     fn hear(&mut self, session: &Arc<Session>, event: &Event);
 }
 
-/// No store at all.
-pub(crate) struct NoStores;
-
-impl Stores for NoStores {
-    fn look_up(&mut self, question: Question) -> Result<(), Question> {
-        Err(question)
-    }
-
-    fn hear(&mut self, _: &Arc<Session>, _: &Event) {}
-}
-
-/// Where the desk's inputs come from besides the workers. No stores, no sender of answers.
+/// Where the desk's inputs come from besides the workers.
 pub(crate) struct Inputs {
     pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) answers: mpsc::Receiver<Answer>,
@@ -113,7 +103,6 @@ impl Desk {
     /// Works until whoever gives orders is gone.
     pub(crate) async fn run(mut self, mut inputs: Inputs) {
         let mut answers = Vec::new();
-        let mut answers_open = true;
         // More may be in the queues than one pass takes.
         let (mut backlog, mut events_left) = (false, true);
         loop {
@@ -127,8 +116,7 @@ impl Desk {
                     Some(order) => self.obey(order),
                     None => return,
                 },
-                count = inputs.answers.recv_many(&mut answers, ANSWERS_MAX), if answers_open && !backlog => {
-                    answers_open = count > 0;
+                _ = inputs.answers.recv_many(&mut answers, ANSWERS_MAX), if !backlog => {
                     answers.drain(..).for_each(|answer| self.answer(answer));
                 }
                 () = self.wake.notified(), if !events_left => events_left = true,
@@ -162,6 +150,8 @@ impl Desk {
                     .send_to_all(|| voex_worker::Command::Topology(topology.clone()));
                 self.tell_all(&Command::Reconfigure(config));
             }
+            // Whoever asked may wait no more.
+            Order::Report(reported) => drop(reported.send(())),
         }
     }
 

@@ -145,7 +145,7 @@ fn the_file_of_the_guide_starts_unchanged() {
         "2.3.4.5:3478/udp+tcp+tls, 2.3.4.5:3479/udp+tcp+tls, 2.3.4.5:5349/udp+tcp+tls, 2.3.4.5:5350/udp+tcp+tls",
         "49152-65535/udp on 2.3.4.5 as 1.2.3.4",
         "ws://172.17.0.1:8188",
-        "not built yet: turn.users.redis",
+        "Redis for users: Connection refused",
         "redis_userdb: the password is the example of the guide",
     ] {
         assert!(log.contains(part), "{part} is not in\n{log}");

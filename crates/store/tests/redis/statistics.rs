@@ -214,6 +214,38 @@ async fn status_keys_that_redis_refused_are_written_later() {
 }
 
 #[tokio::test]
+async fn sessions_move_to_another_database_and_nobody_is_told() {
+    let (old, new) = (Redis::start(), Redis::start());
+    let (opened, stats) = open(&old, "a").await;
+    let (began_new, then_refreshed) = (session(1, "gorst"), session(2, "gorst"));
+    began(&stats, &began_new);
+    began(&stats, &then_refreshed);
+    stats.flush(SOON).await;
+    let mut monitors = [old.monitor().await, new.monitor().await];
+    stats.leave();
+    opened.store.close(SOON).await;
+    assert!(keys(&old).await.is_empty());
+    assert_eq!(opened.metrics.is_up(), None);
+    let (_opened, stats) = open(&new, "a").await;
+    stats.adopt(&began_new, None);
+    stats.adopt(&then_refreshed, Some(888));
+    until("the keys are written", || async {
+        keys(&new).await == names([&began_new, &then_refreshed])
+    })
+    .await;
+    let status: String = new.run(&["get", &status_key(&then_refreshed)]).await;
+    assert_eq!(status, format!("refreshed lifetime=888, {PATH}"));
+    for (redis, monitor) in [&old, &new].into_iter().zip(&mut monitors) {
+        redis.run::<()>(&["set", "over", "1"]).await;
+        let commands = monitor.until(r#""set" "over""#).await;
+        assert!(
+            !commands.iter().any(|command| command.contains("publish")),
+            "{commands:#?}"
+        );
+    }
+}
+
+#[tokio::test]
 async fn hostile_names_are_told_as_they_are() {
     let redis = Redis::start();
     let (_opened, stats) = open(&redis, "a").await;

@@ -243,6 +243,19 @@ async fn a_user_that_is_deleted_while_its_session_lives_is_named() {
 }
 
 #[tokio::test]
+async fn a_user_whose_session_is_older_than_the_store_is_named_once_its_key_was_seen() {
+    let redis = Redis::start();
+    redis.run::<()>(&["set", BOB, KEY]).await;
+    let mut opened = Opened::new(Some(users(redis.target(""))), None).await;
+    let deleted = opened.store.deleted.take();
+    opened.store.users.as_ref().unwrap().began(&session(1, "bob"));
+    assert!(opened.user("bob").await.exists());
+    redis.run::<()>(&["del", BOB]).await;
+    let named = timeout(SOON, deleted.unwrap().recv()).await.unwrap();
+    assert_eq!(named.as_deref(), Some("bob"));
+}
+
+#[tokio::test]
 async fn a_flushed_database_has_deleted_its_users() {
     let redis = Redis::start();
     redis.run::<()>(&["set", BOB, KEY]).await;

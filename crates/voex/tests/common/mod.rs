@@ -2,9 +2,10 @@
 #![allow(dead_code, reason = "each test file uses its own part")]
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -55,7 +56,7 @@ impl Server {
                     .lock()
                     .expect("nobody panics with the log")
                     .push_str(&format!("{line}\n"));
-                if line.contains("ready after ") {
+                if line.contains(" ready after ") {
                     let _ = ready_tx.send(());
                 }
             }
@@ -91,7 +92,7 @@ impl Server {
         let line = log
             .lines()
             .find(|line| line.contains(&format!("listening: {name}: ")))
-            .expect("a listener line");
+            .unwrap_or_else(|| panic!("no listener {name} in\n{log}"));
         let (_, address) = line.split_once(scheme).expect("an address");
         let end = address.find([',', '/']).unwrap_or(address.len());
         address[..end].trim().parse().expect("an address with a port")
@@ -165,11 +166,9 @@ pub(crate) fn run(args: &[&str]) -> Output {
 
 /// `serve` with every listener on loopback and on free ports.
 pub(crate) fn loopback() -> Vec<String> {
-    let free = UdpSocket::bind("127.0.0.1:0")
-        .and_then(|socket| socket.local_addr())
-        .expect("loopback has free ports");
     // One port for all: what a client talks is told by its first byte.
-    let [turn, turn_tls] = ["plain", "tls"].map(|kind| format!("turn.ports.{kind}={}", free.port()));
+    let port = free_port();
+    let [turn, turn_tls] = ["plain", "tls"].map(|kind| format!("turn.ports.{kind}={port}"));
     let sets = [
         "turn.listen=127.0.0.1",
         &turn,
@@ -185,6 +184,20 @@ pub(crate) fn loopback() -> Vec<String> {
         args.extend(["--set".to_owned(), set.to_owned()]);
     }
     args
+}
+
+/// A port that nobody has over UDP or TCP, below those that the system lends out.
+pub(crate) fn free_port() -> u16 {
+    static TAKEN: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port: &u16| {
+        let at = ("127.0.0.1", *port);
+        UdpSocket::bind(at).is_ok() && TcpListener::bind(at).is_ok()
+    };
+    // Tests run side by side as processes of their own: each begins elsewhere.
+    let first = std::process::id().wrapping_mul(37);
+    let candidates = (0..10_000).map(|_| first.wrapping_add(TAKEN.fetch_add(1, Relaxed)) % 10_000);
+    let mut ports = candidates.map(|offset| 10_000 + offset as u16);
+    ports.find(is_free).expect("loopback has free ports")
 }
 
 /// A network namespace of its own, with the given `ip` commands obeyed; the shell becomes `voex`.
