@@ -26,6 +26,9 @@
 //! TURN clients may come over streams on the same ports: the listeners and streams of a worker live in the same loop, and
 //! each stream has a socket id of its own towards the worker.
 //!
+//! Connections with the peers of TCP relays (RFC 6062) live there too. Two sides of one pass bytes on with what the kernel
+//! takes; a stream that asks for a connection of another worker moves there.
+//!
 //! What is full drops media and counts it ([`DropReason`]) or answers the control plane with an error ([`QueueFull`],
 //! [`PortError`]).
 
@@ -37,6 +40,7 @@ mod crossing;
 mod identity;
 mod look_again;
 mod metrics;
+mod peers;
 mod ports;
 mod queue;
 mod rtp;
@@ -53,12 +57,13 @@ pub use config::{BindFailure, Config, MediaAddress, Purpose, StartError, Toggle,
 pub use crossing::CROSSING_BYTES;
 pub use identity::{Identity, IdentityError};
 pub use metrics::{DropReason, HandshakeFailure, Metrics, StreamEnd, StreamRefusal};
+pub use peers::{LINGER_MAX, PEERS_ACCEPTED_PER_PASS};
 pub use ports::PortPool;
 pub use queue::{COMMANDS_MAX, CommandSender, EVENT_BACKLOG_MAX, EVENTS_MAX, Events, QueueFull, TurnEvents};
 pub use rtp::{PortError, RTP_ADDRESSES_MAX, RtpPair, RtpPorts};
 pub use socket::SOCKET_BUFFER_BYTES;
 pub use streams::{
-    STREAM_ANSWER_BYTES_MAX, STREAM_IDLE_MAX, STREAM_QUEUE_BYTES_MAX, STREAM_QUEUES_BYTES_MAX, STREAMS_MAX,
-    STREAMS_PER_SOURCE_MAX, TLS_HANDSHAKE_MAX,
+    DATA_QUEUE_BYTES_MAX, STREAM_ANSWER_BYTES_MAX, STREAM_IDLE_MAX, STREAM_MOVES_MAX, STREAM_QUEUE_BYTES_MAX,
+    STREAM_QUEUES_BYTES_MAX, STREAMS_MAX, STREAMS_PER_SOURCE_MAX, TLS_HANDSHAKE_MAX,
 };
 pub use workers::{WorkerBusy, WorkerPanicked, Workers, worker_count};

@@ -55,6 +55,10 @@ pub struct Metrics {
     pub streams_refused: CounterSet<StreamRefusal>,
     /// Streams that ended after they were taken.
     pub streams_ended: CounterSet<StreamEnd>,
+    /// Streams that were sent to another worker, which has what their clients asked for.
+    pub streams_moved: Counter,
+    /// Connections with peers of TCP relays that are open.
+    pub peers: Gauge,
     /// Plain TCP streams that have said something and are open.
     pub tcp_streams: Gauge,
     /// TLS streams whose handshake is over and that are open.
@@ -180,6 +184,14 @@ pub enum StreamEnd {
     ProtocolOff,
     /// Its client asks and does not read the answers.
     SlowReader,
+    /// A data connection: the peer has ended too.
+    PeerEnded,
+    /// A data connection: the peer broke it.
+    PeerBroken,
+    /// A data connection: its allocation is over, or its peer is closed to relays.
+    RelayEnded,
+    /// Too many streams were on their way to the worker that has what its client asked for.
+    NotMoved,
     /// Its TLS handshake failed or took too long.
     HandshakeFailed,
     /// What it carried was no TLS record of its session, or the client gave the session up with an alert.
@@ -194,6 +206,10 @@ impl Label for StreamEnd {
         Self::NotTurn,
         Self::ProtocolOff,
         Self::SlowReader,
+        Self::PeerEnded,
+        Self::PeerBroken,
+        Self::RelayEnded,
+        Self::NotMoved,
         Self::HandshakeFailed,
         Self::TlsBroken,
     ];
@@ -210,6 +226,10 @@ impl Label for StreamEnd {
             Self::NotTurn => "not_turn",
             Self::ProtocolOff => "protocol_off",
             Self::SlowReader => "slow_reader",
+            Self::PeerEnded => "peer_ended",
+            Self::PeerBroken => "peer_broken",
+            Self::RelayEnded => "relay_ended",
+            Self::NotMoved => "not_moved",
             Self::HandshakeFailed => "handshake_failed",
             Self::TlsBroken => "tls_broken",
         }

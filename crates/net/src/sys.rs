@@ -34,6 +34,27 @@ const CONTROL_WORDS: usize = 8;
 /// and no receive call is spent on hearing "empty".
 pub(crate) struct Epoll(OwnedFd);
 
+/// What a descriptor is watched for. The end of a connection is reported whatever is asked for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Interest {
+    pub(crate) input: bool,
+    /// Room to write.
+    pub(crate) output: bool,
+}
+
+impl Interest {
+    pub(crate) const INPUT: Self = Self {
+        input: true,
+        output: false,
+    };
+
+    fn bits(self) -> u32 {
+        let input = if self.input { libc::EPOLLIN } else { 0 };
+        let output = if self.output { libc::EPOLLOUT } else { 0 };
+        (input | output) as u32
+    }
+}
+
 /// Tokens of the descriptors that became ready.
 pub(crate) struct Ready {
     events: Vec<libc::epoll_event>,
@@ -50,24 +71,26 @@ impl Epoll {
 
     /// Watches `fd` for input and reports it as `token`.
     pub(crate) fn add(&self, fd: BorrowedFd<'_>, token: u64) -> io::Result<()> {
-        let mut event = libc::epoll_event {
-            events: libc::EPOLLIN as u32,
-            u64: token,
-        };
-        // SAFETY: both descriptors are open for the call, `event` lives through it.
-        check(unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_ADD, fd.as_raw_fd(), &mut event) })?;
-        Ok(())
+        self.add_for(fd, token, Interest::INPUT)
     }
 
-    /// Watches `fd` for input and, if `output` is set, for room to write.
-    pub(crate) fn watch(&self, fd: BorrowedFd<'_>, token: u64, output: bool) -> io::Result<()> {
-        let output = if output { libc::EPOLLOUT } else { 0 };
+    /// Watches `fd` for what is of interest and reports it as `token`.
+    pub(crate) fn add_for(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_ADD, fd, token, interest)
+    }
+
+    /// Watches `fd`, which is watched already, for something else.
+    pub(crate) fn watch(&self, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
+        self.control(libc::EPOLL_CTL_MOD, fd, token, interest)
+    }
+
+    fn control(&self, operation: c_int, fd: BorrowedFd<'_>, token: u64, interest: Interest) -> io::Result<()> {
         let mut event = libc::epoll_event {
-            events: (libc::EPOLLIN | output) as u32,
+            events: interest.bits(),
             u64: token,
         };
         // SAFETY: both descriptors are open for the call, `event` lives through it.
-        check(unsafe { libc::epoll_ctl(self.0.as_raw_fd(), libc::EPOLL_CTL_MOD, fd.as_raw_fd(), &mut event) })?;
+        check(unsafe { libc::epoll_ctl(self.0.as_raw_fd(), operation, fd.as_raw_fd(), &mut event) })?;
         Ok(())
     }
 
@@ -109,6 +132,15 @@ impl Epoll {
     }
 }
 
+/// What happened to a descriptor, besides that it may have input.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct ReadyEvent {
+    /// It has room to write, which was asked for.
+    pub(crate) is_writable: bool,
+    /// Nothing can be written any more, and once what has arrived is read nothing comes.
+    pub(crate) is_broken: bool,
+}
+
 impl Ready {
     /// Makes room for `capacity` descriptors a call.
     pub(crate) fn new(capacity: usize) -> Self {
@@ -127,9 +159,13 @@ impl Ready {
         self.events[index].u64
     }
 
-    /// Tells whether it has room to write, which [`Epoll::watch`] asked for.
-    pub(crate) fn is_writable(&self, index: usize) -> bool {
-        self.events[index].events & libc::EPOLLOUT as u32 != 0
+    /// Gives what happened to the `index`th ready descriptor.
+    pub(crate) fn event(&self, index: usize) -> ReadyEvent {
+        let bits = self.events[index].events;
+        ReadyEvent {
+            is_writable: bits & libc::EPOLLOUT as u32 != 0,
+            is_broken: bits & (libc::EPOLLERR | libc::EPOLLHUP) as u32 != 0,
+        }
     }
 }
 

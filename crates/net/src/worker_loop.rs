@@ -22,13 +22,15 @@ use crate::crossing::{CrossingReceiver, CrossingSender};
 use crate::identity::Identity;
 use crate::look_again::{LookAgain, Next, Outcome};
 use crate::metrics::{DropReason, Metrics};
+use crate::peers::{Peers, is_peer, is_peer_listener};
 use crate::queue::{EventSender, Order};
 use crate::rtp::SocketIds;
 use crate::socket::{Sharing, bind_udp};
-use crate::streams::{Room, Streams, is_listener, is_stream};
+use crate::streams::{MoveReceiver, MoveSender, Room, Streams, is_listener, is_stream};
 use crate::sys::{self, Epoll, RECEIVE_BATCH, Ready, ReceiveBatch};
 use crate::wake::Wake;
 
+mod serve_peers;
 mod serve_streams;
 
 /// Descriptors served in one pass; the rest is reported again by the next wait.
@@ -66,6 +68,9 @@ pub(crate) struct Parts {
     /// Ways to the other workers, by their number; none to itself.
     pub(crate) crossings_out: Vec<Option<CrossingSender>>,
     pub(crate) crossings_in: Vec<CrossingReceiver>,
+    /// Likewise for streams.
+    pub(crate) moves_out: Vec<Option<MoveSender>>,
+    pub(crate) moves_in: Vec<MoveReceiver>,
     pub(crate) ids: Arc<SocketIds>,
     pub(crate) capabilities: Capabilities,
     pub(crate) look_again_max: Duration,
@@ -102,6 +107,11 @@ struct WorkerLoop {
     events: EventSender<voex_sfu::Event>,
     turn_events: EventSender<voex_turn::Event>,
     crossings_in: Vec<CrossingReceiver>,
+    /// Connections with peers of TCP relays.
+    peers: Peers,
+    /// Ways to the other workers for streams, by their number; none to itself.
+    moves_out: Vec<Option<MoveSender>>,
+    moves_in: Vec<MoveReceiver>,
     /// Where a packet from another worker is looked at.
     crossed: Box<[u8]>,
     ids: Arc<SocketIds>,
@@ -155,6 +165,9 @@ impl WorkerLoop {
                 crossings: parts.crossings_out,
                 metrics: metrics.clone(),
             },
+            peers: Peers::new(epoll.clone(), metrics.clone()),
+            moves_out: parts.moves_out,
+            moves_in: parts.moves_in,
             epoll,
             ready: Ready::new(READY_MAX),
             batch: ReceiveBatch::new(),
@@ -187,6 +200,7 @@ impl WorkerLoop {
         let mut found = self.receive_ready(clock);
         found += self.take_orders(clock);
         found += self.take_crossed(clock);
+        found += self.take_moved(clock);
         self.run_timers(clock);
         self.outputs_left = self.obey_outputs(clock);
         while let Some(event) = self.worker.poll_event() {
@@ -195,6 +209,7 @@ impl WorkerLoop {
         self.events.announce();
         self.report_turn();
         self.egress.flush();
+        self.hear_of_data();
         self.forget_ended_streams();
         self.after_pass(clock.now, found)
     }
@@ -249,7 +264,11 @@ impl WorkerLoop {
     }
 
     fn until_timer(&self) -> Option<Duration> {
-        let due = [self.worker.poll_timeout(), self.egress.streams.next_deadline()];
+        let due = [
+            self.worker.poll_timeout(),
+            self.egress.streams.next_deadline(),
+            self.peers.next_deadline(),
+        ];
         let due = due.into_iter().flatten().min()?;
         Some(due.saturating_duration_since(Instant::now()))
     }
@@ -260,6 +279,7 @@ impl WorkerLoop {
         let queued = self.outputs_left
             || !self.orders.is_empty()
             || self.crossings_in.iter().any(|crossing| !crossing.is_empty())
+            || self.moves_in.iter().any(|moves| !moves.is_empty())
             || self.stop.load(Ordering::Acquire);
         if queued {
             return Some(Duration::ZERO);
@@ -279,8 +299,10 @@ impl WorkerLoop {
             match self.ready.token(index) {
                 WAKE_TOKEN => self.wake.clear(),
                 token if is_stream(token) => {
-                    found += self.serve_stream(SocketId(token), self.ready.is_writable(index), clock);
+                    found += self.serve_stream(SocketId(token), self.ready.event(index), clock);
                 }
+                token if is_peer(token) => found += self.serve_peer(token, self.ready.event(index), clock),
+                token if is_peer_listener(token) => self.accept_peers(token, clock),
                 token if is_listener(token) => self.egress.streams.accept(token, clock.now),
                 token => found += self.receive(token as usize, clock),
             }
@@ -386,6 +408,9 @@ impl WorkerLoop {
             self.worker.handle_timeout(clock.now, clock.wall, &mut self.egress);
         }
         self.expire_streams(clock.now);
+        if self.peers.next_deadline().is_some_and(|at| at <= clock.now) {
+            self.peers.expire(clock.now);
+        }
     }
 
     /// Binds and closes relay sockets; says whether more wait for the next pass.
@@ -400,26 +425,15 @@ impl WorkerLoop {
                     self.worker
                         .handle_relay_bound(clock.now, clock.wall, request, bound, &mut self.egress);
                 }
-                Output::CloseRelay(socket) => self.close(socket),
-                Output::ListenRelay { request, .. } => {
-                    // Where peers cannot be accepted there is no TCP relay: the client is answered with 508.
-                    let refused = Err(BindError::Failed);
-                    self.worker
-                        .handle_relay_bound(clock.now, clock.wall, request, refused, &mut self.egress);
-                }
-                // They follow from a TCP relay.
-                Output::ConnectPeer { .. } | Output::Bind { .. } | Output::ClosePeer(_) | Output::MoveClient { .. } => {
-                }
+                Output::CloseRelay(socket) => self.close_relay(socket),
+                output => self.obey_of_peers(output, clock),
             }
         }
         true
     }
 
     fn bind_relay(&mut self, address: SocketAddr) -> Result<SocketId, BindError> {
-        let socket = bind_udp(address, Sharing::Exclusive, self.gro).map_err(|error| match error.kind() {
-            io::ErrorKind::AddrInUse => BindError::AddressInUse,
-            _ => BindError::Failed,
-        })?;
+        let socket = bind_udp(address, Sharing::Exclusive, self.gro).map_err(|error| bind_error(&error))?;
         let id = self.ids.next();
         self.adopt(id, Role::Relay(address), socket);
         Ok(id)
@@ -444,6 +458,13 @@ impl WorkerLoop {
         // Closing would do, were the descriptor not possibly shared with a child process.
         let _ = self.epoll.remove(socket.as_fd());
         self.metrics.sockets.add(-1);
+    }
+}
+
+fn bind_error(error: &io::Error) -> BindError {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => BindError::AddressInUse,
+        _ => BindError::Failed,
     }
 }
 

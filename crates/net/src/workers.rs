@@ -19,6 +19,7 @@ use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::queue::{CommandSender, EventSender, Events, Order, TurnEvents, commands};
 use crate::rtp::{RtpPorts, SocketIds};
+use crate::streams::{MoveReceiver, MoveSender, moves};
 use crate::sys::{self, Epoll};
 use crate::wake::Wake;
 use crate::worker_loop::{self, Parts};
@@ -87,11 +88,11 @@ impl Workers {
             stop: Arc::default(),
         };
         let (mut prepared, mut events, mut turn_events) = (Vec::new(), Vec::new(), Vec::new());
-        let ends = wakes.iter().zip(crossings(&wakes));
+        let ends = wakes.iter().zip(ways(&wakes));
         let sockets = bound.sockets.into_iter().zip(bound.stream_listeners);
-        for (index, (sockets, (wake, crossings))) in sockets.zip(ends).enumerate() {
+        for (index, (sockets, (wake, ways))) in sockets.zip(ends).enumerate() {
             let id = WorkerId(index as u16);
-            let (parts, running, queues) = wiring.prepare(id, make_worker(id, &topology), sockets, wake, crossings)?;
+            let (parts, running, queues) = wiring.prepare(id, make_worker(id, &topology), sockets, wake, ways)?;
             prepared.push((parts, running));
             events.push(queues.0);
             turn_events.push(queues.1);
@@ -244,7 +245,7 @@ impl Wiring<'_> {
         worker: Worker,
         (sockets, stream_listeners): Sockets,
         wake: &Arc<Wake>,
-        (crossings_out, crossings_in): Crossings,
+        ways: Ways,
     ) -> io::Result<(Parts, Running, EventQueues)> {
         let metrics = Arc::new(Metrics::default());
         let (commands, orders) = commands(id, wake.clone());
@@ -265,8 +266,10 @@ impl Wiring<'_> {
             orders,
             events,
             turn_events,
-            crossings_out,
-            crossings_in,
+            crossings_out: ways.crossings_out,
+            crossings_in: ways.crossings_in,
+            moves_out: ways.moves_out,
+            moves_in: ways.moves_in,
             ids: self.ids.clone(),
             capabilities: self.capabilities,
             look_again_max: self.config.look_again_max,
@@ -289,20 +292,31 @@ impl Wiring<'_> {
 type EventQueues = (Consumer<voex_sfu::Event>, Consumer<voex_turn::Event>);
 
 type Sockets = (Vec<(SocketId, Role, Socket)>, Vec<(SocketAddr, Socket)>);
-type Crossings = (Vec<Option<CrossingSender>>, Vec<CrossingReceiver>);
+/// The ends of one worker of all ways between workers, for packets and for streams.
+#[derive(Default)]
+struct Ways {
+    crossings_out: Vec<Option<CrossingSender>>,
+    crossings_in: Vec<CrossingReceiver>,
+    moves_out: Vec<Option<MoveSender>>,
+    moves_in: Vec<MoveReceiver>,
+}
 
-/// Makes a way from each worker to each other; gives both kinds of ends by worker.
-fn crossings(wakes: &[Arc<Wake>]) -> Vec<Crossings> {
-    let mut ends: Vec<Crossings> = wakes.iter().map(|_| (Vec::new(), Vec::new())).collect();
+/// Makes the ways from each worker to each other; gives their ends by worker.
+fn ways(wakes: &[Arc<Wake>]) -> Vec<Ways> {
+    let mut ends: Vec<Ways> = wakes.iter().map(|_| Ways::default()).collect();
     for from in 0..wakes.len() {
         for (to, wake) in wakes.iter().enumerate() {
             if from == to {
-                ends[from].0.push(None);
+                ends[from].crossings_out.push(None);
+                ends[from].moves_out.push(None);
                 continue;
             }
             let (sender, receiver) = crossing(wake.clone());
-            ends[from].0.push(Some(sender));
-            ends[to].1.push(receiver);
+            ends[from].crossings_out.push(Some(sender));
+            ends[to].crossings_in.push(receiver);
+            let (sender, receiver) = moves(wake.clone());
+            ends[from].moves_out.push(Some(sender));
+            ends[to].moves_in.push(receiver);
         }
     }
     ends

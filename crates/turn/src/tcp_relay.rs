@@ -184,8 +184,8 @@ impl Server {
         identity: &Identity<'_>,
     ) -> Result<Granted, Refusal> {
         let client = request.five_tuple.socket;
-        let is_free = !self.serves(&request.five_tuple) && self.client_path(client).is_stream();
-        let id = self.unbound_connection(&request.message).filter(|_| is_free);
+        let id = self.unbound_connection(&request.message);
+        let id = id.filter(|_| self.may_become_data(&request.five_tuple));
         let id = id.ok_or(Refusal::BadRequest)?;
         let owner = self.connections.get(id).ok_or(Refusal::BadRequest)?.allocation;
         if !self.table.get(owner).is_of(identity) {
@@ -196,10 +196,15 @@ impl Server {
         Ok(Granted::Bound(id))
     }
 
+    /// Tells whether a client may have its five-tuple made a data connection: it is a stream, and no allocation's.
+    fn may_become_data(&self, client: &FiveTuple) -> bool {
+        !self.serves(client) && self.client_path(client.socket).is_stream()
+    }
+
     /// Gives the shard to which a ConnectionBind belongs, if it is another.
     pub(crate) fn shard_of_connection(&self, request: &Request<'_>) -> Option<u16> {
         let is_bind = request.message.method() == Method::CONNECTION_BIND;
-        if !is_bind || !self.config.tcp_relays || !self.client_path(request.five_tuple.socket).is_stream() {
+        if !is_bind || !self.config.tcp_relays || !self.may_become_data(&request.five_tuple) {
             return None;
         }
         let id = request.message.connection_id().ok().flatten()?;

@@ -1,6 +1,7 @@
 //! Cutting a stream into messages.
 
 use voex_stun::{ParseError, frame_len};
+use voex_turn::Departure;
 
 /// Bytes that tell how long a message is.
 const HEAD_BYTES: usize = 4;
@@ -11,34 +12,73 @@ const HEAD_BYTES: usize = 4;
 /// costs no more than one that sends it at once.
 #[derive(Default)]
 pub(crate) struct Framer {
-    /// Start of a message whose rest is still to come; never a whole one, at most 65 552 bytes.
+    /// Start of a message whose rest is still to come; never a whole one, at most 65 552 bytes. Of a stream that departed,
+    /// all that follows.
     partial: Vec<u8>,
 }
 
+/// What became of bytes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct Framed {
+    /// Messages delivered.
+    pub(crate) messages: u32,
+    /// Set when the stream departed with the last one.
+    pub(crate) departure: Option<Departure>,
+}
+
 impl Framer {
-    /// Takes the next bytes of the stream and calls `deliver` with each message that is whole, padding included. Gives
-    /// how many these were.
+    /// Takes the next bytes of the stream and calls `deliver` with each message that is whole, padding included, until the
+    /// stream departs with one.
     ///
     /// # Errors
     /// When the stream carries something else; nothing after that can be trusted.
-    pub(crate) fn take(&mut self, mut bytes: &mut [u8], mut deliver: impl FnMut(&mut [u8])) -> Result<u32, ParseError> {
+    pub(crate) fn take(
+        &mut self,
+        mut bytes: &mut [u8],
+        mut deliver: impl FnMut(&mut [u8]) -> Option<Departure>,
+    ) -> Result<Framed, ParseError> {
         let mut messages = 0;
         if !self.partial.is_empty() {
             bytes = self.complete(bytes)?;
             if self.wanted()? > 0 {
-                return Ok(0);
+                return Ok(Framed::default());
             }
-            deliver(&mut std::mem::take(&mut self.partial));
+            let mut message = std::mem::take(&mut self.partial);
             messages += 1;
+            if let Some(departure) = deliver(&mut message) {
+                return Ok(self.depart(messages, departure, &message, bytes));
+            }
         }
         while let Some(len) = frame_len(bytes)?.filter(|len| *len <= bytes.len()) {
             let (message, rest) = bytes.split_at_mut(len);
-            deliver(message);
             messages += 1;
+            if let Some(departure) = deliver(message) {
+                return Ok(self.depart(messages, departure, message, rest));
+            }
             bytes = rest;
         }
         self.partial.extend_from_slice(bytes);
-        Ok(messages)
+        Ok(Framed {
+            messages,
+            departure: None,
+        })
+    }
+
+    /// Keeps what is not ours to cut.
+    fn depart(&mut self, messages: u32, departure: Departure, message: &[u8], rest: &[u8]) -> Framed {
+        if departure == Departure::Moved {
+            self.partial.extend_from_slice(message);
+        }
+        self.partial.extend_from_slice(rest);
+        Framed {
+            messages,
+            departure: Some(departure),
+        }
+    }
+
+    /// Gives what was not handled: of a stream that departed, everything since then.
+    pub(crate) fn into_unread(self) -> Vec<u8> {
+        self.partial
     }
 
     /// Moves as many bytes as the kept message lacks; gives the rest.
@@ -87,7 +127,10 @@ mod tests {
         let mut framer = Framer::default();
         let mut heard = Vec::new();
         for piece in stream.chunks(piece) {
-            framer.take(&mut piece.to_vec(), |message| heard.push(message.to_vec()))?;
+            framer.take(&mut piece.to_vec(), |message| {
+                heard.push(message.to_vec());
+                None
+            })?;
         }
         assert!(framer.partial.is_empty(), "nothing is left of whole messages");
         Ok(heard)
@@ -99,6 +142,29 @@ mod tests {
             assert!(message.len() > 65_535);
             let stream = [&message[..], &stun(0, 1)].concat();
             assert_eq!(cut(&stream, 16_384).unwrap(), [message, stun(0, 1)]);
+        }
+    }
+
+    #[test]
+    fn what_follows_a_departure_is_kept_as_it_is_and_a_message_that_moves_with_it() {
+        let stream = [&stun(4, 1)[..], &stun(8, 2), b"\x16 no message"].concat();
+        for (departure, kept) in [
+            (Departure::Bound, &stream[24 + 28..]),
+            (Departure::Moved, &stream[24..]),
+        ] {
+            for cut in 1..stream.len() {
+                let mut framer = Framer::default();
+                let mut departs = |message: &mut [u8]| (message.len() == 28).then_some(departure);
+                let (head, tail) = stream.split_at(cut);
+                let framed = framer.take(&mut head.to_vec(), &mut departs).unwrap();
+                if framed.departure.is_none() {
+                    let framed = framer.take(&mut tail.to_vec(), &mut departs).unwrap();
+                    assert_eq!(framed.departure, Some(departure));
+                    assert_eq!(framer.into_unread(), kept, "{cut}");
+                } else {
+                    assert_eq!([&framer.into_unread()[..], tail].concat(), kept, "{cut}");
+                }
+            }
         }
     }
 

@@ -39,14 +39,19 @@ pub(crate) fn bind_tcp(address: SocketAddr, sharing: Sharing) -> io::Result<Sock
         socket.set_reuse_port(true)?;
     }
     socket.set_tcp_nodelay(true)?;
+    keep_alive(&socket)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket)
+}
+
+/// Has the kernel ask whether the other side is still there.
+pub(crate) fn keep_alive(socket: &Socket) -> io::Result<()> {
     let keep_alive = TcpKeepalive::new()
         .with_time(KEEP_ALIVE_AFTER)
         .with_interval(KEEP_ALIVE_EVERY)
         .with_retries(KEEP_ALIVE_TIMES);
-    socket.set_tcp_keepalive(&keep_alive)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    Ok(socket)
+    socket.set_tcp_keepalive(&keep_alive)
 }
 
 /// Tells errors of the system as a whole from those of one connection.

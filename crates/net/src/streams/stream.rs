@@ -1,8 +1,8 @@
 //! One stream: what carries its messages, and what waits for its reader.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -11,10 +11,13 @@ use voex_base::{Protocol, SocketId};
 use voex_stun::PacketKind;
 use voex_turn::ClientPath;
 
+use super::data::Data;
 use super::framer::Framer;
 use super::outgoing::{Outgoing, Spares};
 use super::tls::{SEAL_BYTES_MAX, Taken, Tls};
 use crate::metrics::{HandshakeFailure, Metrics, StreamEnd};
+use crate::peers::Ending;
+use crate::sys::{Epoll, Interest};
 
 /// Bytes read from one stream in one pass, so that a flood gets its turn and no more.
 pub(crate) const READ_BYTES_PER_PASS: usize = 16 << 10;
@@ -79,8 +82,14 @@ pub(super) struct Stream {
     pub(super) is_touched: bool,
     /// The kernel took less than it was offered, and has not said yet that it takes more.
     pub(super) is_blocked: bool,
-    /// The kernel was asked to say so.
-    pub(super) is_awaited: bool,
+    /// What epoll was asked for; `None` when it does not watch.
+    watched: Option<Interest>,
+    /// Its last message took it away from here: it is not read until it is gone.
+    pub(super) is_held: bool,
+    /// Nothing follows what was read with that message.
+    pub(super) has_said_all: bool,
+    /// Set when it carries no messages any more, but bytes of a peer.
+    pub(super) data: Option<Box<Data>>,
     /// Counts among its source's streams, until it has an allocation.
     pub(super) is_stranger: bool,
     /// The worker knows it: its client may send messages.
@@ -116,7 +125,10 @@ impl Stream {
             wire: Outgoing::default(),
             is_touched: false,
             is_blocked: false,
-            is_awaited: false,
+            watched: Some(Interest::INPUT),
+            is_held: false,
+            has_said_all: false,
+            data: None,
             is_stranger: true,
             is_open: false,
             ending: None,
@@ -125,8 +137,15 @@ impl Stream {
         }
     }
 
-    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    /// Becomes a stream of another worker.
+    pub(super) fn settle(&mut self, id: SocketId, now: Instant) {
+        self.id = id;
+        self.is_touched = false;
+        self.is_blocked = false;
+        self.is_stranger = true;
+        self.is_held = false;
+        self.heard_at = now;
+        self.deadline = now;
     }
 
     /// Bytes that wait for the reader.
@@ -271,9 +290,58 @@ impl Stream {
         Ok(())
     }
 
+    /// Asks epoll for what it is to wait for now.
+    pub(super) fn watch(&mut self, epoll: &Epoll) {
+        let wanted = Interest {
+            input: !self.is_held && self.data.as_ref().is_none_or(|data| data.is_read()),
+            output: self.is_blocked,
+        };
+        if self.watched == Some(wanted) {
+            return;
+        }
+        let watched = match self.watched {
+            Some(_) => epoll.watch(self.socket.as_fd(), self.id.0, wanted),
+            None => epoll.add_for(self.socket.as_fd(), self.id.0, wanted),
+        };
+        self.watched = watched.ok().map(|()| wanted);
+    }
+
+    /// Stops waiting: the kernel reports the end of a connection whether it was asked to or not, again and again.
+    pub(super) fn unwatch(&mut self, epoll: &Epoll) {
+        if self.watched.take().is_some() {
+            let _ = epoll.remove(self.socket.as_fd());
+        }
+    }
+
+    /// Says on a data connection, once nothing else waits, that nothing follows, if that is wanted.
+    pub(super) fn say_end(
+        &mut self,
+        sealed: &mut Vec<u8>,
+        spares: &mut Spares,
+        metrics: &Metrics,
+    ) -> Result<(), StreamEnd> {
+        let is_wanted = self.data.as_ref().is_some_and(|data| data.ending == Ending::Wanted);
+        if !is_wanted || self.queued() > 0 {
+            return Ok(());
+        }
+        if let (Layer::Tls(tls), Some(data)) = (&mut self.layer, &mut self.data)
+            && !std::mem::replace(&mut data.is_end_sealed, true)
+        {
+            sealed.clear();
+            tls.seal_end(sealed).map_err(|_| StreamEnd::TlsBroken)?;
+            self.wire.push_bytes(sealed, spares);
+            self.write(sealed, spares, metrics)?;
+        }
+        if let Some(data) = self.data.as_mut().filter(|_| self.wire.is_empty()) {
+            data.ending = Ending::Said;
+            self.socket.shutdown(Shutdown::Write).map_err(|_| StreamEnd::Broken)?;
+        }
+        Ok(())
+    }
+
     /// Tells the client over TLS that the stream ends, if the kernel takes it.
     pub(super) fn say_goodbye(&mut self, sealed: &mut Vec<u8>) {
-        let is_idle = self.queued() == 0;
+        let is_idle = self.queued() == 0 && self.data.as_ref().is_none_or(|data| data.ending == Ending::Open);
         if let Layer::Tls(tls) = &mut self.layer
             && tls.is_up()
             && is_idle
@@ -286,6 +354,6 @@ impl Stream {
     }
 }
 
-fn is_transient(error: &io::Error) -> bool {
+pub(crate) fn is_transient(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }

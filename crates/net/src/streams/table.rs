@@ -14,7 +14,8 @@ use voex_base::{FiveTuple, Protocol, SocketId, WorkerId};
 use voex_stun::ParseError;
 use voex_turn::ClientPath;
 
-use super::framer::Framer;
+use super::data::DataNews;
+use super::framer::{Framed, Framer};
 use super::id::{listener_of, listener_token, slot_of, stream_id};
 use super::listener::{LISTENER_REST, Listener, is_exhaustion};
 use super::outgoing::{Spares, Urgency};
@@ -42,25 +43,27 @@ const DEADLINE_GRAIN: Duration = Duration::from_secs(1);
 
 /// The streams of one worker, with what is read from them and what waits to be written.
 pub(crate) struct Streams {
-    worker: WorkerId,
-    epoll: Rc<Epoll>,
+    pub(super) worker: WorkerId,
+    pub(super) epoll: Rc<Epoll>,
     listeners: Vec<Listener>,
-    streams: Slab<Stream>,
-    generation: u64,
-    sources: Sources,
+    pub(super) streams: Slab<Stream>,
+    pub(super) generation: u64,
+    pub(super) sources: Sources,
     /// Streams with something to write or to end after this pass, each once.
-    touched: Vec<SocketId>,
+    pub(super) touched: Vec<SocketId>,
     ended: Vec<SocketId>,
     deadlines: BTreeSet<(Instant, usize)>,
     start: Instant,
-    spares: Spares,
+    pub(super) spares: Spares,
     /// Scratch for sealed bytes.
-    sealed: Vec<u8>,
+    pub(super) sealed: Vec<u8>,
     /// Streams that begin otherwise are closed.
-    beginnings: Beginnings,
+    pub(super) beginnings: Beginnings,
     handshakes_left: usize,
-    queued_bytes: usize,
-    metrics: Arc<Metrics>,
+    pub(super) queued_bytes: usize,
+    /// What data connections did while they were written.
+    pub(super) news: Vec<(SocketId, DataNews)>,
+    pub(super) metrics: Arc<Metrics>,
 }
 
 /// What was read from a stream.
@@ -109,6 +112,7 @@ impl Streams {
             beginnings: Beginnings { plain, tls: None },
             handshakes_left: HANDSHAKES_PER_PASS,
             queued_bytes: 0,
+            news: Vec::new(),
             metrics,
         };
         for index in 0..this.listeners.len() {
@@ -177,7 +181,7 @@ impl Streams {
         self.metrics.sockets.add(1);
     }
 
-    fn refuse(&self, refusal: StreamRefusal) {
+    pub(super) fn refuse(&self, refusal: StreamRefusal) {
         self.metrics.streams_refused.of(refusal).inc();
     }
 
@@ -186,7 +190,11 @@ impl Streams {
     pub(crate) fn receive(&mut self, id: SocketId, room: &mut Room, now: Instant) -> Option<Arrived> {
         let slot = slot_of(id)?;
         let stream = self.streams.get_mut(slot)?;
-        if stream.id != id || stream.ending.is_some() || (!stream.is_open && self.handshakes_left == 0) {
+        if stream.id != id
+            || stream.is_held
+            || stream.ending.is_some()
+            || (!stream.is_open && self.handshakes_left == 0)
+        {
             return None;
         }
         let (was_queued, was_unknown) = (stream.queued(), matches!(stream.layer, Layer::Unknown));
@@ -240,15 +248,32 @@ impl Streams {
         arrived
     }
 
+    /// Gives what a stream brought with it that came from another worker, as if it had been read just now.
+    pub(crate) fn resume(&mut self, id: SocketId) -> Option<(Arrived, Vec<u8>)> {
+        let stream = self.get_mut(id)?;
+        let unread = std::mem::take(&mut stream.framer).into_unread();
+        let arrived = Arrived {
+            client: stream.client,
+            framer: Framer::default(),
+            opened: None,
+            end: stream.has_said_all.then_some(StreamEnd::ClosedByClient),
+        };
+        Some((arrived, unread))
+    }
+
     /// Takes back what [`receive`](Self::receive) lent, with what came of its messages.
-    pub(crate) fn took(&mut self, id: SocketId, arrived: Arrived, taken: Result<u32, ParseError>) {
-        if let Some(stream) = self.get_mut(id) {
+    pub(crate) fn took(&mut self, id: SocketId, arrived: Arrived, taken: Result<Framed, ParseError>) {
+        let departs = taken.as_ref().is_ok_and(|framed| framed.departure.is_some());
+        if let Some(stream) = slot_of(id).and_then(|slot| self.streams.get_mut(slot)) {
             stream.framer = arrived.framer;
+            stream.is_held = departs;
+            stream.has_said_all = departs && arrived.end.is_some();
+            stream.watch(&self.epoll);
         }
         match (taken, arrived.end) {
             (Err(_), _) => self.end(id, StreamEnd::NotTurn),
-            (Ok(_), Some(end)) => self.end(id, end),
-            (Ok(_), None) => {}
+            (Ok(_), Some(end)) if !departs => self.end(id, end),
+            (Ok(_), _) => {}
         }
     }
 
@@ -308,6 +333,7 @@ impl Streams {
             let Some(stream) = self.get_mut(id) else { continue };
             stream.is_touched = false;
             self.write(id);
+            self.look_at_data(id);
             if let Some(end) = self.get(id).and_then(|stream| stream.ending) {
                 self.remove(id, end);
             }
@@ -336,6 +362,10 @@ impl Streams {
         while let Some((_, slot)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             let stream = &self.streams[slot];
             let (id, client) = (stream.id, stream.client);
+            if let Some(end) = stream.data.as_ref().and_then(|data| data.closing) {
+                self.remove(id, end);
+                continue;
+            }
             let next = match serves(&FiveTuple { socket: id, client }) {
                 true => now + STREAM_IDLE_MAX,
                 false => stream.heard_at + STREAM_IDLE_MAX,
@@ -352,7 +382,7 @@ impl Streams {
     }
 
     /// Moves the deadline of a stream.
-    fn schedule(&mut self, slot: usize, at: Instant) {
+    pub(super) fn schedule(&mut self, slot: usize, at: Instant) {
         let at = self.on_grain(at);
         let stream = &mut self.streams[slot];
         self.deadlines.remove(&(stream.deadline, slot));
@@ -370,28 +400,26 @@ impl Streams {
             return;
         };
         let queued = stream.queued();
-        let written = stream.write(&mut self.sealed, &mut self.spares, &self.metrics);
+        let (sealed, spares, metrics) = (&mut self.sealed, &mut self.spares, &self.metrics);
+        let written = stream.write(sealed, spares, metrics);
+        let written = written.and_then(|()| stream.say_end(sealed, spares, metrics));
         // Sealing adds a little to what waits.
         self.queued_bytes = self.queued_bytes - queued + stream.queued();
-        if stream.is_awaited != stream.is_blocked {
-            stream.is_awaited = stream.is_blocked;
-            // Cannot fail: the descriptor is open and watched.
-            let _ = self.epoll.watch(stream.descriptor(), id.0, stream.is_blocked);
-        }
+        stream.watch(&self.epoll);
         if let Err(end) = written {
             self.end(id, end);
         }
     }
 
     /// Has a stream end after this pass, when what waits for it was offered to the kernel once more.
-    fn end(&mut self, id: SocketId, end: StreamEnd) {
+    pub(super) fn end(&mut self, id: SocketId, end: StreamEnd) {
         if let Some(stream) = self.get_mut(id) {
             stream.ending.get_or_insert(end);
             self.touch(id);
         }
     }
 
-    fn touch(&mut self, id: SocketId) {
+    pub(super) fn touch(&mut self, id: SocketId) {
         if let Some(stream) = self.get_mut(id)
             && !std::mem::replace(&mut stream.is_touched, true)
         {
@@ -399,14 +427,25 @@ impl Streams {
         }
     }
 
-    fn remove(&mut self, id: SocketId, end: StreamEnd) {
+    pub(super) fn remove(&mut self, id: SocketId, end: StreamEnd) {
         let Some(slot) = slot_of(id).filter(|slot| self.streams.get(*slot).is_some_and(|stream| stream.id == id))
         else {
             return;
         };
-        let mut stream = self.streams.remove(slot);
+        let mut stream = self.forget(slot);
         stream.say_goodbye(&mut self.sealed);
-        let _ = self.epoll.remove(stream.descriptor());
+        stream.unwatch(&self.epoll);
+        if stream.is_open {
+            self.ended.push(id);
+        } else if stream.is_shaking_hands() && end != StreamEnd::HandshakeFailed {
+            self.metrics.handshakes_failed.of(HandshakeFailure::Abandoned).inc();
+        }
+        self.metrics.streams_ended.of(end).inc();
+    }
+
+    /// Takes a stream out of all books but those of how it ended.
+    pub(super) fn forget(&mut self, slot: usize) -> Stream {
+        let stream = self.streams.remove(slot);
         self.deadlines.remove(&(stream.deadline, slot));
         self.queued_bytes -= stream.queued();
         if stream.is_stranger {
@@ -414,19 +453,16 @@ impl Streams {
         }
         if stream.is_open {
             self.metrics.streams_of(stream.protocol()).add(-1);
-            self.ended.push(id);
-        } else if stream.is_shaking_hands() && end != StreamEnd::HandshakeFailed {
-            self.metrics.handshakes_failed.of(HandshakeFailure::Abandoned).inc();
         }
         self.metrics.sockets.add(-1);
-        self.metrics.streams_ended.of(end).inc();
+        stream
     }
 
-    fn get(&self, id: SocketId) -> Option<&Stream> {
+    pub(super) fn get(&self, id: SocketId) -> Option<&Stream> {
         self.streams.get(slot_of(id)?).filter(|stream| stream.id == id)
     }
 
-    fn get_mut(&mut self, id: SocketId) -> Option<&mut Stream> {
+    pub(super) fn get_mut(&mut self, id: SocketId) -> Option<&mut Stream> {
         self.streams.get_mut(slot_of(id)?).filter(|stream| stream.id == id)
     }
 }
@@ -505,7 +541,7 @@ mod tests {
         let arrived = bench.streams.receive(id, &mut room, bench.now).unwrap();
         assert_eq!(room.messages(), [0, 1]);
         assert_eq!(arrived.opened.map(|path| path.protocol), Some(Protocol::Tcp));
-        bench.streams.took(id, arrived, Ok(0));
+        bench.streams.took(id, arrived, Ok(Framed::default()));
         bench.expire(STREAM_IDLE_MAX - SECOND, false);
         assert_eq!(bench.idle(), 0);
         bench.expire(SECOND * 2, false);

@@ -6,6 +6,7 @@
 
 mod plane;
 mod tcp;
+mod tcp_relay;
 mod tls;
 #[path = "../../../worker/tests/common/turn_client.rs"]
 mod turn_client;

@@ -90,6 +90,22 @@ impl Plane {
             .sum()
     }
 
+    pub(crate) fn gauge(&self, value: impl Fn(&voex_net::Metrics) -> i64) -> i64 {
+        (0..self.workers.count())
+            .map(|k| value(self.workers.metrics(WorkerId(k as u16))))
+            .sum()
+    }
+
+    pub(crate) fn turn_sum(&self, value: impl Fn(&voex_turn::Metrics) -> u64) -> u64 {
+        self.turn_metrics.iter().map(|metrics| value(metrics)).sum()
+    }
+
+    /// Counts connections with peers, and those of them that no data connection is bound to.
+    pub(crate) fn connections(&self) -> (i64, i64) {
+        let sum = |value: fn(&voex_turn::Metrics) -> i64| self.turn_metrics.iter().map(|metrics| value(metrics)).sum();
+        (sum(|m| m.connections.value()), sum(|m| m.connections_waiting.value()))
+    }
+
     pub(crate) fn allocations(&self) -> i64 {
         self.turn_metrics
             .iter()
@@ -114,6 +130,7 @@ impl Plane {
 fn turn_config(relay: RelayAddress, index: u16, count: u16) -> voex_turn::Config {
     let mut config = voex_turn::Config::new(REALM, [3; 32], vec![relay], PortShare::new(RELAY_PORTS, index, count));
     config.users = vec![(USER.to_owned(), UserSecret::Password(Secret::new(PASSWORD)))];
+    config.tcp_relays = true;
     config.peers = PeerRules {
         allow_loopback: true,
         ..PeerRules::default()

@@ -15,16 +15,16 @@ use voex_turn::TlsSession;
 use crate::plane::{Client, PATIENCE, Plane, ask, connect, peer, read_message, receive};
 use crate::turn_client::success;
 
-type TlsStream = StreamOwned<ClientConnection, TcpStream>;
+pub(crate) type TlsStream = StreamOwned<ClientConnection, TcpStream>;
 
 /// A self-signed certificate for an address of the tests, and what trusts it.
-struct Host {
+pub(crate) struct Host {
     identity: Identity,
     certificate: CertificateDer<'static>,
 }
 
 impl Host {
-    fn new(algorithm: &'static SignatureAlgorithm) -> Self {
+    pub(crate) fn new(algorithm: &'static SignatureAlgorithm) -> Self {
         let key = KeyPair::generate_for(algorithm).unwrap();
         let mut params = CertificateParams::default();
         params.subject_alt_names = (1..=20)
@@ -38,11 +38,11 @@ impl Host {
         }
     }
 
-    fn plane(&self, host: u8, workers: usize) -> Plane {
+    pub(crate) fn plane(&self, host: u8, workers: usize) -> Plane {
         Plane::start_at([127, 91, 1, host].into(), workers, Some(self.identity.clone()))
     }
 
-    fn trusting(&self, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
+    pub(crate) fn trusting(&self, version: &'static SupportedProtocolVersion) -> Arc<ClientConfig> {
         let mut roots = RootCertStore::empty();
         roots.add(self.certificate.clone()).unwrap();
         let builder = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::aws_lc_rs::default_provider()))
@@ -54,7 +54,7 @@ impl Host {
     }
 }
 
-fn connect_tls(plane: &Plane, config: &Arc<ClientConfig>) -> TlsStream {
+pub(crate) fn connect_tls(plane: &Plane, config: &Arc<ClientConfig>) -> TlsStream {
     let connection = ClientConnection::new(config.clone(), ServerName::from(plane.ip)).unwrap();
     let mut stream = StreamOwned::new(connection, connect(plane));
     while stream.conn.is_handshaking() {

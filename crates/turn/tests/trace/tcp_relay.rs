@@ -616,6 +616,17 @@ fn ids_name_their_shard_and_a_stream_that_asks_for_another_moves_there() {
 }
 
 #[test]
+fn a_stream_that_has_an_allocation_moves_nowhere_and_keeps_it() {
+    let mut world = one_of_three();
+    let mut alice = Client::alice().over_stream(&mut world, CONTROL);
+    alice.learns_nonce(&mut world);
+    asks_tcp(&mut alice, &mut world).granted();
+    assert_eq!(alice.binds_connection(&mut world, ConnectionId(2)).code(), 400);
+    assert!(world.of_peers.is_empty());
+    alice.is_connected(&mut world, PEER);
+}
+
+#[test]
 fn a_stream_without_a_nonce_of_ours_moves_nowhere() {
     let mut world = one_of_three();
     let mut stranger = Client::alice().over_stream(&mut world, DATA);

@@ -47,6 +47,10 @@ impl TurnClient {
         self.request(Method::CONNECT, |message| message.xor_peer_address(peer))
     }
 
+    pub(crate) fn connection_bind(&mut self, id: u32) -> Vec<u8> {
+        self.request(Method::CONNECTION_BIND, |message| message.connection_id(id))
+    }
+
     /// Takes the nonce out of a 401.
     pub(crate) fn challenged(&mut self, answer: &[u8]) {
         let answer = Message::parse(answer).expect("the answer is a STUN message");
