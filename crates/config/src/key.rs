@@ -96,6 +96,10 @@ keys! {
     "turn.peers.allow_loopback" Live: turn.peers_allow_loopback = boolean;
     "turn.quota.allocations" Live: turn.quota_allocations = number;
     "turn.quota.allocations_per_user" Live: turn.quota_allocations_per_user = number;
+    "turn.quota.bytes_per_s" Live: turn.quota_bytes_per_s = number;
+    "turn.quota.total_bytes_per_s" Live: turn.quota_total_bytes_per_s = number;
+    "turn.quota.packets_per_s" Live: turn.quota_packets_per_s = number;
+    "turn.quota.new_peers_per_s" Live: turn.quota_new_peers_per_s = number;
     "turn.software_attribute" Live: turn.software_attribute = boolean;
     "turn.lifetimes.allocation_max_s" Live: turn.lifetimes.allocation_max_s = seconds::<60, 86_400>;
     "turn.lifetimes.permission_s" Live: turn.lifetimes.permission_s = seconds::<60, 3_600>;

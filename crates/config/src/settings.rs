@@ -94,10 +94,18 @@ pub struct Turn {
     pub peers_deny: Vec<IpNet>,
     /// Whether loopback addresses may be peers; for tests.
     pub peers_allow_loopback: bool,
-    /// Most allocations at once; 0 = no limit of our own.
+    /// Most allocations at once, of all workers; 0 = no limit of our own.
     pub quota_allocations: u32,
-    /// Most allocations of one user at once; 0 = no limit.
+    /// Most allocations of one user at once, of all workers; 0 = no limit.
     pub quota_allocations_per_user: u32,
+    /// Most bytes of data a second that one allocation relays each way; 0 = no limit.
+    pub quota_bytes_per_s: u32,
+    /// Most bytes of data a second that all allocations relay each way; 0 = no limit.
+    pub quota_total_bytes_per_s: u32,
+    /// Most datagrams a second that one allocation relays each way; 0 = no limit.
+    pub quota_packets_per_s: u32,
+    /// Most new peers a second that one allocation gets permission for; 0 = no limit.
+    pub quota_new_peers_per_s: u32,
     /// Whether answers to authenticated clients name the server (SOFTWARE).
     pub software_attribute: bool,
     /// How long things live.
@@ -434,6 +442,10 @@ impl Default for Turn {
             peers_allow_loopback: false,
             quota_allocations: 0,
             quota_allocations_per_user: 0,
+            quota_bytes_per_s: 0,
+            quota_total_bytes_per_s: 0,
+            quota_packets_per_s: 0,
+            quota_new_peers_per_s: 0,
             software_attribute: true,
             lifetimes: Lifetimes::default(),
         }

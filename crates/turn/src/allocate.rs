@@ -8,6 +8,8 @@ use voex_stun::{AddressFamily, AttributeError, AttributeType, EvenPort, Message,
 
 use crate::allocation::{Allocation, Making};
 use crate::answer::Proof;
+use crate::quotas::{Seat, SeatsMax};
+use crate::rate::Meters;
 use crate::relay::BIND_TRIES_MAX;
 use crate::relay_port::PortWish;
 use crate::relays::{Binding, PortPlan, Relay, RelaySocket, Relays};
@@ -44,7 +46,8 @@ impl Server {
         }
         let wanted = self.read_wanted(request)?;
         let (first, second, missing) = self.plan_relays(request, identity, wanted.relays)?;
-        self.check_capacity(identity, first.port)?;
+        let seat = self.take_seat(identity)?;
+        self.check_capacity(first.port)?;
         self.last_session += 1;
         let mut relays = Relays::default();
         for plan in [Some(first), second].into_iter().flatten() {
@@ -66,6 +69,8 @@ impl Server {
             }),
             permissions: Default::default(),
             channels: Default::default(),
+            _seat: seat,
+            meters: Meters::new(&self.config.rates),
             traffic: Arc::default(),
             reported: Box::default(),
             report_at: TRAFFIC_REPORT_PACKETS,
@@ -210,11 +215,17 @@ impl Server {
         }
     }
 
-    fn check_capacity(&self, identity: &Identity<'_>, port: PortPlan) -> Result<(), Refusal> {
-        let user_max = self.config.allocations_per_user_max.unwrap_or(u32::MAX);
-        if !identity.origin.is_token() && self.table.of_user(identity.user) >= user_max {
-            return Err(Refusal::AllocationQuotaReached);
-        }
+    /// Counts the allocation in the quotas. Who comes with a token is counted by none of users.
+    fn take_seat(&self, identity: &Identity<'_>) -> Result<Seat, Refusal> {
+        let user = (!identity.origin.is_token()).then_some(identity.user);
+        let max = SeatsMax {
+            of_user: self.config.allocations_per_user_max,
+            in_all: self.config.allocations_total_max,
+        };
+        self.quotas.take_seat(user, max)
+    }
+
+    fn check_capacity(&self, port: PortPlan) -> Result<(), Refusal> {
         let can_reserve = port != PortPlan::Draw(PortWish::EvenAndNext) || self.table.has_room_to_reserve();
         let is_full = self.table.len() >= self.config.allocations_max || self.events.len() >= EVENTS_WAITING_MAX;
         if self.draining || is_full || !can_reserve {

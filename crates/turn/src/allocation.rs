@@ -10,10 +10,14 @@ use crate::channel_binding::ChannelBindings;
 use crate::client_key::ClientKey;
 use crate::credentials::Origin;
 use crate::permission::Permissions;
+use crate::quotas::Seat;
+use crate::rate::Meters;
 use crate::relays::{Relay, Relays};
 use crate::request::Identity;
 use crate::timer::AllocationId;
-use crate::{Flow, Refusal, RelayTransport, SessionId, TRAFFIC_REPORT_PACKETS, Traffic};
+use crate::{
+    DropReason, Flow, Quotas, Rates, Refusal, RelayTransport, SessionId, TRAFFIC_REPORT_PACKETS, Traffic, Way,
+};
 
 /// A relayed transport address, seen from both sides of a one-to-one NAT.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -37,6 +41,10 @@ pub(crate) struct Allocation {
     pub(crate) making: Box<Making>,
     pub(crate) permissions: Permissions,
     pub(crate) channels: ChannelBindings,
+    /// Its place in the counts of all shards.
+    pub(crate) _seat: Seat,
+    /// What it has used of [`Rates`]; `None` while there are none.
+    pub(crate) meters: Option<Box<Meters>>,
     pub(crate) traffic: Arc<Traffic>,
     /// What of `traffic` has been reported, on the client's and on the peers' side.
     pub(crate) reported: Box<(Flow, Flow)>,
@@ -88,6 +96,29 @@ impl Allocation {
         self.permissions.retain(|ip| AddressFamily::of(ip) != family);
         self.channels.retain(|peer, _| AddressFamily::of(peer.ip()) != family);
         self.relays.remove(family)
+    }
+
+    /// Lets data of so many bytes pass, or tells which limit it is over.
+    #[inline]
+    pub(crate) fn admit(
+        &mut self,
+        now: Instant,
+        way: Way,
+        bytes: usize,
+        rates: &Rates,
+        quotas: &Quotas,
+    ) -> Result<(), DropReason> {
+        match &mut self.meters {
+            None => Ok(()),
+            Some(meters) => meters.admit(now, way, bytes, rates, quotas),
+        }
+    }
+
+    /// Lets a request with so many new peers pass, or refuses it with 508.
+    pub(crate) fn admit_peers(&mut self, now: Instant, count: usize, rates: &Rates) -> Result<(), Refusal> {
+        let meters = self.meters.as_mut();
+        let admits = meters.is_none_or(|meters| meters.admit_peers(now, count, rates));
+        admits.then_some(()).ok_or(Refusal::InsufficientCapacity)
     }
 
     /// Tells whether it is time to report what was relayed.

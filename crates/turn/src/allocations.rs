@@ -8,7 +8,6 @@ use voex_stun::AddressFamily;
 
 use crate::Traffic;
 use crate::allocation::{Allocation, Ended};
-use crate::credentials::name_without_expiry;
 use crate::keyed::{KeyedMap, keyed_map};
 use crate::relays::{Relay, RelaySocket};
 use crate::request::Identity;
@@ -25,7 +24,6 @@ pub(crate) struct Allocations {
     /// Local and public form of every relayed transport address.
     by_address: KeyedMap<SocketAddr, AllocationId>,
     by_bind_request: KeyedMap<u64, (AllocationId, AddressFamily)>,
-    per_user: KeyedMap<Box<str>, u32>,
     /// Local addresses kept for reservation tokens, and until when.
     reserved: KeyedMap<SocketAddr, Instant>,
     timers: Timers,
@@ -39,7 +37,6 @@ impl Allocations {
             by_relay: keyed_map(rng),
             by_address: keyed_map(rng),
             by_bind_request: keyed_map(rng),
-            per_user: keyed_map(rng),
             reserved: keyed_map(rng),
             timers: Timers::default(),
         }
@@ -117,21 +114,12 @@ impl Allocations {
         self.slab.len()
     }
 
-    /// Counts the allocations of a user, whatever the expiry in its name.
-    pub(crate) fn of_user(&self, user: &str) -> u32 {
-        self.per_user.get(name_without_expiry(user)).copied().unwrap_or(0)
-    }
-
     /// Tells whether a local address has a relay or is kept for one.
     pub(crate) fn is_taken(&self, local: SocketAddr) -> bool {
         self.by_address.contains_key(&local) || self.reserved.contains_key(&local)
     }
 
     pub(crate) fn insert(&mut self, allocation: Allocation) -> AllocationId {
-        *self
-            .per_user
-            .entry(name_without_expiry(&allocation.user).into())
-            .or_default() += 1;
         let five_tuple = allocation.five_tuple;
         let id = AllocationId(self.slab.insert(allocation) as u32);
         self.by_five_tuple.insert(five_tuple, id);
@@ -147,7 +135,6 @@ impl Allocations {
         if let Some(at) = allocation.timer {
             self.timers.stop(at, Timer::Allocation(id));
         }
-        self.forget_user(&allocation.user);
         allocation
     }
 
@@ -260,16 +247,6 @@ impl Allocations {
                     allocation.expire(now);
                     self.reschedule(id);
                 }
-            }
-        }
-    }
-
-    fn forget_user(&mut self, user: &str) {
-        let name = name_without_expiry(user);
-        match self.per_user.get_mut(name) {
-            Some(count) if *count > 1 => *count -= 1,
-            _ => {
-                self.per_user.remove(name);
             }
         }
     }

@@ -52,10 +52,15 @@ pub struct Config {
     pub ports: PortShare,
     /// Lifetimes of everything that expires.
     pub lifetimes: Lifetimes,
-    /// Most allocations of one user in this shard; `None` is no limit. More are refused with 486.
+    /// Most allocations of one user in all shards; `None` is no limit. More are refused with 486.
     pub allocations_per_user_max: Option<u32>,
-    /// Most allocations in this shard. More are refused with 508.
+    /// Most allocations in all shards; `None` is no limit of its own. More are refused with 508: it is the server that has
+    /// no more to give, not the user.
+    pub allocations_total_max: Option<u32>,
+    /// Most allocations in this shard, which bounds its memory. More are refused with 508.
     pub allocations_max: usize,
+    /// How much may pass in a second.
+    pub rates: Rates,
     /// Which peers relays may reach.
     pub peers: PeerRules,
     /// Refusals of clients that have not proved who they are, where the refusal is more than half again as long as the
@@ -87,6 +92,22 @@ pub struct AnswerRate {
     pub per_s: u32,
     /// Answers at once, after some quiet; at least one.
     pub burst: u32,
+}
+
+/// How much may pass in a second; 0 is no limit. Each counts the two directions apart, and lets a second's worth pass at
+/// once after some quiet. What goes beyond is dropped and counted. Data of TCP relays is not limited.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct Rates {
+    /// Bytes of application data of one allocation.
+    pub bytes_per_s: u32,
+    /// Bytes of application data of all allocations of all shards.
+    pub total_bytes_per_s: u32,
+    /// Datagrams of one allocation.
+    pub packets_per_s: u32,
+    /// Peers, by address, that one allocation asks permission for and that have none yet; over TCP, connections it asks
+    /// for. More are refused with 508, and
+    /// not with 403: the peer is not closed, and its client may ask again soon.
+    pub new_peers_per_s: u32,
 }
 
 /// Where clients are sent instead.
@@ -176,7 +197,9 @@ impl Config {
             ports,
             lifetimes: Lifetimes::default(),
             allocations_per_user_max: None,
+            allocations_total_max: None,
             allocations_max: 16_384,
+            rates: Rates::default(),
             peers: PeerRules::default(),
             challenges: AnswerRate {
                 per_s: 200,

@@ -33,6 +33,12 @@ label_enum! {
         ConnectionsFull = "connections_full",
         /// More than one UDP datagram can carry to the client, or a request too long to wait for the credential store.
         TooLong = "too_long",
+        /// The allocation relays more datagrams a second than it may.
+        PacketRate = "packet_rate",
+        /// The allocation relays more bytes a second than it may.
+        ByteRate = "byte_rate",
+        /// All allocations together relay more bytes a second than they may.
+        TotalByteRate = "total_byte_rate",
         /// This source got all the unauthenticated answers it is due.
         AnswerRateLimited = "answer_rate_limited",
         /// Too many requests wait for the credential store, of this client or in all.

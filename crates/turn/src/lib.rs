@@ -19,8 +19,9 @@
 //! Who it is that asks stands in the settings, or a credential store knows: then the request waits, [`Event::LookUp`] goes
 //! out, and [`Command::LookedUp`] goes on with it. The shard never waits itself.
 //!
-//! Quotas and bounds count one shard. Deliberately absent: mobility (RFC 8016), and padding of ChannelData for streams,
-//! which whoever writes to the stream adds.
+//! Allocations of a user and in all, and bytes a second, are counted over all shards of a process ([`Quotas`]); everything
+//! else is bounded by shard. Deliberately absent: mobility (RFC 8016), and padding of ChannelData for streams, which
+//! whoever writes to the stream adds.
 //!
 //! | section | what | state | shown by |
 //! |---|---|---|---|
@@ -71,6 +72,8 @@ mod nonce;
 mod peer_connections;
 mod peer_policy;
 mod permission;
+mod quotas;
+mod rate;
 mod redirect;
 mod refresh;
 mod refusal;
@@ -85,16 +88,18 @@ mod session;
 mod stored_user;
 mod tcp_relay;
 mod timer;
+mod user_counts;
 mod waiting;
 
 pub use allocation::RelayedAddress;
 pub use client_path::{ClientPath, TlsSession};
 pub use command::{Command, Selection};
-pub use config::{AlternateServers, AnswerRate, Config, Lifetimes, PeerRules, RelayAddress, Secret, UserSecret};
+pub use config::{AlternateServers, AnswerRate, Config, Lifetimes, PeerRules, Rates, RelayAddress, Secret, UserSecret};
 pub use credentials::has_expiry;
 pub use drop_reason::DropReason;
 pub use event::{Event, LookUpId, LookedUp, TRAFFIC_REPORT_PACKETS, Wanted};
 pub use metrics::Metrics;
+pub use quotas::Quotas;
 pub use refusal::Refusal;
 pub use relay_port::{PortShare, owner_of_port};
 pub use server::{BindError, BindRequest, ClientVerdict, Output, Server};

@@ -22,9 +22,13 @@ impl Permissions {
         self.position(ip).is_ok_and(|at| now < self.by_ip[at].1)
     }
 
-    /// Tells whether [`install`](Self::install) would find room for all of these.
-    pub(crate) fn has_room_for(&self, ips: impl Iterator<Item = IpAddr>) -> bool {
-        let added = ips.filter(|ip| self.position(*ip).is_err()).count();
+    /// Counts those that [`install`](Self::install) would have to make room for.
+    pub(crate) fn count_new(&self, ips: impl Iterator<Item = IpAddr>) -> usize {
+        ips.filter(|ip| self.position(*ip).is_err()).count()
+    }
+
+    /// Tells whether there is room for so many more.
+    pub(crate) fn has_room_for(&self, added: usize) -> bool {
         self.by_ip.len() + added <= PERMISSIONS_MAX
     }
 

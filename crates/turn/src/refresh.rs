@@ -61,11 +61,13 @@ impl Server {
             return Err(Refusal::BadRequest);
         }
         let ips = || request.message.xor_peer_addresses().flatten().map(|peer| peer.ip());
-        if !allocation.permissions.has_room_for(ips()) {
+        let added = allocation.permissions.count_new(ips());
+        if !allocation.permissions.has_room_for(added) {
             return Err(Refusal::InsufficientCapacity);
         }
         let expires = request.now + self.config.lifetimes.permission;
         let allocation = self.table.get_mut(id);
+        allocation.admit_peers(request.now, added, &self.config.rates)?;
         ips().try_for_each(|ip| allocation.permissions.install(ip, expires))?;
         self.table.reschedule(id);
         Ok(Granted::Done)
@@ -92,6 +94,8 @@ impl Server {
         let lifetimes = self.config.lifetimes;
         let allocation = self.table.get_mut(id);
         allocation.channels.check(number, peer)?;
+        let added = allocation.permissions.count_new(std::iter::once(peer.ip()));
+        allocation.admit_peers(request.now, added, &self.config.rates)?;
         allocation
             .permissions
             .install(peer.ip(), request.now + lifetimes.permission)?;

@@ -12,6 +12,7 @@ use crate::answer_limiter::AnswerLimiter;
 use crate::credentials::Credentials;
 use crate::nonce::NonceSource;
 use crate::peer_policy::PeerPolicy;
+use crate::rate::Meters;
 use crate::relays::Relay;
 use crate::session::is_of;
 use crate::timer::AllocationId;
@@ -107,7 +108,16 @@ impl Server {
             self.look_up_limiter = AnswerLimiter::new(config.look_ups, &mut self.rng);
         }
         self.config = config;
+        self.measure();
         self.close_peers();
+    }
+
+    /// Begins to measure what is limited from now on, or ends it.
+    fn measure(&mut self) {
+        for id in self.table.find(|_| true) {
+            let meters = &mut self.table.get_mut(id).meters;
+            *meters = Meters::new(&self.config.rates).map(|fresh| meters.take().unwrap_or(fresh));
+        }
     }
 
     /// Takes back permissions and channels of peers that the policy no longer permits.

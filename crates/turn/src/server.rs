@@ -26,7 +26,7 @@ use crate::request::Request;
 use crate::reservation::ReservationTokens;
 use crate::timer::AllocationId;
 use crate::waiting::WaitingRequests;
-use crate::{ClientPath, Config, ConnectionId, DropReason, EndReason, Event, Metrics, RelayTransport};
+use crate::{ClientPath, Config, ConnectionId, DropReason, EndReason, Event, Metrics, Quotas, RelayTransport, Way};
 
 /// One worker's shard of the TURN server.
 ///
@@ -44,6 +44,7 @@ pub struct Server {
     pub(crate) nonces: NonceSource,
     pub(crate) tokens: ReservationTokens,
     pub(crate) policy: PeerPolicy,
+    pub(crate) quotas: Arc<Quotas>,
     pub(crate) challenge_limiter: AnswerLimiter,
     pub(crate) binding_limiter: AnswerLimiter,
     pub(crate) look_up_limiter: AnswerLimiter,
@@ -141,7 +142,7 @@ pub enum BindError {
 }
 
 impl Server {
-    /// Makes a shard without allocations.
+    /// Makes a shard without allocations, that counts quotas for itself.
     pub fn new(config: Config, mut rng: Rng, metrics: Arc<Metrics>) -> Self {
         Self {
             realm: config.realm.as_str().into(),
@@ -153,6 +154,7 @@ impl Server {
             challenge_limiter: AnswerLimiter::new(config.challenges, &mut rng),
             binding_limiter: AnswerLimiter::new(config.bindings, &mut rng),
             look_up_limiter: AnswerLimiter::new(config.look_ups, &mut rng),
+            quotas: Arc::new(Quotas::new(config.allocations_max, &mut rng)),
             table: Allocations::new(&mut rng),
             connections: PeerConnections::new(&mut rng),
             waiting: WaitingRequests::new(&mut rng),
@@ -167,6 +169,13 @@ impl Server {
             rng,
             metrics,
         }
+    }
+
+    /// Makes the shard count its quotas together with others, before it has allocations.
+    #[must_use]
+    pub fn with_quotas(mut self, quotas: Arc<Quotas>) -> Self {
+        self.quotas = quotas;
+        self
     }
 
     /// Takes a datagram, or one message of a stream, from a client.
@@ -332,11 +341,13 @@ impl Server {
             .relays
             .toward(peer.ip(), now)
             .ok_or(DropReason::NoAllocation)?;
-        let end = voex_stun::CHANNEL_DATA_HEADER_BYTES + message.payload.len();
+        let payload_bytes = message.payload.len();
+        allocation.admit(now, Way::ToPeer, payload_bytes, &self.config.rates, &self.quotas)?;
+        let end = voex_stun::CHANNEL_DATA_HEADER_BYTES + payload_bytes;
         allocation.traffic.from_client.count(data.len());
-        allocation.traffic.to_peer.count(message.payload.len());
+        allocation.traffic.to_peer.count(payload_bytes);
         report_traffic(allocation, &mut self.events);
-        self.metrics.count_to_peer(message.payload.len());
+        self.metrics.count_to_peer(payload_bytes);
         Ok(ClientVerdict::ToPeer {
             relay,
             peer,
@@ -405,6 +416,7 @@ impl Server {
         if !self.policy.permits_port(peer) {
             return Err(DropReason::ForbiddenPeer);
         }
+        allocation.admit(now, Way::ToPeer, payload.len(), &self.config.rates, &self.quotas)?;
         allocation.traffic.from_client.count(message.as_bytes().len());
         allocation.traffic.to_peer.count(payload.len());
         report_traffic(allocation, &mut self.events);
@@ -439,6 +451,7 @@ impl Server {
         if data.len() + DATA_OVERHEAD_BYTES_MAX > DATAGRAM_BYTES_MAX {
             return Err(DropReason::TooLong);
         }
+        allocation.admit(now, Way::ToClient, data.len(), &self.config.rates, &self.quotas)?;
         let FiveTuple { socket, client } = allocation.five_tuple;
         let sent = match allocation.channels.number_of(peer, now) {
             Some(channel) => {

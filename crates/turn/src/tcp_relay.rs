@@ -162,6 +162,7 @@ impl Server {
         if self.connections.has_peer(id, peer) {
             return Err(Refusal::ConnectionAlreadyExists);
         }
+        self.table.get_mut(id).admit_peers(request.now, 1, &self.config.rates)?;
         let stage = Stage::Connecting {
             request: request.reply_to(),
             until: request.now + CONNECTION_WAIT,

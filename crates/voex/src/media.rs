@@ -12,7 +12,7 @@ use voex_janus::{Candidate, PortsExhausted, WorkerMedia};
 use voex_net::{CommandSender, Events, Identity, QueueFull, StartError, TurnEvents, Workers};
 use voex_store::RealmRules;
 use voex_transport::Certificate;
-use voex_turn::PortShare;
+use voex_turn::{PortShare, Quotas};
 use voex_worker::{Command, RelayRange, Worker};
 
 use crate::addresses::{Addresses, is_ours, toward};
@@ -65,6 +65,7 @@ pub(crate) fn start(
     let count = worker_count(settings);
     let mut metrics = Metrics::default();
     let turn = turn_config(settings, addresses, turn, &RealmRules::default());
+    let quotas = Arc::new(Quotas::new(allocations_max(settings, &turn), rng));
     let (workers, events, turn_events) = Workers::start(config, |id, topology| {
         let counters = Arc::new(voex_worker::Metrics::default());
         let mut worker = Worker::new(id, topology.clone(), counters.clone());
@@ -74,7 +75,8 @@ pub(crate) fn start(
             let mut turn = turn.clone();
             turn.shard = id.0;
             turn.ports = PortShare::new(range(settings.turn.relay_ports), id.0, count);
-            worker = worker.with_turn(voex_turn::Server::new(turn, rng.split(), counters.clone()));
+            let server = voex_turn::Server::new(turn, rng.split(), counters.clone());
+            worker = worker.with_turn(server.with_quotas(quotas.clone()));
             metrics.turn.push(counters);
         }
         let counters = Arc::new(voex_sfu::Metrics::default());
@@ -94,6 +96,12 @@ pub(crate) fn start(
         turn_wake,
         metrics,
     })
+}
+
+/// Says how many allocations there can be at a time: each has a port of an address, or two.
+fn allocations_max(settings: &Settings, turn: &voex_turn::Config) -> usize {
+    let of_workers = turn.allocations_max * usize::from(worker_count(settings));
+    of_workers.min(range(settings.turn.relay_ports).len() * turn.relays.len())
 }
 
 fn net_config(

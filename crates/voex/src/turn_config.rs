@@ -6,11 +6,12 @@ use std::time::Duration;
 use voex_config::{RedisTarget, Settings};
 use voex_store::RealmRules;
 use voex_turn::{
-    AlternateServers, Config, Lifetimes, PasswordAlgorithm, PeerRules, PortShare, TokenAlgorithm, TokenKey, UserSecret,
+    AlternateServers, Config, Lifetimes, PasswordAlgorithm, PeerRules, PortShare, Rates, TokenAlgorithm, TokenKey,
+    UserSecret,
 };
 
 use crate::addresses::Addresses;
-use crate::media::{host_name, range, worker_count};
+use crate::media::{host_name, range};
 
 /// What the shards are told besides the settings. It stays the same while the process runs.
 pub(crate) struct TurnBasis {
@@ -90,9 +91,8 @@ pub(crate) fn turn_config(settings: &Settings, addresses: &Addresses, basis: &Tu
     config.credential_store = turn.users_redis.is_some();
     let per_user = rules.allocations_per_user.unwrap_or(turn.quota_allocations_per_user);
     config.allocations_per_user_max = some_above_zero(per_user);
-    if let Some(max) = some_above_zero(rules.allocations.unwrap_or(turn.quota_allocations)) {
-        config.allocations_max = (max as usize).div_ceil(usize::from(worker_count(settings)));
-    }
+    config.allocations_total_max = some_above_zero(rules.allocations.unwrap_or(turn.quota_allocations));
+    config.rates = rates(turn, rules);
     config.lifetimes = lifetimes(turn.lifetimes);
     config.peers = PeerRules {
         allow: [&turn.peers_allow[..], &rules.allow].concat(),
@@ -151,6 +151,16 @@ fn lifetimes(settings: voex_config::Lifetimes) -> Lifetimes {
     }
 }
 
+fn rates(turn: &voex_config::Turn, rules: &RealmRules) -> Rates {
+    let of_realm = rules.bandwidth_bytes_s;
+    Rates {
+        bytes_per_s: of_realm.map_or(turn.quota_bytes_per_s, |limit| limit.try_into().unwrap_or(u32::MAX)),
+        total_bytes_per_s: turn.quota_total_bytes_per_s,
+        packets_per_s: turn.quota_packets_per_s,
+        new_peers_per_s: turn.quota_new_peers_per_s,
+    }
+}
+
 fn some_above_zero(number: u32) -> Option<u32> {
     (number > 0).then_some(number)
 }
@@ -181,5 +191,24 @@ mod tests {
             ..stored
         };
         assert_eq!(password_algorithms(&set), [PasswordAlgorithm::Sha256]);
+    }
+
+    #[test]
+    fn the_bandwidth_of_a_realm_goes_before_the_setting() {
+        let turn = Turn {
+            quota_bytes_per_s: 1_000,
+            ..Turn::default()
+        };
+        let of_realm = |bandwidth_bytes_s| {
+            let rules = RealmRules {
+                bandwidth_bytes_s,
+                ..RealmRules::default()
+            };
+            rates(&turn, &rules).bytes_per_s
+        };
+        assert_eq!(of_realm(None), 1_000);
+        assert_eq!(of_realm(Some(0)), 0);
+        assert_eq!(of_realm(Some(64_000)), 64_000);
+        assert_eq!(of_realm(Some(1 << 40)), u32::MAX);
     }
 }

@@ -16,6 +16,7 @@ mod look_up;
 mod nat_discovery;
 mod password_algorithm;
 mod permission;
+mod quota;
 mod redirect;
 mod relay;
 mod session;

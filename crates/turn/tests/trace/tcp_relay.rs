@@ -678,3 +678,19 @@ fn a_connection_belongs_to_the_stream_that_was_told() {
     assert!(world.of_peers.is_empty());
     assert_eq!(world.connections(), (1, 0));
 }
+
+#[test]
+fn an_allocation_asks_for_as_many_connections_a_second_as_it_may_have_new_peers() {
+    let mut config = tcp_config();
+    config.rates.new_peers_per_s = 2;
+    let mut world = World::with(config);
+    let mut alice = Client::alice().over_stream(&mut world, CONTROL);
+    alice.learns_nonce(&mut world);
+    asks_tcp(&mut alice, &mut world).granted();
+    alice.is_connected(&mut world, "192.0.2.9:80");
+    alice.is_connected(&mut world, "192.0.2.9:81");
+    assert_eq!(alice.is_refused_to_connect(&mut world, "192.0.2.9:82"), 508);
+    world.pass(Duration::from_millis(500));
+    alice.is_connected(&mut world, "192.0.2.9:82");
+    assert_eq!(alice.is_refused_to_connect(&mut world, "192.0.2.9:83"), 508);
+}

@@ -27,7 +27,7 @@ pub(crate) struct World {
     pub(crate) server: Server,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) out: VecOutbox,
-    start: Instant,
+    pub(crate) start: Instant,
     passed: Duration,
     /// Relays that are open, by socket.
     pub(crate) relays: BTreeMap<SocketId, SocketAddr>,
