@@ -67,6 +67,16 @@ fn fifty_clients_lose_nothing_over_tcp_with_send_indications() {
 }
 
 #[test]
+fn fifty_clients_lose_nothing_over_tls() {
+    assert_nothing_is_lost(&["-c", "-t", "-S"]);
+}
+
+#[test]
+fn fifty_clients_lose_nothing_over_tls_with_send_indications() {
+    assert_nothing_is_lost(&["-c", "-t", "-S", "-s"]);
+}
+
+#[test]
 fn a_wrong_password_is_refused_with_401() {
     let namespace = Namespace::new();
     let server = Server::start(&namespace, "");

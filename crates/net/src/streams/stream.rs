@@ -14,7 +14,7 @@ use voex_turn::ClientPath;
 use super::data::Data;
 use super::framer::Framer;
 use super::outgoing::{Outgoing, Spares};
-use super::tls::{SEAL_BYTES_MAX, Taken, Tls};
+use super::tls::{Taken, Tls};
 use crate::metrics::{HandshakeFailure, Metrics, StreamEnd};
 use crate::peers::Ending;
 use crate::sys::{Epoll, Interest};
@@ -262,11 +262,8 @@ impl Stream {
                 _ if !self.wire.is_empty() => (&mut self.wire, true),
                 Layer::Plain if !self.out.is_empty() => (&mut self.out, false),
                 Layer::Tls(tls) if tls.is_up() && !self.out.is_empty() => {
-                    let waiting = self.out.waiting();
-                    let plain = &waiting[..waiting.len().min(SEAL_BYTES_MAX)];
                     sealed.clear();
-                    tls.seal(plain, sealed).map_err(|_| StreamEnd::TlsBroken)?;
-                    let len = plain.len();
+                    let len = tls.seal(self.out.waiting(), sealed).map_err(|_| StreamEnd::TlsBroken)?;
                     self.out.wrote(len, spares);
                     self.wire.push_bytes(sealed, spares);
                     (&mut self.wire, true)

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use rustls::server::{ServerConnectionData, UnbufferedServerConnection};
 use rustls::unbuffered::{ConnectionState, EncodeError, EncodeTlsData, EncryptError, UnbufferedStatus, WriteTraffic};
 use rustls::{CipherSuite, Error, ProtocolVersion, ServerConfig};
+use voex_stun::frame_len;
 use voex_turn::TlsSession;
 
 /// Bytes of a handshake that may wait for the rest: one that needs more has no client we serve behind it.
 const PENDING_BYTES_MAX: usize = 32 << 10;
-/// Plain bytes that are sealed in one go: four records of the largest size.
-pub(super) const SEAL_BYTES_MAX: usize = 64 << 10;
-/// Room for what sealing adds: 30 bytes a record, and a change of keys now and then.
+/// Plain bytes after which sealing stops until they are written.
+const SEAL_BYTES_MAX: usize = 64 << 10;
+/// Room for what sealing adds to a message: 30 bytes a record, five records for the longest, and a change of keys.
 const SEAL_OVERHEAD_BYTES: usize = 512;
 
 /// The state of one TLS session. It holds keys and no buffers: what is read is decrypted out of the worker's buffer, what
@@ -125,37 +126,45 @@ impl Tls {
         }
     }
 
-    /// Seals up to [`SEAL_BYTES_MAX`] plain bytes and appends them to `wire`.
-    pub(super) fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), Error> {
-        self.write(wire, plain.len() + SEAL_OVERHEAD_BYTES, |traffic, room| {
-            traffic.encrypt(plain, room)
+    /// Seals whole messages off the front of what waits and appends them to `wire`; gives how many plain bytes these were.
+    ///
+    /// Each message is a record: it can be read as soon as its own bytes have arrived, and simple clients take what a read
+    /// gives them for one message.
+    pub(super) fn seal(&mut self, waiting: &[u8], wire: &mut Vec<u8>) -> Result<usize, Error> {
+        self.write(wire, |traffic, wire| {
+            let mut sealed = 0;
+            while sealed < waiting.len().min(SEAL_BYTES_MAX) {
+                let rest = &waiting[sealed..];
+                // What waits is whole messages.
+                let len = frame_len(rest).ok().flatten().unwrap_or(rest.len()).min(rest.len());
+                put(wire, len + SEAL_OVERHEAD_BYTES, |room| {
+                    traffic.encrypt(&rest[..len], room)
+                })?;
+                sealed += len;
+            }
+            Ok(sealed)
         })
     }
 
     /// Appends the end of the session to `wire`.
     pub(super) fn seal_end(&mut self, wire: &mut Vec<u8>) -> Result<(), Error> {
-        self.write(wire, SEAL_OVERHEAD_BYTES, |traffic, room| {
-            traffic.queue_close_notify(room)
+        self.write(wire, |traffic, wire| {
+            put(wire, SEAL_OVERHEAD_BYTES, |room| traffic.queue_close_notify(room))
         })
     }
 
-    fn write(
+    fn write<T>(
         &mut self,
         wire: &mut Vec<u8>,
-        len_max: usize,
-        seal: impl FnOnce(&mut WriteTraffic<'_, ServerConnectionData>, &mut [u8]) -> Result<usize, EncryptError>,
-    ) -> Result<(), Error> {
+        seal: impl FnOnce(&mut WriteTraffic<'_, ServerConnectionData>, &mut Vec<u8>) -> Result<T, EncryptError>,
+    ) -> Result<T, Error> {
         loop {
             // What is pending was looked at already and takes the session nowhere.
             match self.connection.process_tls_records(&mut self.pending).state? {
                 ConnectionState::EncodeTlsData(mut data) => append(wire, &mut data)?,
                 ConnectionState::TransmitTlsData(data) => data.done(),
                 ConnectionState::WriteTraffic(mut traffic) => {
-                    let start = wire.len();
-                    wire.resize(start + len_max, 0);
-                    let sealed = seal(&mut traffic, &mut wire[start..]);
-                    wire.truncate(start + *sealed.as_ref().unwrap_or(&0));
-                    return sealed.map(drop).map_err(|_| Error::EncryptError);
+                    return seal(&mut traffic, wire).map_err(|_| Error::EncryptError);
                 }
                 _ => return Err(Error::HandshakeNotComplete),
             }
@@ -174,6 +183,19 @@ impl Tls {
             cipher: suite.map_or("NONE", |suite| openssl_name(suite.suite())),
         }
     }
+}
+
+/// Grows `wire` by what `fill` puts into a room of `len_max` bytes.
+fn put(
+    wire: &mut Vec<u8>,
+    len_max: usize,
+    fill: impl FnOnce(&mut [u8]) -> Result<usize, EncryptError>,
+) -> Result<(), EncryptError> {
+    let start = wire.len();
+    wire.resize(start + len_max, 0);
+    let filled = fill(&mut wire[start..]);
+    wire.truncate(start + *filled.as_ref().unwrap_or(&0));
+    filled.map(drop)
 }
 
 /// Grows `wire` by a message of the handshake.

@@ -329,7 +329,7 @@ fn a_slow_reader_over_tls_loses_media_in_whole_messages() {
 }
 
 #[test]
-fn what_a_pass_leaves_for_a_session_is_one_record() {
+fn what_a_pass_leaves_for_a_session_is_written_in_one_call() {
     let us = Host::new(&PKCS_ECDSA_P256_SHA256);
     let plane = us.plane(14, 1);
     let mut client = Client::allocate_over(connect_tls(&plane, &us.trusting(&TLS12)));
@@ -337,7 +337,7 @@ fn what_a_pass_leaves_for_a_session_is_one_record() {
     for n in 0..20 {
         requests.extend(client.turn.channel_bind(0x4000 + n, (plane.ip, 4_000 + n).into()));
     }
-    // One record of the client is one read, and so one pass: its answers are one record too.
+    // One record of the client is one read, and so one pass: its answers are written together.
     let (mut before, mut after) = (0, 0);
     for _ in 0..5 {
         before = plane.sum(|m| m.stream_writes.value());
