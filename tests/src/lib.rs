@@ -7,6 +7,7 @@
 
 mod namespace;
 mod peer;
+pub mod redis;
 mod server;
 
 pub use namespace::{ADDRESS, Namespace};

@@ -29,6 +29,8 @@ pub(crate) struct Dialled {
     pub(crate) peer: SocketAddr,
     /// A password was given and the server wants none.
     pub(crate) password_is_unused: bool,
+    /// Names this life of the server, from its start to its end; `None` when it would not say.
+    pub(crate) run_id: Option<String>,
 }
 
 /// Connects, logs in, chooses the database and hears one answer. `rules` are told of every address that the host has.
@@ -59,12 +61,22 @@ async fn open(target: &RedisTarget, rules: &Rules) -> Result<Dialled, String> {
         Some(settings) => speak(tls::wrap(&target.host, settings, stream).await?).await?,
     };
     let password_is_unused = log_in(&mut connection, target).await?;
+    let run_id = run_id(&mut connection).await;
     Ok(Dialled {
         connection,
         driver,
         peer,
         password_is_unused,
+        run_id,
     })
+}
+
+async fn run_id(connection: &mut MultiplexedConnection) -> Option<String> {
+    let mut info = redis::cmd("info");
+    info.arg("server");
+    let text: String = info.query_async(connection).await.ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("run_id:"));
+    line.map(|id| id.trim().to_owned())
 }
 
 /// Says who we are and chooses the database; tells whether the password was not asked for.

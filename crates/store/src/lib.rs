@@ -16,6 +16,7 @@
 //! | key of a token | `turn/oauth/kid/K` | `HGETALL` with each look-up |
 //! | options of the realm | `turn/realm/R/max-bps`, `total-quota`, `user-quota` | `GET` every 5 s |
 //! | lists of peers | `turn/realm/R/allowed-peer-ip`, `denied-peer-ip` | `SMEMBERS` or `GET` every 5 s |
+//! | which life of the server it is | | `INFO server` with each connection: after a restart absence means nothing yet |
 //! | a live session | `turn/realm/R/user/U/allocation/ID/status` | `SET`, `PUBLISH`, `DEL` |
 //! | its traffic | the same with `traffic`, `traffic/peer`, `total_traffic`, `total_traffic/peer` | `PUBLISH` |
 //! | status keys of ours | `voex/turn/SERVER/status` | a set; what an earlier run has left is deleted by it |

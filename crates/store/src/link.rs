@@ -61,6 +61,8 @@ pub(crate) struct Connection {
     inner: MultiplexedConnection,
     /// Counts the connections of this link.
     pub(crate) epoch: u64,
+    /// Counts the lives of the server, as far as this link knows: another one may have forgotten what it held.
+    pub(crate) life: u64,
     broken: mpsc::Sender<u64>,
     metrics: Arc<Metrics>,
 }
@@ -88,6 +90,8 @@ impl Link {
             rules,
             metrics: metrics.clone(),
             epoch: 0,
+            life: 0,
+            run_id: None,
             failing: Throttle::default(),
         };
         let task = tokio::spawn(supervisor.run(reports));
@@ -125,14 +129,6 @@ impl Link {
         let is_gone = |state: &State| !matches!(state, State::Up(connection) if connection.epoch == epoch);
         // An error means that the link itself is gone, and its connections with it.
         let _ = state.wait_for(is_gone).await;
-    }
-
-    /// Gives the number of the connection there is; 0 when there is none.
-    pub(crate) fn epoch(&self) -> u64 {
-        match &*self.state.borrow() {
-            State::Up(connection) => connection.epoch,
-            State::Trying | State::Down => 0,
-        }
     }
 
     /// Waits until the first attempt has succeeded or failed.
@@ -196,6 +192,9 @@ struct Supervisor {
     rules: Rules,
     metrics: Arc<Metrics>,
     epoch: u64,
+    life: u64,
+    /// What the server called its life when it last was connected to.
+    run_id: Option<String>,
     failing: Throttle,
 }
 
@@ -231,6 +230,10 @@ impl Supervisor {
 
     fn connected(&mut self, dialled: Dialled) -> (Connection, JoinHandle<()>) {
         self.epoch += 1;
+        if dialled.run_id.is_none() || dialled.run_id != self.run_id {
+            self.life += 1;
+        }
+        self.run_id = dialled.run_id;
         let of_link = self.purpose.metrics(&self.metrics);
         of_link.up.store(true, Relaxed);
         count(&of_link.connects);
@@ -242,6 +245,7 @@ impl Supervisor {
         let connection = Connection {
             inner: dialled.connection,
             epoch: self.epoch,
+            life: self.life,
             broken: self.broken.clone(),
             metrics: self.metrics.clone(),
         };

@@ -20,15 +20,14 @@ struct LiveUser {
     sessions: usize,
     /// Redis had its key, so that its absence means something. Users of the settings and time-limited ones never have it.
     is_stored: bool,
-    /// Number of the connection over which the key was seen. One that is missing over another connection may be missing
-    /// because Redis came back empty: that ends nobody.
-    seen_over: u64,
+    /// The life of the server in which the key was seen. One that is missing in another may be missing because Redis came
+    /// back empty: that ends nobody.
+    seen_in: u64,
 }
 
 impl LiveUsers {
-    /// Notes a session; `seen_over` is the connection over which its user's key was last seen, if it was, and `epoch`
-    /// the one there is.
-    pub(crate) fn began(&mut self, session: &Session, seen_over: Option<u64>, epoch: u64) {
+    /// Notes a session; `seen_in` is the life of the server in which its user's key was last seen, if it was.
+    pub(crate) fn began(&mut self, session: &Session, seen_in: Option<u64>) {
         let name = session.user.clone();
         if self.sessions.insert(session.id, name.clone()).is_some() {
             return;
@@ -36,12 +35,12 @@ impl LiveUsers {
         let user = self.users.entry(name).or_insert(LiveUser {
             sessions: 0,
             is_stored: false,
-            seen_over: 0,
+            seen_in: 0,
         });
         user.sessions += 1;
-        if let Some(seen_over) = seen_over {
+        if let Some(seen_in) = seen_in {
             user.is_stored = true;
-            user.seen_over = user.seen_over.max(seen_over.min(epoch));
+            user.seen_in = user.seen_in.max(seen_in);
         }
     }
 
@@ -77,22 +76,29 @@ impl LiveUsers {
     }
 
     /// Notes that a user's key is there.
-    pub(crate) fn seen(&mut self, name: &str, epoch: u64) {
+    pub(crate) fn seen(&mut self, name: &str, life: u64) {
         if let Some(user) = self.users.get_mut(name) {
             user.is_stored = true;
-            user.seen_over = epoch;
+            user.seen_in = life;
         }
     }
 
     /// Notes that a user's key is not there; tells whether the user was deleted.
-    pub(crate) fn missed(&mut self, name: &str, epoch: u64) -> bool {
+    pub(crate) fn missed(&mut self, name: &str, life: u64) -> bool {
         let Some(user) = self.users.get_mut(name) else {
             return false;
         };
-        let was_deleted = user.is_stored && user.seen_over == epoch;
+        let was_deleted = user.is_stored && user.seen_in == life;
         // Told once. A session that is being made in this moment notes the key anew if it still was there.
         user.is_stored &= !was_deleted;
         was_deleted
+    }
+
+    /// Tells whether a key that is not there may be missing because Redis came back empty, while its user has sessions.
+    pub(crate) fn may_be_forgotten(&self, name: &str, life: u64) -> bool {
+        self.users
+            .get(name)
+            .is_some_and(|user| user.is_stored && user.seen_in != life)
     }
 }
 
@@ -101,10 +107,10 @@ mod tests {
     use super::*;
     use crate::test_session;
 
-    fn live(names: &[&str], seen_over: Option<u64>) -> LiveUsers {
+    fn live(names: &[&str], seen_in: Option<u64>) -> LiveUsers {
         let mut live = LiveUsers::default();
         for (count, name) in (1..).zip(names) {
-            live.began(&test_session(count, name), seen_over, 1);
+            live.began(&test_session(count, name), seen_in);
         }
         live
     }
@@ -116,7 +122,7 @@ mod tests {
     #[test]
     fn only_users_whose_key_was_seen_are_looked_at() {
         let mut live = live(&["bob"], Some(1));
-        live.began(&test_session(9, "static"), None, 1);
+        live.began(&test_session(9, "static"), None);
         assert_eq!(next(&mut live, 10), ["bob"]);
         assert!(!live.missed("static", 1));
     }
@@ -133,9 +139,15 @@ mod tests {
     #[test]
     fn a_redis_that_came_back_empty_deletes_nobody() {
         let mut live = live(&["bob"], Some(1));
-        assert!(!live.missed("bob", 2), "never seen over this connection");
+        assert!(
+            live.may_be_forgotten("bob", 2) && !live.missed("bob", 2),
+            "never seen in this life"
+        );
         live.seen("bob", 2);
-        assert!(live.missed("bob", 2), "seen over it, then gone");
+        assert!(
+            !live.may_be_forgotten("bob", 2) && live.missed("bob", 2),
+            "seen in it, then gone"
+        );
     }
 
     #[test]

@@ -84,10 +84,10 @@ impl Rounds {
             let gone: Vec<_> = {
                 let mut state = self.shared.state();
                 let mut is_gone = |name: &str, reply: &Reply| match reply {
-                    Reply::Absent => state.live.missed(name, connection.epoch),
+                    Reply::Absent => state.live.missed(name, connection.life),
                     Reply::Refused(_) => false,
                     _ => {
-                        state.live.seen(name, connection.epoch);
+                        state.live.seen(name, connection.life);
                         false
                     }
                 };

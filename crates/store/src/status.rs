@@ -51,12 +51,10 @@ impl Names {
         out.cmd("sadd").arg(&self.index).arg(&self.status);
     }
 
-    /// A refresh to 0 is told and not written: the delete follows.
+    /// A refresh to 0 is written too, although the delete follows.
     pub(crate) fn refreshed(&self, lifetime_s: u32, out: &mut Pipeline) {
         let status = self.status("refreshed", lifetime_s);
-        if lifetime_s > 0 {
-            out.cmd("set").arg(&self.status).arg(&status);
-        }
+        out.cmd("set").arg(&self.status).arg(&status);
         out.cmd("publish").arg(&self.status).arg(&status);
     }
 
@@ -150,14 +148,13 @@ mod tests {
                 "sadd | voex/turn/here/status | ~status".to_owned(),
             ]
         );
-        assert_eq!(
-            shown(|names, out| names.refreshed(600, out)),
-            ["set", "publish"].map(|command| format!("{command} | {}", status("refreshed lifetime=600")))
-        );
-        assert_eq!(
-            shown(|names, out| names.refreshed(0, out)),
-            [format!("publish | {}", status("refreshed lifetime=0"))]
-        );
+        for lifetime_s in [600, 0] {
+            let words = format!("refreshed lifetime={lifetime_s}");
+            assert_eq!(
+                shown(|names, out| names.refreshed(lifetime_s, out)),
+                ["set", "publish"].map(|command| format!("{command} | {}", status(&words)))
+            );
+        }
         let counts = "rcvp=1029, rcvb=178418, sentp=1030, sentb=178146";
         let nothing = "rcvp=0, rcvb=0, sentp=0, sentb=0";
         let none = Flow::default();

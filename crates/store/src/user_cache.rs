@@ -18,12 +18,12 @@ pub(crate) struct UserCache {
     secrets: Option<Seen<Arc<[Secret]>>>,
 }
 
-/// A value, when it was seen, and over which connection.
+/// A value, when it was seen, and in which life of the server.
 #[derive(Clone, Debug)]
 pub(crate) struct Seen<V> {
     pub(crate) value: V,
     pub(crate) at: Instant,
-    pub(crate) epoch: u64,
+    pub(crate) life: u64,
 }
 
 /// A map that forgets what was not used for longest, in two generations: when the young one is full it becomes the old
@@ -86,9 +86,9 @@ impl UserCache {
         (now < seen.at + self.keep).then(|| seen.value.clone())
     }
 
-    /// Says over which connection a user's key was last seen, if it was.
-    pub(crate) fn epoch_of(&mut self, name: &str) -> Option<u64> {
-        self.users.get(name).map(|seen| seen.epoch)
+    /// Says in which life of the server a user's key was last seen, if it was.
+    pub(crate) fn life_of(&mut self, name: &str) -> Option<u64> {
+        self.users.get(name).map(|seen| seen.life)
     }
 
     /// Counts the users.
@@ -148,7 +148,7 @@ mod tests {
     const KEY: UserKey = UserKey::Md5([7; 16]);
 
     fn seen<V>(at: Instant, value: V) -> Seen<V> {
-        Seen { value, at, epoch: 1 }
+        Seen { value, at, life: 1 }
     }
 
     fn secrets(texts: &[&str]) -> Arc<[Secret]> {

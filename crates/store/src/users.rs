@@ -81,10 +81,9 @@ impl Users {
 
     /// Hears that a session began.
     pub fn began(&self, session: &Session) {
-        let epoch = self.0.link.epoch();
         let mut state = self.0.state();
-        let seen = state.cache.epoch_of(&session.user);
-        state.live.began(session, seen, epoch);
+        let seen_in = state.cache.life_of(&session.user);
+        state.live.began(session, seen_in);
     }
 
     /// Hears that a session ended.
@@ -145,22 +144,24 @@ impl Shared {
         let replies = self.run(&mut connection, &mut commands).await?;
         let (key, secrets) = match replies {
             [Reply::Refused(error), _] | [_, Reply::Refused(error)] => return Err(self.refused(&error)),
+            // Whoever is in a call is not thrown out because Redis came back empty.
+            [Reply::Absent, _] if self.state().live.may_be_forgotten(name, connection.life) => return Err(Lost),
             [key, secrets] => (self.read_user_key(name, key), self.read_secrets(secrets)),
         };
         let seen = |value| Seen {
             value,
             at: Instant::now(),
-            epoch: connection.epoch,
+            life: connection.life,
         };
         let mut state = self.state();
         state.cache.see_user(name, key.map(seen));
         if key.is_some() {
-            state.live.seen(name, connection.epoch);
+            state.live.seen(name, connection.life);
         }
         let secrets = state.cache.see_secrets(Seen {
             value: secrets,
             at: Instant::now(),
-            epoch: connection.epoch,
+            life: connection.life,
         });
         self.metrics.cached_users.store(state.cache.len() as i64, Relaxed);
         drop(state);
@@ -186,7 +187,7 @@ impl Shared {
         let seen = |value| Seen {
             value,
             at: Instant::now(),
-            epoch: connection.epoch,
+            life: connection.life,
         };
         self.state().cache.see_token(kid, key.clone().map(seen));
         count(match key.is_some() {

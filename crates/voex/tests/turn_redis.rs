@@ -273,7 +273,7 @@ fn redis_may_die_in_the_middle_of_a_call_and_comes_back_by_itself() {
     assert_eq!(rig.allocate(TIMED, NORTH_WIND), None, "the secrets are remembered too");
     assert_eq!(rig.allocate("alice", "secret"), None);
     assert!(rig.metric("turn_redis_look_ups_total{answer=\"remembered\"}") >= 3.0);
-    let refresh = call.client.turn.create_permission(call.peer.local_addr().unwrap());
+    let refresh = call.client.turn.refresh();
     success(&call.client.ask(&refresh));
 
     rig.redis.start_again();
@@ -284,7 +284,9 @@ fn redis_may_die_in_the_middle_of_a_call_and_comes_back_by_itself() {
     eventually("status keys are written again", || {
         statuses().lines().count() as f64 == rig.metric("turn_allocations")
     });
-    assert_eq!(rig.allocate("bob", "secret"), Some(401), "it came back empty");
+    assert_eq!(rig.allocate(TIMED, NORTH_WIND), Some(401), "it came back empty");
+    let refresh = call.client.turn.refresh();
+    success(&call.client.ask(&refresh));
     call.relay(20);
 }
 

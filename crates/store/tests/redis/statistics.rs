@@ -102,6 +102,7 @@ async fn a_session_is_told_in_order_and_leaves_nothing_behind() {
         format!(r#""publish" "~status" "refreshed lifetime=600, {PATH}""#),
         format!(r#""publish" "~traffic" "{counts}""#),
         format!(r#""publish" "~traffic/peer" "{counts}""#),
+        format!(r#""set" "~status" "refreshed lifetime=0, {PATH}""#),
         format!(r#""publish" "~status" "refreshed lifetime=0, {PATH}""#),
         format!(r#""publish" "~traffic" "{counts}""#),
         format!(r#""publish" "~traffic/peer" "{counts}""#),

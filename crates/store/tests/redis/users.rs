@@ -295,6 +295,42 @@ async fn a_redis_that_comes_back_empty_has_deleted_nobody_until_it_knew_them_aga
 }
 
 #[tokio::test]
+async fn whoever_has_sessions_is_remembered_when_redis_comes_back_empty() {
+    let mut redis = Redis::start();
+    redis.run::<()>(&["set", BOB, KEY]).await;
+    redis
+        .run::<()>(&["set", "turn/realm/voex.test/user/carol/key", KEY])
+        .await;
+    let opened = Opened::new(Some(users(redis.target(""))), None).await;
+    assert!(opened.user("bob").await.exists() && opened.user("carol").await.exists());
+    opened.store.users.as_ref().unwrap().began(&session(1, "bob"));
+    redis.kill();
+    redis.start_again();
+    until("it is connected again", || async {
+        opened.metrics.users.connects.load(Relaxed) > 1
+    })
+    .await;
+    assert!(opened.user("bob").await.exists());
+    assert!(!opened.user("carol").await.exists());
+    opened.store.users.as_ref().unwrap().ended(session(1, "bob").id);
+    assert!(!opened.user("bob").await.exists());
+}
+
+#[tokio::test]
+async fn a_connection_that_broke_hides_no_deletion() {
+    let redis = Redis::start();
+    redis.run::<()>(&["set", BOB, KEY]).await;
+    let mut opened = Opened::new(Some(users(redis.target(""))), None).await;
+    let mut deleted = opened.store.deleted.take().unwrap();
+    assert!(opened.user("bob").await.exists());
+    opened.store.users.as_ref().unwrap().began(&session(1, "bob"));
+    redis.run::<()>(&["client", "kill", "type", "normal"]).await;
+    redis.run::<()>(&["del", BOB]).await;
+    assert_eq!(timeout(SOON, deleted.recv()).await.unwrap().as_deref(), Some("bob"));
+    assert!(!opened.user("bob").await.exists());
+}
+
+#[tokio::test]
 async fn only_names_that_are_known_are_asked_for() {
     let redis = Redis::start();
     redis.run::<()>(&["set", BOB, KEY]).await;

@@ -69,6 +69,10 @@ impl TurnClient {
         })
     }
 
+    pub(crate) fn refresh(&mut self) -> Vec<u8> {
+        self.request(Method::REFRESH, |message| message.lifetime_s(600))
+    }
+
     pub(crate) fn release(&mut self) -> Vec<u8> {
         self.request(Method::REFRESH, |message| message.lifetime_s(0))
     }
