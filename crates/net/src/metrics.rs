@@ -23,6 +23,8 @@ pub struct Metrics {
     pub received_bytes: Counter,
     /// Messages that arrived as a train of several packets (GRO).
     pub received_trains: Counter,
+    /// Errors taken from sockets of relays: datagrams that did not reach their peers, by what ICMP says.
+    pub errors_received: Counter,
     /// Send calls made.
     pub send_calls: Counter,
     /// Packets sent.

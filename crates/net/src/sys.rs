@@ -1,6 +1,6 @@
 //! Every system call that the standard library and `socket2` do not offer, each behind a safe function.
 //!
-//! This is the only module of the project that holds `unsafe`; each block says why it is sound.
+//! This module and what is inside it are all of the project that holds `unsafe`; each block says why it is sound.
 #![allow(unsafe_code)]
 
 use std::io::{self, IoSlice};
@@ -12,6 +12,8 @@ use std::time::Duration;
 use libc::{c_int, c_void};
 use socket2::SockAddr;
 use voex_base::DATAGRAM_BYTES_MAX;
+
+pub(crate) mod error_queue;
 
 /// `setsockopt` level of UDP.
 const SOL_UDP: c_int = 17;
@@ -354,7 +356,7 @@ struct SegmentControl {
 /// Sends one datagram; never waits. Cheaper than a message with vectors, which the kernel must copy first.
 pub(crate) fn send(socket: BorrowedFd<'_>, to: &SockAddr, payload: &[u8]) -> io::Result<usize> {
     // SAFETY: payload and address outlive the call and have the lengths beside them; sendto writes to neither.
-    let sent = unsafe {
+    past_old_error(|| unsafe {
         libc::sendto(
             socket.as_raw_fd(),
             payload.as_ptr().cast(),
@@ -363,12 +365,37 @@ pub(crate) fn send(socket: BorrowedFd<'_>, to: &SockAddr, payload: &[u8]) -> io:
             to.as_ptr().cast(),
             to.len(),
         )
+    })
+}
+
+/// Makes a call that sends, and makes it again where it told of what became of an earlier datagram instead
+/// ([`error_queue`]): an ICMP message about one peer shall cost no other its packet.
+fn past_old_error(send: impl Fn() -> libc::ssize_t) -> io::Result<usize> {
+    let tried = || match send() {
+        sent if sent < 0 => Err(io::Error::last_os_error()),
+        sent => Ok(sent as usize),
     };
-    if sent < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(sent as usize)
+    match tried() {
+        Err(error) if error.raw_os_error().is_some_and(is_of_icmp) => tried(),
+        result => result,
     }
+}
+
+/// Tells whether the kernel makes this error of an ICMP message.
+fn is_of_icmp(error: c_int) -> bool {
+    matches!(
+        error,
+        libc::ECONNREFUSED
+            | libc::EHOSTUNREACH
+            | libc::ENETUNREACH
+            | libc::EHOSTDOWN
+            | libc::ENONET
+            | libc::EMSGSIZE
+            | libc::EPROTO
+            | libc::ENOPROTOOPT
+            | libc::EOPNOTSUPP
+            | libc::EACCES
+    )
 }
 
 /// Sends `parts` as one GSO message, cut into datagrams of `segment` bytes; never waits.
@@ -395,14 +422,10 @@ pub(crate) fn send_train(
     header.msg_iovlen = parts.len() as _;
     header.msg_control = (&raw mut control).cast();
     header.msg_controllen = size_of::<SegmentControl>() as _;
+    let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
     // SAFETY: address, vectors and control buffer outlive the call and have the lengths beside them; sendmsg writes to
     // none of them.
-    let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &header, libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) };
-    if sent < 0 {
-        Err(io::Error::last_os_error())
-    } else {
-        Ok(sent as usize)
-    }
+    past_old_error(|| unsafe { libc::sendmsg(socket.as_raw_fd(), &header, flags) })
 }
 
 /// Asks the kernel to hand over trains of datagrams from one source in one message.

@@ -42,6 +42,8 @@ const BATCHES_PER_PASS: usize = 8;
 const COMMANDS_PER_PASS: u32 = 64;
 /// Packets taken from each other worker in one pass.
 const CROSSED_PER_PASS: usize = 128;
+/// Errors taken from one socket in one pass, so that whoever provokes them holds nobody else up.
+const ERRORS_PER_PASS: usize = 16;
 /// Sockets bound or closed in one pass.
 const OUTPUTS_PER_PASS: usize = 64;
 /// How soon events that wait for room are tried again.
@@ -304,7 +306,12 @@ impl WorkerLoop {
                 token if is_peer(token) => found += self.serve_peer(token, self.ready.event(index), clock),
                 token if is_peer_listener(token) => self.accept_peers(token, clock),
                 token if is_listener(token) => self.egress.streams.accept(token, clock.now),
-                token => found += self.receive(token as usize, clock),
+                token => {
+                    if self.ready.event(index).is_broken {
+                        self.take_errors(token as usize, clock);
+                    }
+                    found += self.receive(token as usize, clock);
+                }
             }
         }
         found
@@ -322,6 +329,22 @@ impl WorkerLoop {
             }
         }
         found
+    }
+
+    /// Takes errors of a relay's socket, up to a bound.
+    fn take_errors(&mut self, slot: usize, clock: Clock) {
+        let Some(open) = self.sockets.at(slot) else { return };
+        let (id, socket) = (open.id, open.socket.clone());
+        for _ in 0..ERRORS_PER_PASS {
+            let Ok(error) = sys::error_queue::take_error(socket.as_fd()) else {
+                return;
+            };
+            self.metrics.errors_received.inc();
+            if let Some(error) = error {
+                self.worker
+                    .handle_peer_error(clock.now, id, error.peer, error.icmp, &mut self.egress);
+            }
+        }
     }
 
     /// Takes one batch off a socket; gives how many messages it was, and how many packets were in them.
@@ -434,6 +457,8 @@ impl WorkerLoop {
 
     fn bind_relay(&mut self, address: SocketAddr) -> Result<SocketId, BindError> {
         let socket = bind_udp(address, Sharing::Exclusive, self.gro).map_err(|error| bind_error(&error))?;
+        // Without it clients only hear less: what ICMP says stays with the kernel.
+        let _ = sys::error_queue::keep_errors(socket.as_fd(), address);
         let id = self.ids.next();
         self.adopt(id, Role::Relay(address), socket);
         Ok(id)

@@ -16,8 +16,8 @@ use turn_client::{
     send_indication, success,
 };
 use voex_base::{Rng, WorkerId};
-use voex_net::{Config, EVENTS_MAX, Toggle, TurnEvents, Workers};
-use voex_stun::{Class, MessageWriter, Method, TransactionId};
+use voex_net::{Config, DropReason, EVENTS_MAX, Toggle, TurnEvents, Workers};
+use voex_stun::{Class, Icmp, Message, MessageWriter, Method, TransactionId};
 use voex_turn::{Event, PeerRules, PortShare, RelayAddress, Secret, Server, UserSecret};
 use voex_worker::{HandOver, RelayRange, Worker};
 
@@ -233,6 +233,37 @@ fn what_happened_to_sessions_waits_for_a_reader_that_is_behind_and_loses_nothing
     let mut ids = began.clone();
     ids.dedup();
     assert_eq!(ids.len(), sessions);
+}
+
+#[test]
+fn a_client_is_told_that_nobody_listens_at_a_peer_and_other_peers_lose_nothing_by_it() {
+    let plane = Plane::start(18, 1, Toggle::Probe);
+    let mut client = Client::allocate(&plane);
+    let (here, gone) = (socket(plane.ip), socket(plane.ip).local_addr().unwrap());
+    let there = here.local_addr().unwrap();
+    client.permit(there);
+    for _ in 0..5 {
+        client.socket.send(&send_indication(gone, b"into the void")).unwrap();
+        let told = receive(&client.socket).0;
+        let told = Message::parse(&told).unwrap();
+        assert_eq!(told.xor_peer_address(), Ok(Some(gone)));
+        let port_unreachable = Icmp {
+            kind: 3,
+            code: 3,
+            data: 0,
+        };
+        assert_eq!(told.icmp(), Ok(Some(port_unreachable)));
+    }
+    for n in 0..100u8 {
+        client.socket.send(&send_indication(gone, b"into the void")).unwrap();
+        client.socket.send(&send_indication(there, &[n])).unwrap();
+        assert_eq!(receive(&here), (vec![n], client.relayed));
+    }
+    assert_eq!(
+        plane.sum(|metrics| metrics.dropped.of(DropReason::SendRefused).value()),
+        0
+    );
+    assert!(plane.sum(|metrics| metrics.errors_received.value()) >= 5);
 }
 
 #[test]

@@ -71,6 +71,7 @@ impl Server {
             channels: Default::default(),
             _seat: seat,
             meters: Meters::new(&self.config.rates),
+            icmp: Default::default(),
             traffic: Arc::default(),
             reported: Box::default(),
             report_at: TRAFFIC_REPORT_PACKETS,

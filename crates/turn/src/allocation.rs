@@ -11,7 +11,7 @@ use crate::client_key::ClientKey;
 use crate::credentials::Origin;
 use crate::permission::Permissions;
 use crate::quotas::Seat;
-use crate::rate::Meters;
+use crate::rate::{Bucket, Meters};
 use crate::relays::{Relay, Relays};
 use crate::request::Identity;
 use crate::timer::AllocationId;
@@ -45,6 +45,8 @@ pub(crate) struct Allocation {
     pub(crate) _seat: Seat,
     /// What it has used of [`Rates`]; `None` while there are none.
     pub(crate) meters: Option<Box<Meters>>,
+    /// What its client was told of ICMP.
+    pub(crate) icmp: Bucket,
     pub(crate) traffic: Arc<Traffic>,
     /// What of `traffic` has been reported, on the client's and on the peers' side.
     pub(crate) reported: Box<(Flow, Flow)>,

@@ -39,6 +39,10 @@ label_enum! {
         ByteRate = "byte_rate",
         /// All allocations together relay more bytes a second than they may.
         TotalByteRate = "total_byte_rate",
+        /// ICMP of a type that clients are not told of (RFC 8656 §11.5).
+        IcmpType = "icmp_type",
+        /// The client of the allocation was told of as much ICMP as it is due.
+        IcmpRate = "icmp_rate",
         /// This source got all the unauthenticated answers it is due.
         AnswerRateLimited = "answer_rate_limited",
         /// Too many requests wait for the credential store, of this client or in all.

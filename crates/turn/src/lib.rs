@@ -35,6 +35,7 @@
 //! | RFC 8656 §8 | Refresh, 441/443 | supported | `tests/trace/lifetime.rs` |
 //! | RFC 8656 §9, §10 | permissions, 403/443/508 | supported | `tests/trace/permission.rs` |
 //! | RFC 8656 §11 | Send and Data | supported | `tests/trace/relay.rs` |
+//! | RFC 8656 §11.5, §11.6 | ICMP in Data indications, up to ten a second for an allocation | supported | `tests/trace/icmp.rs` |
 //! | RFC 8656 §12 | channels | supported | `tests/trace/channel.rs` |
 //! | RFC 8489 §9.2.1, §14.11, §14.12, §18.5 | PASSWORD-ALGORITHMS with MD5 and SHA-256, nonce cookie, bid-down protection | supported ([`Config::password_algorithms`]) | `tests/trace/password_algorithm.rs`, `tests/trace/another_client.rs` |
 //! | RFC 8489 §14.6 | MESSAGE-INTEGRITY-SHA256, whole | supported; the answer has what the request had | `tests/trace/password_algorithm.rs` |
@@ -64,6 +65,7 @@ mod drop_reason;
 mod event;
 #[doc(hidden)]
 pub mod fuzz;
+mod icmp;
 mod keyed;
 mod label;
 mod listeners;
@@ -106,4 +108,4 @@ pub use server::{BindError, BindRequest, ClientVerdict, Output, Server};
 pub use session::{EndReason, Flow, Session, SessionId, Traffic, TrafficCounters};
 pub use stored_user::{StoredUser, TokenAlgorithm, TokenKey};
 pub use tcp_relay::{ConnectionId, Departure, RelayTransport, Way};
-pub use voex_stun::PasswordAlgorithm;
+pub use voex_stun::{Icmp, PasswordAlgorithm};

@@ -43,6 +43,8 @@ pub struct Metrics {
     pub to_client_packets: Counter,
     /// Application bytes relayed from peers to clients.
     pub to_client_bytes: Counter,
+    /// Datagrams that did not reach a peer, of which the client was told.
+    pub icmp_to_client: Counter,
     /// Datagrams dropped, by reason.
     pub dropped: CounterSet<DropReason>,
 }

@@ -37,6 +37,15 @@ struct Meter {
 }
 
 impl Bucket {
+    /// Takes one, if anything is left.
+    pub(crate) fn take(&mut self, now: Instant, per_s: u32) -> bool {
+        let has_some = self.has_some(now, per_s);
+        if has_some {
+            self.pay(now, per_s, 1);
+        }
+        has_some
+    }
+
     /// Tells whether anything is left; always where there is no limit (0).
     fn has_some(&self, now: Instant, per_s: u32) -> bool {
         per_s == 0 || self.full_at.is_none_or(|at| at < now + FULL)

@@ -459,7 +459,9 @@ impl Server {
                 out.send(socket, client, &head, data);
                 head.len() + data.len()
             }
-            None => send_data_indication(&mut self.rng, out, socket, client, peer, data)?,
+            None => send_indication(&mut self.rng, out, allocation.five_tuple, peer, data.len(), |writer| {
+                writer.data(data)
+            })?,
         };
         allocation.traffic.from_peer.count(data.len());
         allocation.traffic.to_client.count(sent);
@@ -469,7 +471,7 @@ impl Server {
     }
 
     #[cold]
-    fn dropped(&self, reason: DropReason) -> DropReason {
+    pub(crate) fn dropped(&self, reason: DropReason) -> DropReason {
         self.metrics.dropped.of(reason).inc();
         reason
     }
@@ -478,23 +480,21 @@ impl Server {
 /// Bytes that a Data indication adds at most: header, an IPv6 XOR-PEER-ADDRESS, the head of DATA and its padding.
 const DATA_OVERHEAD_BYTES_MAX: usize = 20 + 24 + 4 + 3;
 
-fn send_data_indication(
+/// Sends a Data indication with the body that is given.
+pub(crate) fn send_indication(
     rng: &mut Rng,
     out: &mut impl Outbox,
-    socket: SocketId,
-    client: SocketAddr,
+    to: FiveTuple,
     peer: SocketAddr,
-    data: &[u8],
+    body_bytes: usize,
+    body: impl for<'b> FnOnce(MessageWriter<'b>) -> MessageWriter<'b>,
 ) -> Result<usize, DropReason> {
     let mut id = TransactionId([0; 12]);
     rng.fill(&mut id.0);
-    let room = out.reserve(data.len() + DATA_OVERHEAD_BYTES_MAX);
-    let len = MessageWriter::new(room, Class::Indication, Method::DATA, id)
-        .xor_peer_address(peer)
-        .data(data)
-        .finish()
-        .map_err(|_| DropReason::TooLong)?;
-    out.commit(socket, client, len);
+    let room = out.reserve(body_bytes + DATA_OVERHEAD_BYTES_MAX);
+    let writer = MessageWriter::new(room, Class::Indication, Method::DATA, id).xor_peer_address(peer);
+    let len = body(writer).finish().map_err(|_| DropReason::TooLong)?;
+    out.commit(to.socket, to.client, len);
     Ok(len)
 }
 

@@ -60,7 +60,7 @@ pub(crate) struct Loops(pub(crate) Vec<Arc<voex_net::Metrics>>);
 impl Expose for Loops {
     fn expose(&self, families: &mut Families<'_>) -> fmt::Result {
         type Figure = fn(&voex_net::Metrics) -> &Counter;
-        let counters: [(&str, &str, Figure); 17] = [
+        let counters: [(&str, &str, Figure); 18] = [
             ("net_busy_passes", "Loop passes that found something to do.", |m| {
                 &m.busy_passes
             }),
@@ -92,6 +92,9 @@ impl Expose for Loops {
                 "Messages that arrived as several packets (GRO).",
                 |m| &m.received_trains,
             ),
+            ("net_errors_received", "ICMP errors about datagrams of relays.", |m| {
+                &m.errors_received
+            }),
             ("net_send_calls", "Send calls.", |m| &m.send_calls),
             ("net_sent_packets", "Packets sent.", |m| &m.sent_packets),
             ("net_sent_bytes", "UDP payload bytes sent.", |m| &m.sent_bytes),

@@ -7,7 +7,7 @@ use std::time::Instant;
 use rustc_hash::FxHashMap;
 use voex_base::{DATAGRAM_BYTES_MAX, FiveTuple, SocketId, WallTime, WorkerId};
 use voex_sfu::Shard;
-use voex_turn::{BindError, BindRequest, ClientPath, ClientVerdict, Server};
+use voex_turn::{BindError, BindRequest, ClientPath, ClientVerdict, Icmp, Server};
 
 use crate::crossing::Crossing;
 use crate::{DropReason, Egress, Form, HandOver, Metrics, Place, RelayPlace, Topology};
@@ -141,6 +141,21 @@ impl Worker {
             Some(Role::Media | Role::PlainRtp) => self.deliver_to_media(now, wall, socket, from, data, out),
             // Peers of a TCP relay do not send packets.
             Some(Role::TcpRelay(_)) | None => self.drop(DropReason::UnknownSocket),
+        }
+    }
+
+    /// Takes news from the network that a datagram of a relay did not reach its peer.
+    pub fn handle_peer_error(
+        &mut self,
+        now: Instant,
+        socket: SocketId,
+        peer: SocketAddr,
+        icmp: Icmp,
+        out: &mut impl Egress,
+    ) {
+        if let (Some(Role::Relay(_)), Some(turn)) = (self.roles.get(&socket), &mut self.turn) {
+            // The shard counts its refusals itself.
+            let _ = turn.handle_peer_error(now, socket, peer, icmp, out);
         }
     }
 

@@ -11,6 +11,7 @@ mod authentication;
 mod channel;
 mod dual;
 mod garbage;
+mod icmp;
 mod lifetime;
 mod look_up;
 mod nat_discovery;
