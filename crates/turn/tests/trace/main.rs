@@ -20,6 +20,7 @@ mod permission;
 mod quota;
 mod redirect;
 mod relay;
+mod security;
 mod session;
 mod tcp_relay;
 mod token;
