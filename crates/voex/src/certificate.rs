@@ -1,28 +1,49 @@
-//! The certificate that TURN clients over TLS are shown: found, read, or made.
+//! The certificate that TURN clients over TLS are shown: found, read, looked over, or made.
+
+mod inspect;
+mod watch;
 
 use std::fmt::Display;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use rcgen::{CertificateParams, DnType, KeyPair, PKCS_ECDSA_P256_SHA256, SanType};
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use voex_base::Protocol;
-use voex_config::Settings;
-use voex_net::{Identity, IdentityError};
+use voex_config::{Place, Problem, Settings, Severity};
+use voex_net::Identity;
 
 use crate::addresses::Addresses;
 use crate::media::host_name;
+use inspect::{File, Finding, Names, inspect};
+pub(crate) use watch::{CertificateFigures, Figures, Watch};
 
 /// Where chain and key are when nothing is said: beside the settings file, as VoEx has them.
 const DEFAULT_CHAIN: &str = "certs/coturn.crt";
 const DEFAULT_KEY: &str = "certs/coturn.key";
 
+/// What clients are shown from now on.
+pub(crate) struct Shown {
+    pub(crate) identity: Identity,
+    /// Where it comes from; nothing where it was made here.
+    origin: Option<Origin>,
+}
+
+/// A chain that was read, and when its first certificate ends, in seconds of Unix time.
+struct Origin {
+    chain: Vec<CertificateDer<'static>>,
+    path: PathBuf,
+    end: i64,
+}
+
 /// A chain with its key, as it was read.
-pub(crate) struct Files {
+struct Files {
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
     chain_path: PathBuf,
+    key_path: PathBuf,
 }
 
 /// Names the files beside a settings file, when both are there and the settings name none.
@@ -36,26 +57,66 @@ pub(crate) fn find(settings_file: &Path, settings: &mut Settings) {
 }
 
 /// Gives what clients over TLS are shown: what the settings name, else a certificate made now. Nothing when no client may
-/// come over TLS.
+/// come over TLS. What is doubtful about it is logged.
 ///
 /// # Errors
 /// With one line that says which file is wrong, and what would be right.
-pub(crate) fn identity(settings: &Settings, addresses: &Addresses) -> Result<Option<Identity>, String> {
-    if !settings.turn.enabled || !settings.turn.transports.contains(&Protocol::Tls) {
+pub(crate) fn shown(settings: &Settings, addresses: &Addresses) -> Result<Option<Shown>, String> {
+    if !is_wanted(settings) {
         return Ok(None);
     }
     match Files::read(settings)? {
-        Some(files) => files.identity().map(Some),
+        Some(files) => files.shown(settings).map(Some),
         None => self_signed(settings, addresses).map(Some),
     }
+}
+
+/// Looks over what the settings name, for `check-config`.
+pub(crate) fn problems(settings: &Settings) -> Vec<Problem> {
+    let problem = |severity, key: &str, text: String| Problem {
+        severity,
+        place: Place::Nowhere,
+        key: key.to_owned(),
+        value: String::new(),
+        text,
+    };
+    if !is_wanted(settings) {
+        return Vec::new();
+    }
+    let files = match Files::read(settings) {
+        Ok(Some(files)) => files,
+        Ok(None) => return Vec::new(),
+        Err(line) => return vec![problem(Severity::Error, "", line)],
+    };
+    let findings = files.findings(settings);
+    let (mut problems, mut is_usable) = (Vec::new(), true);
+    for Finding { severity, file, text } in findings {
+        is_usable &= severity != Severity::Error;
+        let (key, path) = files.place(file);
+        problems.push(problem(severity, key, format!("{}: {text}", path.display())));
+    }
+    if is_usable && let Err(line) = files.identity() {
+        problems.push(problem(Severity::Error, "", line));
+    }
+    problems
+}
+
+fn is_wanted(settings: &Settings) -> bool {
+    settings.turn.enabled && settings.turn.transports.contains(&Protocol::Tls)
+}
+
+/// Seconds of Unix time, by this host's clock.
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    since.as_secs().cast_signed()
 }
 
 impl Files {
     /// Reads the files that the settings name.
     ///
     /// # Errors
-    /// See [`identity`].
-    pub(crate) fn read(settings: &Settings) -> Result<Option<Self>, String> {
+    /// See [`shown`].
+    fn read(settings: &Settings) -> Result<Option<Self>, String> {
         let (Some(chain_path), Some(key_path)) = (&settings.tls.certificate, &settings.tls.key) else {
             return Ok(None);
         };
@@ -63,21 +124,49 @@ impl Files {
             chain: read_chain(chain_path)?,
             key: read_key(key_path)?,
             chain_path: chain_path.clone(),
+            key_path: key_path.clone(),
         }))
     }
 
-    /// Joins them.
+    fn findings(&self, settings: &Settings) -> Vec<Finding> {
+        // Authorities that cannot be read are as good as none: then only what is certain is told.
+        let authorities = || rustls_native_certs::load_native_certs().certs;
+        inspect(&self.chain, &self.key, &Names::of(settings), authorities, now())
+    }
+
+    fn place(&self, file: File) -> (&'static str, &Path) {
+        match file {
+            File::Chain => ("tls.certificate", &self.chain_path),
+            File::Key => ("tls.key", &self.key_path),
+        }
+    }
+
+    /// Joins them, and logs what is doubtful.
     ///
     /// # Errors
     /// When they do not fit each other.
-    pub(crate) fn identity(self) -> Result<Identity, String> {
-        Identity::new(self.chain, self.key).map_err(|error| match error {
-            IdentityError::Mismatch => wrong(
-                "tls.key",
-                "is not the key of the first certificate of tls.certificate; the host's own certificate must come first",
-            ),
-            IdentityError::Unusable(_) | IdentityError::Library(_) => wrong_file("tls.certificate", &self.chain_path, error),
+    fn shown(self, settings: &Settings) -> Result<Shown, String> {
+        for Finding { severity, file, text } in self.findings(settings) {
+            let (key, path) = self.place(file);
+            let line = wrong_file(key, path, text);
+            match severity {
+                Severity::Error => return Err(line),
+                _ => tracing::warn!("{line}"),
+            }
+        }
+        let origin = Origin {
+            chain: self.chain.clone(),
+            path: self.chain_path.clone(),
+            end: inspect::end(&self.chain).unwrap_or_default(),
+        };
+        Ok(Shown {
+            identity: self.identity()?,
+            origin: Some(origin),
         })
+    }
+
+    fn identity(self) -> Result<Identity, String> {
+        Identity::new(self.chain, self.key).map_err(|error| wrong_file("tls.certificate", &self.chain_path, error))
     }
 }
 
@@ -113,7 +202,7 @@ fn is_encrypted(pem: &[u8]) -> bool {
 }
 
 /// Makes a certificate for the names and addresses that clients know this host by. It has no end: the process has one.
-fn self_signed(settings: &Settings, addresses: &Addresses) -> Result<Identity, String> {
+fn self_signed(settings: &Settings, addresses: &Addresses) -> Result<Shown, String> {
     let failed = |error: rcgen::Error| wrong("tls", format!("no certificate could be made: {error}"));
     let host = host_name();
     let names = settings.turn.realm.iter().chain([&host]);
@@ -127,7 +216,8 @@ fn self_signed(settings: &Settings, addresses: &Addresses) -> Result<Identity, S
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
     let certificate = params.self_signed(&key).map_err(failed)?;
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-    Identity::new(vec![certificate.into()], key).map_err(|error| wrong("tls", error))
+    let identity = Identity::new(vec![certificate.into()], key).map_err(|error| wrong("tls", error))?;
+    Ok(Shown { identity, origin: None })
 }
 
 fn wrong(key: &str, text: impl Display) -> String {

@@ -10,6 +10,7 @@ use voex_config::Settings;
 use voex_telemetry::{Gate, LogControl, Pages, Process, role};
 
 use crate::addresses::Addresses;
+use crate::certificate::CertificateFigures;
 use crate::coturn_figures::CoturnFigures;
 use crate::figures::{Listeners, Loops, State, Status};
 use crate::host::Bound;
@@ -48,6 +49,7 @@ pub(crate) fn pages(
         sessions: sessions.clone(),
     });
     pages.register(RedisFigures(state.redis.clone()));
+    pages.register(CertificateFigures(state.certificate.clone()));
     pages.register(role::Sfu(media.sfu.clone()));
     pages.register(role::Transports(
         media.sfu.iter().map(|sfu| sfu.transport.clone()).collect(),

@@ -11,7 +11,7 @@ use voex_telemetry::{Expose, Families, Health, sum, sum_set};
 
 use crate::drain::Drain;
 use crate::media::Metrics;
-use crate::{signalling, stream_figures, websocket};
+use crate::{certificate, signalling, stream_figures, websocket};
 
 /// A pool fuller than this is a failing health check.
 const POOL_PERCENT_MAX: i64 = 90;
@@ -24,6 +24,8 @@ pub(crate) struct State {
     pub(crate) drain: Arc<Drain>,
     /// What is counted about Redis.
     pub(crate) redis: Arc<voex_store::Metrics>,
+    /// What is known of the certificate.
+    pub(crate) certificate: Arc<certificate::Figures>,
 }
 
 impl State {

@@ -56,6 +56,7 @@ pub(crate) struct Host {
     topology: Arc<Topology>,
     sessions: Arc<Sessions>,
     databases: Databases,
+    certificate: certificate::Watch,
     desk: mpsc::Sender<Order>,
     desk_task: JoinHandle<()>,
     stop: oneshot::Sender<()>,
@@ -79,6 +80,7 @@ struct Parts {
     addresses: Addresses,
     turn: TurnBasis,
     bound: Bound,
+    certificate: certificate::Watch,
     media: Media,
     pairs: RtpPairs,
     gateway: Gateway,
@@ -97,7 +99,9 @@ impl Host {
     ) -> Result<Self, Failure> {
         let system = |error: &dyn Display| Failure::System(vec![error.to_string()]);
         let mut rng = Rng::from_seed(entropy()?);
-        let identity = certificate::identity(settings, &addresses).map_err(|line| Failure::Settings(vec![line]))?;
+        let shown = certificate::shown(settings, &addresses).map_err(|line| Failure::Settings(vec![line]))?;
+        let identity = shown.as_ref().map(|shown| shown.identity.clone());
+        let watch = certificate::Watch::new(settings, shown);
         let certificate = Arc::new(Certificate::generate().map_err(|error| system(&error))?);
         let bound = Bound::bind(settings, &addresses).await?;
         let turn = TurnBasis {
@@ -133,6 +137,7 @@ impl Host {
             addresses,
             turn,
             bound,
+            certificate: watch,
             media,
             pairs,
             gateway,
@@ -148,6 +153,7 @@ impl Host {
             addresses,
             turn,
             bound,
+            certificate,
             media,
             pairs,
             gateway,
@@ -160,6 +166,7 @@ impl Host {
             workers_running: AtomicBool::new(true),
             drain: drain.clone(),
             redis: Arc::default(),
+            certificate: certificate.figures(),
         });
         let topology = media.workers.topology().clone();
         let (commands, turn_commands) = (media.commands(), media.commands());
@@ -220,6 +227,7 @@ impl Host {
             topology,
             sessions,
             databases,
+            certificate,
             desk,
             desk_task,
             stop: stop_tx,
@@ -266,21 +274,28 @@ impl Host {
         let _ = self.desk.send(Order::Reconfigure { config, topology }).await;
     }
 
-    /// Shows new clients the certificate as it is on disk now. A wrong one leaves that in force.
-    async fn reload_certificate(&self, settings: &Settings) {
-        match certificate::identity(settings, &self.addresses) {
-            Ok(None) => {}
-            Ok(Some(identity)) => {
-                let deadline = Instant::now() + TAKE_MAX;
-                while let Err(busy) = self.workers.set_identity(&identity) {
-                    if Instant::now() > deadline {
-                        return tracing::error!("the certificate was not taken over: {busy}");
-                    }
-                    time::sleep(TAKE_AGAIN).await;
-                }
-            }
-            Err(line) => tracing::error!("the certificate in force stays: {line}"),
+    /// Takes over a certificate that was changed on disk, and reminds of the end of the one in force. Due every second.
+    pub(crate) async fn watch_certificate(&mut self) {
+        let settings = self.access.borrow().clone();
+        if self.certificate.has_changed(&settings) {
+            self.reload_certificate(&settings).await;
         }
+        self.certificate.remind();
+    }
+
+    /// Shows new clients the certificate as it is on disk now. A wrong one leaves that in force.
+    async fn reload_certificate(&mut self, settings: &Settings) {
+        let Some(fresh) = self.certificate.read(settings, &self.addresses) else {
+            return;
+        };
+        let deadline = Instant::now() + TAKE_MAX;
+        while let Err(busy) = self.workers.set_identity(&fresh.identity) {
+            if Instant::now() > deadline {
+                return self.certificate.refuse(&format!("it was not taken over: {busy}"));
+            }
+            time::sleep(TAKE_AGAIN).await;
+        }
+        self.certificate.take(fresh);
     }
 
     /// Takes no new connections and allocations.

@@ -90,6 +90,7 @@ async fn run(args: &cli::Serve, mut loaded: Loaded, logging: &LogControl, starte
             () = host.rules_changed() => host.reconfigure_turn().await,
             _ = health.tick() => {
                 host.state.workers_running.store(host.workers_running(), Relaxed);
+                host.watch_certificate().await;
                 if draining {
                     notify(STILL_STOPPING);
                 }
