@@ -37,6 +37,9 @@ impl Expose for Process {
         if let Some(count) = open_fds() {
             families.gauge("process_open_fds", "Open file descriptors.", count)?;
         }
+        if let Some(count) = max_fds() {
+            families.gauge("process_max_fds", "File descriptors that may be open.", count)?;
+        }
         if let Some(count) = threads() {
             families.gauge("process_threads", "Threads.", count)?;
         }
@@ -76,6 +79,12 @@ fn open_fds() -> Option<i64> {
         0 => Some(fs::read_dir(FOLDER).ok()?.count() as i64 - 1),
         count => Some(count as i64),
     }
+}
+
+fn max_fds() -> Option<i64> {
+    let limits = fs::read_to_string("/proc/self/limits").ok()?;
+    let soft = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    soft.split_whitespace().next()?.parse().ok()
 }
 
 #[cfg(test)]

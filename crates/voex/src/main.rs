@@ -18,6 +18,7 @@ mod console;
 mod control;
 mod coturn_figures;
 mod databases;
+mod descriptors;
 mod drain;
 mod figures;
 mod host;

@@ -15,7 +15,7 @@ use crate::addresses::Addresses;
 use crate::drain::Asked;
 use crate::host::Host;
 use crate::notify::notify;
-use crate::{cli, settings_file};
+use crate::{cli, descriptors, settings_file};
 
 /// Threads of the control plane; media has its own.
 const CONTROL_THREADS: usize = 2;
@@ -69,6 +69,7 @@ async fn run(args: &cli::Serve, mut loaded: Loaded, logging: &LogControl, starte
     let interfaces = if_addrs::get_if_addrs()
         .map_err(|error| Failure::System(vec![format!("the interfaces of this host are not told: {error}")]))?;
     let addresses = Addresses::of(&loaded.settings, &interfaces).map_err(Failure::Settings)?;
+    descriptors::raise_limit(&loaded.settings, &addresses);
     let mut signals = Signals::new()?;
     let mut host = Host::start(&loaded.settings, addresses, args.settings.is_none(), logging, started).await?;
     tracing::info!(target: READY_TARGET, "ready after {} ms", started.elapsed().as_millis());

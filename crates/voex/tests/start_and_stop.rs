@@ -38,6 +38,7 @@ fn a_start_says_ready_and_serves_health_metrics_and_status() {
         "users_in_calls_count ",
         "express_version{",
         "process_resident_memory_bytes ",
+        "process_max_fds ",
     ] {
         assert!(metrics.lines().any(|line| line.starts_with(name)), "{name} is missing");
     }
@@ -172,6 +173,22 @@ fn the_embedded_default_needs_nothing_and_says_how_to_try_it() {
     );
     server.signal("TERM");
     assert!(server.wait().success());
+}
+
+#[test]
+fn the_limit_of_descriptors_is_raised_as_far_as_it_goes_and_too_low_a_one_is_told() {
+    let limited = |ports: &str| {
+        let setup = "ulimit -Sn 256 && ulimit -Hn 4096";
+        Server::spawn(in_namespace(setup, &format!("serve --set turn.relay_ports={ports}")))
+    };
+    let few = limited("50000-50999");
+    assert_eq!(few.descriptor_limits(), ["4096", "4096"]);
+    assert!(!few.log().contains("descriptors"), "{}", few.log());
+    let many = limited("49152-65535");
+    assert_eq!(many.descriptor_limits(), ["4096", "4096"]);
+    for part in ["may have 4096 descriptors open", "LimitNOFILE=33792"] {
+        assert!(many.log().contains(part), "{part} is not in\n{}", many.log());
+    }
 }
 
 fn redirect(command: Command, output: &std::path::Path) -> Command {

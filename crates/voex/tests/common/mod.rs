@@ -124,6 +124,14 @@ impl Server {
         )
     }
 
+    /// Soft and hard limit of descriptors, as the kernel tells them.
+    pub(crate) fn descriptor_limits(&self) -> [String; 2] {
+        let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).expect("it runs");
+        let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+        let mut limits = line.expect("Linux tells them").split_whitespace().map(str::to_owned);
+        [(); 2].map(|()| limits.next().expect("two limits"))
+    }
+
     /// Sends a signal by name.
     pub(crate) fn signal(&self, name: &str) {
         let sent = Command::new("kill")
