@@ -11,11 +11,13 @@ const SPARE_BYTES_MAX: usize = 64 << 10;
 /// Buffers that are kept.
 const SPARES_MAX: usize = 64;
 
-/// Whole messages in the order of their writing; the first may be written in part.
+/// Whole messages in the order of their writing; the first may be written in part. Bytes as they are may follow.
 #[derive(Default)]
 pub(crate) struct Outgoing {
     bytes: Vec<u8>,
     written: usize,
+    /// Where messages end and bytes begin.
+    messages_end: usize,
 }
 
 /// How a message is treated when a stream's reader is slow.
@@ -66,6 +68,7 @@ impl Outgoing {
         // Every message in the queue is padded, so its end is where the next may start.
         let padding = message.len().next_multiple_of(4) - message.len();
         self.bytes.extend_from_slice(&[0; 3][..padding]);
+        self.messages_end = self.bytes.len();
     }
 
     /// Appends bytes as they are.
@@ -84,14 +87,20 @@ impl Outgoing {
         &self.bytes[self.written..]
     }
 
+    /// Says how much of what waits is messages.
+    pub(crate) fn messages_len(&self) -> usize {
+        self.messages_end.saturating_sub(self.written)
+    }
+
     /// Forgets the first `len` bytes, which were written.
     pub(crate) fn wrote(&mut self, len: usize, spares: &mut Spares) {
         self.written += len;
         if self.written == self.bytes.len() {
-            self.written = 0;
+            (self.written, self.messages_end) = (0, 0);
             spares.give(std::mem::take(&mut self.bytes));
         } else if self.written > self.bytes.len() / 2 {
             self.bytes.drain(..self.written);
+            self.messages_end = self.messages_len();
             self.written = 0;
         }
     }
@@ -129,6 +138,22 @@ mod tests {
         queue.wrote(9, &mut spares);
         assert!(queue.is_empty());
         assert_eq!(queue.bytes.capacity(), 0, "an empty queue holds no memory");
+    }
+
+    #[test]
+    fn bytes_stand_behind_messages_and_are_told_from_them() {
+        let (mut queue, mut spares) = (Outgoing::default(), Spares::default());
+        queue.push(&[0x40, 0, 0, 1, 9], &mut spares);
+        assert_eq!(queue.messages_len(), 8);
+        queue.push_bytes(&[7; 5], &mut spares);
+        assert_eq!((queue.len(), queue.messages_len()), (13, 8));
+        queue.wrote(3, &mut spares);
+        assert_eq!((queue.len(), queue.messages_len()), (10, 5));
+        queue.wrote(6, &mut spares);
+        assert_eq!((queue.len(), queue.messages_len()), (4, 0));
+        queue.wrote(4, &mut spares);
+        queue.push_bytes(&[7; 5], &mut spares);
+        assert_eq!((queue.len(), queue.messages_len()), (5, 0));
     }
 
     #[test]

@@ -263,7 +263,10 @@ impl Stream {
                 Layer::Plain if !self.out.is_empty() => (&mut self.out, false),
                 Layer::Tls(tls) if tls.is_up() && !self.out.is_empty() => {
                     sealed.clear();
-                    let len = tls.seal(self.out.waiting(), sealed).map_err(|_| StreamEnd::TlsBroken)?;
+                    let (waiting, messages_len) = (self.out.waiting(), self.out.messages_len());
+                    let len = tls
+                        .seal(waiting, messages_len, sealed)
+                        .map_err(|_| StreamEnd::TlsBroken)?;
                     self.out.wrote(len, spares);
                     self.wire.push_bytes(sealed, spares);
                     (&mut self.wire, true)

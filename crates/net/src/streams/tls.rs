@@ -126,17 +126,22 @@ impl Tls {
         }
     }
 
-    /// Seals whole messages off the front of what waits and appends them to `wire`; gives how many plain bytes these were.
+    /// Seals what stands at the front of what waits and appends it to `wire`; gives how many plain bytes that was. The first
+    /// `messages_len` bytes of what waits are messages.
     ///
     /// Each message is a record: it can be read as soon as its own bytes have arrived, and simple clients take what a read
-    /// gives them for one message.
-    pub(super) fn seal(&mut self, waiting: &[u8], wire: &mut Vec<u8>) -> Result<usize, Error> {
+    /// gives them for one message. What a peer said is cut nowhere but where records are full.
+    pub(super) fn seal(&mut self, waiting: &[u8], messages_len: usize, wire: &mut Vec<u8>) -> Result<usize, Error> {
         self.write(wire, |traffic, wire| {
             let mut sealed = 0;
             while sealed < waiting.len().min(SEAL_BYTES_MAX) {
+                let len = if sealed < messages_len {
+                    let rest = &waiting[sealed..messages_len];
+                    frame_len(rest).ok().flatten().unwrap_or(rest.len()).min(rest.len())
+                } else {
+                    (waiting.len() - sealed).min(SEAL_BYTES_MAX)
+                };
                 let rest = &waiting[sealed..];
-                // What waits is whole messages.
-                let len = frame_len(rest).ok().flatten().unwrap_or(rest.len()).min(rest.len());
                 put(wire, len + SEAL_OVERHEAD_BYTES, |room| {
                     traffic.encrypt(&rest[..len], room)
                 })?;

@@ -550,3 +550,20 @@ fn a_client_over_tls_may_say_everything_and_its_end_in_one_flight_with_its_reque
     }
     assert!(plane.sum(|m| m.streams_moved.value()) > 0);
 }
+
+#[test]
+fn what_a_peer_says_is_not_cut_into_records_by_what_it_looks_like() {
+    let us = Host::new(&PKCS_ECDSA_P256_SHA256);
+    let plane = us.plane(20, 1);
+    let trusting = us.trusting(&TLS13);
+    let mut control = control_over(connect_tls(&plane, &trusting));
+    let (id, mut there) = connects(&mut control, &peer(&plane));
+    let mut here = binds(connect_tls(&plane, &trusting), id);
+    // Zeros look like two hundred STUN messages without attributes.
+    let words = [0; 4_000];
+    let before = plane.sum(|m| m.stream_sent_bytes.value());
+    there.write_all(&words).unwrap();
+    assert_eq!(read_exactly(&mut here, words.len()), words);
+    let sent = plane.sum(|m| m.stream_sent_bytes.value()) - before;
+    assert!(sent < words.len() as u64 + 200, "{sent} bytes on the wire");
+}
