@@ -147,7 +147,7 @@ impl Server {
         let (Some(user), Some(_realm), Some(nonce)) = (user, message.realm()?, message.nonce()?) else {
             return Err(Refusal::BadRequest);
         };
-        if !self.nonces.holds(request.wall, request.five_tuple.client, nonce) {
+        if !self.shows_nonce(request, nonce) {
             return Err(Refusal::StaleNonce);
         }
         Ok(Claim {
@@ -159,6 +159,18 @@ impl Server {
                 .get(AttributeType::ACCESS_TOKEN)
                 .filter(|_| self.credentials.accepts_tokens()),
         })
+    }
+
+    /// Tells whether a request has a nonce that its sender was given. A data connection may bring the one of its control
+    /// connection, as some clients do that ask only once: nobody forges the address of a stream.
+    fn shows_nonce(&self, request: &Request<'_>, nonce: &[u8]) -> bool {
+        let client = request.five_tuple;
+        let is_data =
+            request.message.method() == Method::CONNECTION_BIND && self.client_path(client.socket).is_stream();
+        if is_data {
+            return self.nonces.holds_at_host(request.wall, client.client, nonce);
+        }
+        self.nonces.holds(request.wall, client.client, nonce)
     }
 
     /// Gives the password algorithm of a request. One that names an algorithm has to repeat what it was offered, so that

@@ -12,13 +12,14 @@ use voex_stun::PasswordAlgorithm;
 /// Makes and checks nonces without remembering any.
 ///
 /// ```text
-/// obMatJos2 │ base64 of the features (4 characters) │ base64 of: issue time in seconds (4 bytes) │ MAC (8 bytes)
+/// obMatJos2 │ base64 of the features (4 characters) │ base64 of: issue time in seconds (4 bytes) │ MAC (4) │ MAC (4)
 /// └─ nonce cookie (RFC 8489 §9.2) ────────────────┘
 /// ```
 ///
-/// The MAC is HMAC-SHA256 over what is offered, time and client address. A nonce holds for the address it was sent to, so using
-/// one proves that its holder receives there. It is short because it goes to strangers, whose requests are short too:
-/// guessing one takes 2^63 tries within its lifetime.
+/// The MACs are HMAC-SHA256 over what is offered, time, and the client's IP address; the second one's over its port too. A nonce
+/// holds for the address it was sent to, so using one proves that its holder receives there. It is short because it goes
+/// to strangers, whose requests are short too: guessing one for an address where the answers are not seen takes 2^63 tries
+/// within its lifetime.
 pub(crate) struct NonceSource {
     mac: Hmac<Sha256>,
     lifetime: Duration,
@@ -38,9 +39,9 @@ pub(crate) struct SecurityFeatures<'a> {
 pub(crate) const NONCE_BYTES: usize = COOKIE_BYTES + RAW_BYTES / 3 * 4;
 const COOKIE: &[u8; 9] = b"obMatJos2";
 const COOKIE_BYTES: usize = COOKIE.len() + 4;
-const RAW_BYTES: usize = TIME_BYTES + MAC_BYTES;
+const RAW_BYTES: usize = TIME_BYTES + 2 * MAC_BYTES;
 const TIME_BYTES: usize = 4;
-const MAC_BYTES: usize = 8;
+const MAC_BYTES: usize = 4;
 
 impl SecurityFeatures<'_> {
     /// Bit 0 is the highest bit of the first byte (RFC 8489 §9.2).
@@ -75,22 +76,35 @@ impl NonceSource {
 
     /// Tells whether this nonce was issued to this client, with the features of now, and is not too old.
     pub(crate) fn holds(&self, wall: WallTime, client: SocketAddr, nonce: &[u8]) -> bool {
+        let holds = |issued_s| self.codes(issued_s, client);
+        self.read(wall, nonce)
+            .is_some_and(|(issued_s, codes)| bool::from(holds(issued_s).ct_eq(&codes)))
+    }
+
+    /// Tells the same of a nonce that was issued to any port of the client's address.
+    pub(crate) fn holds_at_host(&self, wall: WallTime, client: SocketAddr, nonce: &[u8]) -> bool {
+        let holds = |issued_s| self.codes(issued_s, client);
+        self.read(wall, nonce)
+            .is_some_and(|(issued_s, codes)| bool::from(holds(issued_s)[..MAC_BYTES].ct_eq(&codes[..MAC_BYTES])))
+    }
+
+    /// Takes a nonce that is not too old apart: when it was issued, and its codes.
+    fn read(&self, wall: WallTime, nonce: &[u8]) -> Option<(u32, [u8; 2 * MAC_BYTES])> {
         let mut raw = [0; RAW_BYTES];
-        let Some(coded) = nonce.strip_prefix(&self.cookie) else {
-            return false;
-        };
+        let coded = nonce.strip_prefix(&self.cookie)?;
         if nonce.len() != NONCE_BYTES || STANDARD_NO_PAD.decode_slice(coded, &mut raw) != Ok(RAW_BYTES) {
-            return false;
+            return None;
         }
-        let issued_s = u32::from_be_bytes([raw[0], raw[1], raw[2], raw[3]]);
+        let [t0, t1, t2, t3, codes @ ..] = raw;
+        let issued_s = u32::from_be_bytes([t0, t1, t2, t3]);
         let age_s = u64::from((wall.unix_s() as u32).wrapping_sub(issued_s));
-        age_s < self.lifetime.as_secs() && bool::from(self.code(issued_s, client).ct_eq(&raw[TIME_BYTES..]))
+        (age_s < self.lifetime.as_secs()).then_some((issued_s, codes))
     }
 
     fn at(&self, time_s: u32, client: SocketAddr) -> [u8; NONCE_BYTES] {
         let mut raw = [0; RAW_BYTES];
         raw[..TIME_BYTES].copy_from_slice(&time_s.to_be_bytes());
-        raw[TIME_BYTES..].copy_from_slice(&self.code(time_s, client));
+        raw[TIME_BYTES..].copy_from_slice(&self.codes(time_s, client));
         let mut nonce = [0; NONCE_BYTES];
         let (cookie, coded) = nonce.split_at_mut(COOKIE_BYTES);
         cookie.copy_from_slice(&self.cookie);
@@ -100,17 +114,19 @@ impl NonceSource {
         nonce
     }
 
-    fn code(&self, time_s: u32, client: SocketAddr) -> [u8; MAC_BYTES] {
+    fn codes(&self, time_s: u32, client: SocketAddr) -> [u8; 2 * MAC_BYTES] {
         let mut mac = self.mac.clone();
         mac.update(&time_s.to_be_bytes());
         match client.ip() {
             IpAddr::V4(ip) => mac.update(&ip.octets()),
             IpAddr::V6(ip) => mac.update(&ip.octets()),
         }
-        mac.update(&client.port().to_be_bytes());
-        let mut code = [0; MAC_BYTES];
-        code.copy_from_slice(&mac.finalize().into_bytes()[..MAC_BYTES]);
-        code
+        let with_port = mac.clone().chain_update(client.port().to_be_bytes());
+        let mut codes = [0; 2 * MAC_BYTES];
+        for (code, mac) in codes.chunks_exact_mut(MAC_BYTES).zip([mac, with_port]) {
+            code.copy_from_slice(&mac.finalize().into_bytes()[..MAC_BYTES]);
+        }
+        codes
     }
 }
 
@@ -140,6 +156,21 @@ mod tests {
         assert!(!source().holds(ISSUED, "192.0.2.2:5000".parse().unwrap(), &nonce));
         let other_key = NonceSource::new(&[8; 32], Duration::from_secs(600), SecurityFeatures::default());
         assert!(!other_key.holds(ISSUED, client, &nonce));
+    }
+
+    #[test]
+    fn every_port_of_a_host_may_show_a_nonce_where_only_the_host_is_asked_for() {
+        let client = "192.0.2.1:5000".parse().unwrap();
+        let (nonce, later) = (source().issue(ISSUED, client), ISSUED + Duration::from_secs(600));
+        let other_port = "192.0.2.1:5001".parse().unwrap();
+        assert!(source().holds_at_host(ISSUED, other_port, &nonce));
+        assert!(!source().holds_at_host(later, other_port, &nonce));
+        assert!(!source().holds_at_host(ISSUED, "192.0.2.2:5000".parse().unwrap(), &nonce));
+        for at in 0..NONCE_BYTES - 6 {
+            let mut altered = nonce;
+            altered[at] ^= 1;
+            assert!(!source().holds_at_host(ISSUED, client, &altered), "{at}");
+        }
     }
 
     #[test]
