@@ -76,6 +76,94 @@ fn fifty_clients_lose_nothing_over_tls_with_send_indications() {
     assert_nothing_is_lost(&["-c", "-t", "-S", "-s"]);
 }
 
+/// Clients with TCP relays. Each connects to the relays of those behind it.
+const TCP_RELAY_CLIENTS: u32 = 10;
+const TCP_RELAYS: &str = "turn.tcp_relays: true\n";
+const MESSAGE_BYTES: u32 = 170;
+
+/// Has clients with TCP relays talk to each other.
+fn assert_tcp_relays_lose_nothing(more: &[&str]) {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, TCP_RELAYS);
+    let done = tcp_uclient(&namespace, more);
+    let report = format!("{}{}", done.stdout, done.stderr);
+    assert!(done.success, "{report}");
+    let all = u64::from(TCP_RELAY_CLIENTS) * u64::from(MESSAGES);
+    let messages = format!("tot_send_msgs={all}, tot_recv_msgs={all}");
+    assert!(report.contains(&messages), "expected {messages} in\n{report}");
+    assert!(report.contains("Total lost packets 0 (0.000000%)"), "{report}");
+    // Both ends of a connection between two relays are ours.
+    let made = f64::from(TCP_RELAY_CLIENTS * (TCP_RELAY_CLIENTS - 1));
+    assert_eq!(server.metric("turn_peer_connections_made_total"), made);
+    assert_eq!(server.metric("turn_peer_connections_unbound_total"), 0.0);
+    server.stop();
+}
+
+fn tcp_uclient(namespace: &Namespace, more: &[&str]) -> Finished {
+    let mut command = namespace.command("turnutils_uclient");
+    let numbers = [TCP_RELAY_CLIENTS, MESSAGES, MESSAGE_BYTES].map(|number| number.to_string());
+    let [clients, messages, bytes] = &numbers;
+    command.args([
+        "-u",
+        TURN_USER,
+        "-w",
+        TURN_PASSWORD,
+        "-m",
+        clients,
+        "-n",
+        messages,
+        "-l",
+        bytes,
+    ]);
+    command.args(["-T", "-z", "5", "-X"]).args(more).arg(ADDRESS);
+    Peer::start(command).finish(Duration::from_secs(60))
+}
+
+#[test]
+fn clients_with_tcp_relays_lose_nothing() {
+    assert_tcp_relays_lose_nothing(&[]);
+}
+
+#[test]
+fn clients_with_tcp_relays_lose_nothing_over_tls() {
+    assert_tcp_relays_lose_nothing(&["-S"]);
+}
+
+#[test]
+fn peers_that_come_in_to_tcp_relays_and_their_clients_hear_everything() {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, TCP_RELAYS);
+    // Without -L the peers come from a loopback address, which gets no permission.
+    let done = tcp_uclient(&namespace, &["-P", "-L", ADDRESS]);
+    let report = format!("{}{}", done.stdout, done.stderr);
+    assert!(done.success, "{report}");
+    // Half of its ends are peers, and what these hear it does not count.
+    let half = TCP_RELAY_CLIENTS / 2;
+    let messages = format!(
+        "tot_send_msgs={}, tot_recv_msgs={}",
+        2 * half * MESSAGES,
+        half * MESSAGES
+    );
+    assert!(report.contains(&messages), "expected {messages} in\n{report}");
+    for direction in ["to_peer", "to_client"] {
+        let bytes = server.metric(&format!("turn_relayed_bytes_total{{direction=\"{direction}\""));
+        assert_eq!(bytes, f64::from(half * MESSAGES * MESSAGE_BYTES), "{direction}");
+    }
+    assert_eq!(server.metric("turn_peer_connections_made_total"), f64::from(half));
+    server.stop();
+}
+
+#[test]
+fn a_tcp_relay_is_refused_with_442_unless_the_setting_is_on() {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, "");
+    let done = tcp_uclient(&namespace, &[]);
+    assert!(!done.success, "{}{}", done.stdout, done.stderr);
+    assert!(server.metric("turn_refused_total{code=\"442\"") >= 1.0);
+    assert_eq!(server.metric("turn_allocations_made_total"), 0.0);
+    server.stop();
+}
+
 #[test]
 fn a_wrong_password_is_refused_with_401() {
     let namespace = Namespace::new();

@@ -67,9 +67,14 @@ fn ports(settings: &Settings) -> Vec<String> {
                 ));
             }
         }
+        let ports = turn.relay_ports;
+        let tcp = if turn.tcp_relays {
+            format!(" and {ports}/tcp")
+        } else {
+            String::new()
+        };
         lines.push(format!(
-            "{}/udp on {listen}: relayed transport addresses, one for each allocation",
-            turn.relay_ports
+            "{ports}/udp{tcp} on {listen}: relayed transport addresses, one for each allocation"
         ));
     }
     if settings.mcu.enabled || settings.sip.enabled {

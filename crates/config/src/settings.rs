@@ -73,6 +73,8 @@ pub struct Turn {
     pub users_cache_max: u32,
     /// Where allocations are published.
     pub stats_redis: Option<RedisTarget>,
+    /// Whether clients may have TCP relays (RFC 6062).
+    pub tcp_relays: bool,
     /// Password algorithms that clients are offered, the best first, without repeats; empty = none, `None` = whatever
     /// every user can use.
     pub password_algorithms: Option<Vec<PasswordAlgorithm>>,
@@ -430,6 +432,7 @@ impl Default for Turn {
             users_cache_s: 3_600,
             users_cache_max: 10_000,
             stats_redis: None,
+            tcp_relays: false,
             password_algorithms: None,
             nat_discovery: true,
             alternate_server: Vec::new(),

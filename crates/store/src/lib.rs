@@ -222,6 +222,7 @@ fn test_session(count: u64, user: &str) -> voex_turn::Session {
         realm: "voex.test".into(),
         path: voex_turn::ClientPath::udp(([127, 0, 0, 1], 3478).into()),
         client: ([127, 0, 0, 1], 5000).into(),
+        transport: voex_turn::RelayTransport::Udp,
         relayed: Vec::new(),
         lifetime_s: 777,
         began: voex_base::WallTime::from_unix(Duration::ZERO),

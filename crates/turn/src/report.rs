@@ -51,6 +51,7 @@ impl Server {
             realm: Arc::clone(&self.realm),
             path: self.client_path(socket),
             client: allocation.five_tuple.client,
+            transport: allocation.transport,
             relayed: allocation.relays.iter().map(Relay::relayed).collect(),
             lifetime_s: allocation.making.lifetime_s,
             began: wall,
@@ -107,6 +108,7 @@ impl Server {
         if config.look_ups != self.config.look_ups {
             self.look_up_limiter = AnswerLimiter::new(config.look_ups, &mut self.rng);
         }
+        self.knows_tcp_relays |= config.tcp_relays;
         self.config = config;
         self.measure();
         self.close_peers();

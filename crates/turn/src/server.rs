@@ -58,6 +58,8 @@ pub struct Server {
     pub(crate) last_session: u64,
     pub(crate) last_bind_request: u64,
     pub(crate) draining: bool,
+    /// TCP relays are on or have been: some shard may still have one.
+    pub(crate) knows_tcp_relays: bool,
 }
 
 /// What became of a client's datagram.
@@ -165,6 +167,7 @@ impl Server {
             last_session: 0,
             last_bind_request: 0,
             draining: false,
+            knows_tcp_relays: config.tcp_relays,
             config,
             rng,
             metrics,

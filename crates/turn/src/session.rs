@@ -5,7 +5,7 @@ use std::sync::Arc;
 use voex_base::{Counter, WallTime};
 
 use crate::credentials::name_without_expiry;
-use crate::{ClientPath, RelayedAddress};
+use crate::{ClientPath, RelayTransport, RelayedAddress};
 
 /// Names an allocation outside its shard, for the life of the process: 18 decimal digits, three of the shard and fifteen
 /// of a count, as coturn's users know them from Redis.
@@ -25,6 +25,8 @@ pub struct Session {
     pub path: ClientPath,
     /// The client's address.
     pub client: SocketAddr,
+    /// What its relays speak with peers.
+    pub transport: RelayTransport,
     /// Its relayed transport addresses: one, or one of each family.
     pub relayed: Vec<RelayedAddress>,
     /// Granted lifetime in seconds.

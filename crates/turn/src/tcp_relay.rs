@@ -42,6 +42,16 @@ pub enum RelayTransport {
     Tcp,
 }
 
+impl RelayTransport {
+    /// Gives its name, as administrators read it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+        }
+    }
+}
+
 /// Which way bytes went between a client and its peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Way {
@@ -205,7 +215,7 @@ impl Server {
     /// Gives the shard to which a ConnectionBind belongs, if it is another.
     pub(crate) fn shard_of_connection(&self, request: &Request<'_>) -> Option<u16> {
         let is_bind = request.message.method() == Method::CONNECTION_BIND;
-        if !is_bind || !self.config.tcp_relays || !self.may_become_data(&request.five_tuple) {
+        if !is_bind || !self.knows_tcp_relays || !self.may_become_data(&request.five_tuple) {
             return None;
         }
         let id = request.message.connection_id().ok().flatten()?;

@@ -224,6 +224,7 @@ fn session(entry: &Entry, now: Instant) -> Value {
         "local": session.path.local,
         "protocol": session.path.protocol.name(),
         "tls": session.path.tls.map(|tls| json!({"version": tls.version, "cipher": tls.cipher})),
+        "transport": session.transport.name(),
         "relayed": relayed.collect::<Vec<_>>(),
         "began_unix_s": session.began.unix_s(),
         "age_s": age(entry.began),

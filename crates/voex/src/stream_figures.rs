@@ -45,6 +45,16 @@ pub(crate) fn expose(loops: &[Arc<Metrics>], families: &mut Families<'_>) -> fmt
         "reason",
         sum_set(loops, |m| &m.streams_ended),
     )?;
+    families.counter(
+        "net_streams_moved",
+        "Streams of TURN clients sent to the worker that has what they asked for.",
+        sum(loops, |m| m.streams_moved.value()),
+    )?;
+    families.gauge(
+        "net_peers",
+        "Connections of TCP relays with peers that are open.",
+        sum(loops, |m| m.peers.value()),
+    )?;
     families.counters(
         "net_stream_bytes",
         "Bytes read from streams and written to them.",

@@ -77,6 +77,7 @@ pub(crate) fn turn_config(settings: &Settings, addresses: &Addresses, basis: &Tu
         .extend(keyed.map(|(name, key)| (name.clone(), UserSecret::Key(key.reveal()))));
     config.shared_secrets = turn.users_secrets.iter().map(secret).collect();
     config.end_deleted_users = turn.users_end_deleted;
+    config.tcp_relays = turn.tcp_relays;
     config.dont_fragment = true;
     config.nat_discovery = turn.nat_discovery;
     config.alternate_servers = AlternateServers {

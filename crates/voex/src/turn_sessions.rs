@@ -216,6 +216,7 @@ mod tests {
             realm: realm.into(),
             path: ClientPath::udp(([127, 0, 0, 1], 3478).into()),
             client: ([127, 0, 0, 1], 5000).into(),
+            transport: voex_turn::RelayTransport::Udp,
             relayed: Vec::new(),
             lifetime_s: 600,
             began: WallTime::from_unix(Duration::ZERO),

@@ -221,6 +221,7 @@ pub(crate) fn session(count: u64, user: &str) -> Arc<Session> {
         realm: REALM.into(),
         path: ClientPath::udp(([127, 0, 0, 1], 3478).into()),
         client: ([127, 0, 0, 1], 5000).into(),
+        transport: voex_turn::RelayTransport::Udp,
         relayed: Vec::new(),
         lifetime_s: 777,
         began: WallTime::from_unix(Duration::ZERO),

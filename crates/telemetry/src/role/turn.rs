@@ -21,7 +21,27 @@ impl Expose for Turn {
             "Requests that wait for the credential store.",
             sum(shards, |m| m.look_ups_waiting.value()),
         )?;
+        families.gauge(
+            "turn_peer_connections",
+            "Connections of TCP relays with peers that exist or are being made.",
+            sum(shards, |m| m.connections.value()),
+        )?;
+        families.gauge(
+            "turn_peer_connections_waiting",
+            "Connections of TCP relays with peers that no client's data connection is bound to.",
+            sum(shards, |m| m.connections_waiting.value()),
+        )?;
         let counters = [
+            (
+                "turn_peer_connections_made",
+                "Connections of TCP relays with peers that ever stood.",
+                sum(shards, |m| m.connections_total.value()),
+            ),
+            (
+                "turn_peer_connections_unbound",
+                "Connections of TCP relays with peers that no client came for in time.",
+                sum(shards, |m| m.connections_unbound.value()),
+            ),
             (
                 "turn_allocations_made",
                 "Allocations ever made.",

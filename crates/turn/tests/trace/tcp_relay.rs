@@ -648,6 +648,45 @@ fn nothing_moves_while_tcp_relays_are_off() {
 }
 
 #[test]
+fn a_data_connection_may_bring_the_nonce_of_its_control_connection_from_the_same_host_only() {
+    let (mut world, mut alice, _) = allocated();
+    let connection = alice.is_connected(&mut world, PEER);
+    let mut far = Client::new("203.0.113.9:6001", "alice", "secret of alice").over_stream(&mut world, DATA);
+    far.nonce.clone_from(&alice.nonce);
+    assert_eq!(far.binds_connection(&mut world, connection).code(), 438);
+    let mut data = Client::new("203.0.113.7:6001", "alice", "secret of alice").over_stream(&mut world, SocketId(52));
+    data.nonce.clone_from(&alice.nonce);
+    // For anything else it needs one of its own.
+    assert_eq!(data.refreshes(&mut world, 600).code(), 438);
+    data.binds_connection(&mut world, connection).granted();
+    assert!(matches!(world.next_of_peers(), Output::Bind { .. }));
+}
+
+#[test]
+fn switching_tcp_relays_off_refuses_new_ones_and_leaves_those_that_exist() {
+    let mut config = tcp_config();
+    config.ports = PortShare::new(49_152..=65_535, 1, 3);
+    let mut world = World::with(config.clone());
+    let mut alice = Client::alice().over_stream(&mut world, CONTROL);
+    alice.learns_nonce(&mut world);
+    asks_tcp(&mut alice, &mut world).granted();
+    config.tcp_relays = false;
+    world.command(Command::Reconfigure(Box::new(config)));
+    let connection = alice.is_connected(&mut world, PEER);
+    let mut data = data_connection(&mut world, DATA);
+    data.binds_connection(&mut world, connection).granted();
+    assert!(matches!(world.next_of_peers(), Output::Bind { .. }));
+    // Another shard may have relays that were made before, too.
+    let mut far = data_connection(&mut world, SocketId(52));
+    let elsewhere = far.signed(Method::CONNECTION_BIND, |writer| writer.connection_id(2));
+    world.deliver(far.five_tuple, &elsewhere);
+    assert!(matches!(world.next_of_peers(), Output::MoveClient { shard: 2, .. }));
+    let mut bob = Client::bob().over_stream(&mut world, SocketId(53));
+    bob.learns_nonce(&mut world);
+    assert_eq!(asks_tcp(&mut bob, &mut world).code(), 442);
+}
+
+#[test]
 fn ids_are_scattered() {
     let (mut world, mut alice, _) = allocated();
     let ids: Vec<u32> = (1..=40)
