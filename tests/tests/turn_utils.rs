@@ -28,8 +28,13 @@ fn uclient(namespace: &Namespace, password: &str, more: &[&str]) -> Finished {
 }
 
 fn assert_nothing_is_lost(more: &[&str]) {
+    assert_nothing_is_lost_with("", more, &[]);
+}
+
+/// As above with more settings; afterwards these metrics have at least one for each client.
+fn assert_nothing_is_lost_with(settings: &str, more: &[&str], metrics: &[&str]) {
     let namespace = Namespace::new();
-    let server = Server::start(&namespace, "");
+    let server = Server::start(&namespace, settings);
     let done = uclient(&namespace, TURN_PASSWORD, more);
     let report = format!("{}{}", done.stdout, done.stderr);
     assert!(done.success, "{report}");
@@ -38,6 +43,10 @@ fn assert_nothing_is_lost(more: &[&str]) {
     assert!(report.contains(&messages), "expected {messages} in\n{report}");
     assert!(report.contains("Total lost packets 0 (0.000000%)"), "{report}");
     assert!(server.metric("turn_relayed_packets_total") >= 2.0 * f64::from(CLIENTS * MESSAGES));
+    for metric in metrics {
+        let value = server.metric(metric);
+        assert!(value >= f64::from(CLIENTS), "{metric} is {value}\n{report}");
+    }
     server.stop();
 }
 
@@ -74,6 +83,48 @@ fn fifty_clients_lose_nothing_over_tls() {
 #[test]
 fn fifty_clients_lose_nothing_over_tls_with_send_indications() {
     assert_nothing_is_lost(&["-c", "-t", "-S", "-s"]);
+}
+
+const DTLS_HANDSHAKES: &str = "net_dtls_handshakes_total";
+
+#[test]
+fn fifty_clients_lose_nothing_over_dtls() {
+    assert_nothing_is_lost_with("", &["-c", "-S"], &[DTLS_HANDSHAKES]);
+}
+
+#[test]
+fn fifty_clients_lose_nothing_over_dtls_with_send_indications() {
+    assert_nothing_is_lost_with("", &["-c", "-S", "-s"], &[DTLS_HANDSHAKES]);
+}
+
+#[test]
+fn fifty_clients_reach_each_other_over_dtls() {
+    assert_nothing_is_lost_with("", &["-c", "-S", "-y"], &[DTLS_HANDSHAKES]);
+}
+
+#[test]
+fn fifty_clients_lose_nothing_over_dtls_with_an_rsa_certificate() {
+    let folder = std::env::temp_dir().join(format!("voex-rsa-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
+    let path = |name: &str| folder.join(name).display().to_string();
+    let (chain, key) = (path("chain.pem"), path("key.pem"));
+    let made = std::process::Command::new("openssl")
+        .args([
+            "req",
+            "-x509",
+            "-newkey",
+            "rsa:2048",
+            "-nodes",
+            "-subj",
+            "/CN=voex.test",
+        ])
+        .args(["-days", "9", "-keyout", &key, "-out", &chain])
+        .output()
+        .expect("openssl is installed");
+    assert!(made.status.success(), "{made:?}");
+    let settings = format!("tls: {{certificate: {chain}, key: {key}}}\n");
+    assert_nothing_is_lost_with(&settings, &["-c", "-S"], &[DTLS_HANDSHAKES]);
+    let _ = std::fs::remove_dir_all(folder);
 }
 
 /// Clients with TCP relays. Each connects to the relays of those behind it.

@@ -51,10 +51,10 @@ fn ports(settings: &Settings) -> Vec<String> {
         let listen = hosts(&turn.listen, settings.voex.external_interface.as_deref());
         let serves = |protocol| turn.transports.contains(&protocol);
         let carriers = [
-            ("udp", serves(Protocol::Udp)),
+            ("udp", serves(Protocol::Udp) || serves(Protocol::Dtls)),
             ("tcp", serves(Protocol::Tcp) || serves(Protocol::Tls)),
         ];
-        let carried = [Protocol::Udp, Protocol::Tcp, Protocol::Tls].into_iter();
+        let carried = Protocol::ALL.into_iter();
         let carried = carried.filter(|protocol| serves(*protocol)).map(Protocol::name);
         let carried = carried.collect::<Vec<_>>().join(", ");
         for port in turn.ports() {

@@ -62,7 +62,7 @@ impl Bound {
         ids: &SocketIds,
     ) -> io::Result<()> {
         let workers = self.sockets.len();
-        let datagrams = protocols.contains(&Protocol::Udp);
+        let datagrams = protocols.contains(&Protocol::Udp) || protocols.contains(&Protocol::Dtls);
         let streams = protocols.contains(&Protocol::Tcp) || protocols.contains(&Protocol::Tls);
         let mut tries = if address.port() == 0 { ANY_PORT_TRIES } else { 1 };
         let (address, sockets, listeners) = loop {

@@ -26,7 +26,7 @@ pub struct Config {
     pub turn_listeners: Vec<SocketAddr>,
     /// What clients may come over, on each of these addresses. The first byte tells the secured form from the plain one.
     pub turn_protocols: Vec<Protocol>,
-    /// What TURN clients over TLS are shown; without it they are not served.
+    /// What TURN clients over TLS and DTLS are shown; without it they are not served.
     pub identity: Option<Identity>,
     /// Addresses of WebRTC media and of RTP towards the PBX.
     pub media_addresses: Vec<MediaAddress>,
@@ -47,7 +47,7 @@ pub struct Config {
     pub event_wake: Arc<dyn Fn() + Send + Sync>,
     /// Likewise for events of the TURN server.
     pub turn_event_wake: Arc<dyn Fn() + Send + Sync>,
-    /// Seed of the order in which RTP ports are used.
+    /// Seed of the order in which RTP ports are used, and of what the network must not foresee.
     pub seed: [u8; 32],
 }
 

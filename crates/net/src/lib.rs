@@ -26,6 +26,8 @@
 //! TURN clients may come over streams on the same ports: the listeners and streams of a worker live in the same loop, and
 //! each stream has a socket id of its own towards the worker.
 //!
+//! DTLS clients come by the sockets of those over UDP; their associations live in the loop too, with socket ids of their own.
+//!
 //! Connections with the peers of TCP relays (RFC 6062) live there too. Two sides of one pass bytes on with what the kernel
 //! takes; a stream that asks for a connection of another worker moves there.
 //!
@@ -37,6 +39,8 @@ mod bind;
 mod capabilities;
 mod config;
 mod crossing;
+mod dtls;
+pub mod fuzz;
 mod identity;
 mod look_again;
 mod metrics;
@@ -55,8 +59,9 @@ pub use arena::{ARENA_BYTES, ARENA_DATAGRAMS_MAX, ARENA_DESTINATIONS_MAX, TRAIN_
 pub use capabilities::Capabilities;
 pub use config::{BindFailure, Config, MediaAddress, Purpose, StartError, Toggle, WORKERS_MAX};
 pub use crossing::CROSSING_BYTES;
+pub use dtls::ASSOCIATIONS_MAX;
 pub use identity::{Identity, IdentityError};
-pub use metrics::{DropReason, HandshakeFailure, Metrics, StreamEnd, StreamRefusal};
+pub use metrics::{AssociationEnd, DropReason, HandshakeFailure, HelloRefusal, Metrics, StreamEnd, StreamRefusal};
 pub use peers::{LINGER_MAX, PEERS_ACCEPTED_PER_PASS};
 pub use ports::PortPool;
 pub use queue::{COMMANDS_MAX, CommandSender, EVENT_BACKLOG_MAX, EVENTS_MAX, Events, QueueFull, TurnEvents};

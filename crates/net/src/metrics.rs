@@ -67,6 +67,16 @@ pub struct Metrics {
     pub tls_streams: Gauge,
     /// TLS handshakes that came to an end both sides were content with.
     pub tls_handshakes: Counter,
+    /// DTLS associations whose handshake is over and that are open.
+    pub associations: Gauge,
+    /// Cookies handed out to DTLS clients that had none.
+    pub dtls_cookies: Counter,
+    /// DTLS datagrams that were not taken.
+    pub dtls_refused: CounterSet<HelloRefusal>,
+    /// DTLS handshakes that came to an end both sides were content with.
+    pub dtls_handshakes: Counter,
+    /// DTLS associations that ended, those that never opened included.
+    pub associations_ended: CounterSet<AssociationEnd>,
     /// Handshakes that failed, of TLS and DTLS.
     pub handshakes_failed: CounterSet<HandshakeFailure>,
     /// Read calls on streams.
@@ -140,6 +150,92 @@ impl Label for HandshakeFailure {
             Self::Abandoned => "abandoned",
             Self::TimedOut => "timed_out",
             Self::Internal => "internal",
+        }
+    }
+}
+
+/// Why a DTLS datagram of a client without an association was not taken.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum HelloRefusal {
+    /// It begins as a ClientHello and is none.
+    Malformed,
+    /// It is a part of a ClientHello.
+    Fragmented,
+    /// It is no ClientHello, and there is no association that it could belong to.
+    NoAssociation,
+    /// There is no certificate to show.
+    NoIdentity,
+    /// The worker has as many associations as it may.
+    TooMany,
+    /// The source address has as many associations without an allocation as it may.
+    TooManyFromSource,
+    /// The cryptographic library has no memory for it.
+    NoResources,
+}
+
+impl Label for HelloRefusal {
+    const ALL: &'static [Self] = &[
+        Self::Malformed,
+        Self::Fragmented,
+        Self::NoAssociation,
+        Self::NoIdentity,
+        Self::TooMany,
+        Self::TooManyFromSource,
+        Self::NoResources,
+    ];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Malformed => "malformed",
+            Self::Fragmented => "fragmented",
+            Self::NoAssociation => "no_association",
+            Self::NoIdentity => "no_identity",
+            Self::TooMany => "too_many",
+            Self::TooManyFromSource => "too_many_from_source",
+            Self::NoResources => "no_resources",
+        }
+    }
+}
+
+/// Why a DTLS association ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum AssociationEnd {
+    /// The client closed it.
+    ClosedByClient,
+    /// The client gave it up with an alert.
+    Broken,
+    /// It was silent for too long and had no allocation.
+    Idle,
+    /// The client has made another from the same port.
+    Replaced,
+    /// Its handshake failed or took too long.
+    HandshakeFailed,
+}
+
+impl Label for AssociationEnd {
+    const ALL: &'static [Self] = &[
+        Self::ClosedByClient,
+        Self::Broken,
+        Self::Idle,
+        Self::Replaced,
+        Self::HandshakeFailed,
+    ];
+
+    fn index(self) -> usize {
+        self as usize
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::ClosedByClient => "closed_by_client",
+            Self::Broken => "broken",
+            Self::Idle => "idle",
+            Self::Replaced => "replaced",
+            Self::HandshakeFailed => "handshake_failed",
         }
     }
 }
@@ -255,6 +351,10 @@ pub enum DropReason {
     CrossingFull,
     /// As much waits for the reader of a stream as may.
     StreamQueueFull,
+    /// It is longer than what a DTLS record carries.
+    RecordTooLong,
+    /// It is plain UDP, and that is switched off.
+    ProtocolOff,
 }
 
 impl Label for DropReason {
@@ -266,6 +366,8 @@ impl Label for DropReason {
         Self::ReceiveNoSource,
         Self::CrossingFull,
         Self::StreamQueueFull,
+        Self::RecordTooLong,
+        Self::ProtocolOff,
     ];
 
     fn index(self) -> usize {
@@ -281,6 +383,8 @@ impl Label for DropReason {
             Self::ReceiveNoSource => "receive_no_source",
             Self::CrossingFull => "crossing_full",
             Self::StreamQueueFull => "stream_queue_full",
+            Self::RecordTooLong => "record_too_long",
+            Self::ProtocolOff => "protocol_off",
         }
     }
 }

@@ -13,12 +13,14 @@ use rtrb::Consumer;
 use rustc_hash::FxHashMap;
 use socket2::Socket;
 use voex_base::{Outbox, SocketId, WallTime, WorkerId};
+use voex_stun::PacketKind;
 use voex_turn::BindError;
 use voex_worker::{Egress, Output, Role, Worker};
 
 use crate::arena::SendArena;
 use crate::capabilities::Capabilities;
 use crate::crossing::{CrossingReceiver, CrossingSender};
+use crate::dtls::{Associations, ROOM_BYTES, is_association};
 use crate::identity::Identity;
 use crate::look_again::{LookAgain, Next, Outcome};
 use crate::metrics::{DropReason, Metrics};
@@ -29,7 +31,9 @@ use crate::socket::{Sharing, bind_udp};
 use crate::streams::{MoveReceiver, MoveSender, Room, Streams, is_listener, is_stream};
 use crate::sys::{self, Epoll, RECEIVE_BATCH, Ready, ReceiveBatch};
 use crate::wake::Wake;
+use serve_associations::handle_dtls;
 
+mod serve_associations;
 mod serve_peers;
 mod serve_streams;
 
@@ -58,9 +62,8 @@ pub(crate) struct Parts {
     pub(crate) sockets: Vec<(SocketId, Role, Socket)>,
     /// Listeners of TURN streams, with their addresses.
     pub(crate) stream_listeners: Vec<(SocketAddr, Socket)>,
-    /// Whether clients over streams may do without TLS.
-    pub(crate) plain_streams: bool,
-    /// What TLS clients are shown.
+    pub(crate) serves: Serves,
+    /// What TLS and DTLS clients are shown.
     pub(crate) identity: Option<Identity>,
     pub(crate) wake: Arc<Wake>,
     pub(crate) stop: Arc<AtomicBool>,
@@ -81,6 +84,17 @@ pub(crate) struct Parts {
     pub(crate) epoll: Epoll,
     /// Seed of what the network must not foresee.
     pub(crate) seed: u64,
+    /// What DTLS cookies are made with.
+    pub(crate) cookie_secret: [u8; 32],
+}
+
+/// What TURN clients may come over.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Serves {
+    pub(crate) udp: bool,
+    pub(crate) tcp: bool,
+    pub(crate) tls: bool,
+    pub(crate) dtls: bool,
 }
 
 /// Runs a worker until it is told to stop.
@@ -100,8 +114,11 @@ struct WorkerLoop {
     epoll: Rc<Epoll>,
     ready: Ready,
     batch: ReceiveBatch,
+    serves: Serves,
     /// Where streams are read into.
     stream_room: Room,
+    /// Where messages of DTLS clients are decrypted into.
+    dtls_room: Box<[u8]>,
     sockets: SocketTable,
     wake: Arc<Wake>,
     stop: Arc<AtomicBool>,
@@ -148,22 +165,21 @@ impl WorkerLoop {
         metrics.gro.set(parts.capabilities.gro.into());
         let arena = SendArena::new(parts.capabilities.gso, metrics.clone());
         let epoll = Rc::new(parts.epoll);
-        let mut streams = Streams::new(
+        let streams = Streams::new(
             parts.id,
             parts.stream_listeners,
-            parts.plain_streams,
+            parts.serves.tcp,
             epoll.clone(),
             parts.seed,
             metrics.clone(),
         );
-        if let Some(identity) = parts.identity {
-            streams.set_identity(identity);
-        }
+        let associations = Associations::new(parts.id, &parts.cookie_secret, parts.seed, metrics.clone());
         let mut this = Self {
             worker: parts.worker,
             egress: LoopEgress {
                 arena,
                 streams,
+                associations,
                 crossings: parts.crossings_out,
                 metrics: metrics.clone(),
             },
@@ -173,7 +189,9 @@ impl WorkerLoop {
             epoll,
             ready: Ready::new(READY_MAX),
             batch: ReceiveBatch::new(),
+            serves: parts.serves,
             stream_room: Room::new(),
+            dtls_room: vec![0; ROOM_BYTES].into(),
             sockets: SocketTable::default(),
             wake: parts.wake,
             stop: parts.stop,
@@ -189,10 +207,23 @@ impl WorkerLoop {
             look_again: LookAgain::new(parts.look_again_max, parts.nap_max),
             metrics,
         };
+        if let Some(identity) = parts.identity {
+            this.set_identity(identity);
+        }
         for (id, role, socket) in parts.sockets {
             this.adopt(id, role, socket);
         }
         this
+    }
+
+    /// Shows this to those who begin a session from now on.
+    fn set_identity(&mut self, identity: Identity) {
+        if self.serves.dtls {
+            self.egress.associations.set_context(identity.dtls.clone());
+        }
+        if self.serves.tls {
+            self.egress.streams.set_identity(identity);
+        }
     }
 
     /// One pass: wait, receive, obey, time out, send. Gives how the next pass waits.
@@ -203,6 +234,7 @@ impl WorkerLoop {
         found += self.take_orders(clock);
         found += self.take_crossed(clock);
         found += self.take_moved(clock);
+        found += self.answer_hellos();
         self.run_timers(clock);
         self.outputs_left = self.obey_outputs(clock);
         while let Some(event) = self.worker.poll_event() {
@@ -213,6 +245,7 @@ impl WorkerLoop {
         self.egress.flush();
         self.hear_of_data();
         self.forget_ended_streams();
+        self.forget_ended_associations();
         self.after_pass(clock.now, found)
     }
 
@@ -269,6 +302,7 @@ impl WorkerLoop {
         let due = [
             self.worker.poll_timeout(),
             self.egress.streams.next_deadline(),
+            self.egress.associations.next_deadline(),
             self.peers.next_deadline(),
         ];
         let due = due.into_iter().flatten().min()?;
@@ -279,6 +313,7 @@ impl WorkerLoop {
     fn sleep_time(&mut self) -> Option<Duration> {
         self.wake.prepare_to_sleep();
         let queued = self.outputs_left
+            || self.egress.associations.has_waiting()
             || !self.orders.is_empty()
             || self.crossings_in.iter().any(|crossing| !crossing.is_empty())
             || self.moves_in.iter().any(|moves| !moves.is_empty())
@@ -353,7 +388,7 @@ impl WorkerLoop {
         let Some(open) = self.sockets.at(slot) else {
             return (0, 0);
         };
-        let id = open.id;
+        let (id, takes) = (open.id, open.takes);
         let Ok(messages) = self.batch.receive(open.socket.as_fd()) else {
             return (0, 0);
         };
@@ -373,8 +408,15 @@ impl WorkerLoop {
             let mut packets = 0;
             for packet in message.bytes.chunks_mut(message.segment) {
                 packets += 1;
-                self.worker
-                    .handle_datagram(clock.now, clock.wall, id, from, packet, &mut self.egress);
+                if takes.dtls && PacketKind::of(packet) == PacketKind::Dtls {
+                    let (worker, egress, room) = (&mut self.worker, &mut self.egress, &mut self.dtls_room);
+                    handle_dtls(worker, egress, (id, from), packet, room, clock);
+                } else if takes.plain {
+                    self.worker
+                        .handle_datagram(clock.now, clock.wall, id, from, packet, &mut self.egress);
+                } else {
+                    self.metrics.dropped.of(DropReason::ProtocolOff).inc();
+                }
             }
             found += packets;
             if packets > 1 {
@@ -394,7 +436,7 @@ impl WorkerLoop {
                     self.worker
                         .handle_command(clock.now, clock.wall, command, &mut self.egress);
                 }
-                Order::SetIdentity(identity) => self.egress.streams.set_identity(identity),
+                Order::SetIdentity(identity) => self.set_identity(identity),
                 Order::AdoptRtp(pair) => {
                     for (id, socket) in *pair {
                         self.adopt(id, Role::PlainRtp, socket);
@@ -431,6 +473,7 @@ impl WorkerLoop {
             self.worker.handle_timeout(clock.now, clock.wall, &mut self.egress);
         }
         self.expire_streams(clock.now);
+        self.expire_associations(clock.now);
         if self.peers.next_deadline().is_some_and(|at| at <= clock.now) {
             self.peers.expire(clock.now);
         }
@@ -466,7 +509,11 @@ impl WorkerLoop {
 
     fn adopt(&mut self, id: SocketId, role: Role, socket: Socket) {
         let socket = Rc::new(socket);
-        let slot = self.sockets.insert(id, socket.clone());
+        let takes = self.taken_on(role);
+        if let Role::TurnListener(path) = role {
+            self.egress.associations.listen(id, path.local);
+        }
+        let slot = self.sockets.insert(id, socket.clone(), takes);
         if self.epoll.add(socket.as_fd(), slot as u64).is_err() {
             // Out of kernel memory or over the watch limit: the socket sends but hears nothing; its owner times out.
             self.metrics.dropped.of(DropReason::SocketClosed).inc();
@@ -504,11 +551,20 @@ struct SocketTable {
 struct OpenSocket {
     id: SocketId,
     socket: Rc<Socket>,
+    takes: Takes,
+}
+
+/// What a socket takes of what arrives.
+#[derive(Clone, Copy, Debug)]
+struct Takes {
+    plain: bool,
+    /// DTLS of TURN clients; that of WebRTC is the worker's.
+    dtls: bool,
 }
 
 impl SocketTable {
-    fn insert(&mut self, id: SocketId, socket: Rc<Socket>) -> usize {
-        let open = Some(OpenSocket { id, socket });
+    fn insert(&mut self, id: SocketId, socket: Rc<Socket>, takes: Takes) -> usize {
+        let open = Some(OpenSocket { id, socket, takes });
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(None);
             self.slots.len() - 1
@@ -533,6 +589,7 @@ impl SocketTable {
 struct LoopEgress {
     arena: SendArena,
     streams: Streams,
+    associations: Associations,
     crossings: Vec<Option<CrossingSender>>,
     metrics: Arc<Metrics>,
 }
@@ -558,6 +615,12 @@ impl Outbox for LoopEgress {
         if is_stream(socket.0) {
             self.streams.commit(socket, &self.arena.reserved()[..len]);
             self.arena.take_back();
+        } else if is_association(socket) {
+            let sealed = self.associations.seal(socket, &self.arena.reserved()[..len]);
+            self.arena.take_back();
+            if let Some((listener, client, record)) = sealed {
+                self.arena.send(listener, client, record, &[]);
+            }
         } else {
             self.arena.commit(socket, to, len);
         }

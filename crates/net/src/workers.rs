@@ -22,14 +22,14 @@ use crate::rtp::{RtpPorts, SocketIds};
 use crate::streams::{MoveReceiver, MoveSender, moves};
 use crate::sys::{self, Epoll};
 use crate::wake::Wake;
-use crate::worker_loop::{self, Parts};
+use crate::worker_loop::{self, Parts, Serves};
 
 /// The running media plane. Stops when dropped.
 pub struct Workers {
     running: Vec<Running>,
     topology: Arc<Topology>,
     turn_listeners: Vec<SocketAddr>,
-    serves_tls: bool,
+    shows_identity: bool,
     capabilities: Capabilities,
     rtp_ports: RtpPorts,
     stop: Arc<AtomicBool>,
@@ -108,7 +108,7 @@ impl Workers {
             running: Vec::new(),
             topology,
             turn_listeners: bound.turn_listeners,
-            serves_tls: config.turn_protocols.contains(&Protocol::Tls),
+            shows_identity: config.turn_protocols.iter().any(|protocol| needs_identity(*protocol)),
             capabilities,
             rtp_ports: RtpPorts::new(config.media_ports.clone(), reserved, config.seed, ids, senders),
             stop,
@@ -146,13 +146,13 @@ impl Workers {
         self.running[usize::from(worker.0)].commands.clone()
     }
 
-    /// Shows `identity` to TLS clients from now on. Sessions that exist go on with what they began with. Does nothing
-    /// where TLS is off.
+    /// Shows `identity` to TLS and DTLS clients from now on. Sessions that exist go on with what they began with. Does
+    /// nothing where both are off.
     ///
     /// # Errors
     /// When a worker's command queue is full; the others have taken it, and the call can be repeated.
     pub fn set_identity(&self, identity: &Identity) -> Result<(), WorkerBusy> {
-        if !self.serves_tls {
+        if !self.shows_identity {
             return Ok(());
         }
         let busy = self.running.iter().map(|running| &running.commands);
@@ -229,6 +229,10 @@ impl Drop for Workers {
     }
 }
 
+fn needs_identity(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Tls | Protocol::Dtls)
+}
+
 /// What all workers are made with.
 struct Wiring<'a> {
     config: &'a Config,
@@ -253,14 +257,24 @@ impl Wiring<'_> {
         let (turn_events, turn_queue) = EventSender::new(self.config.turn_event_wake.clone(), metrics.clone());
         let epoll = Epoll::new()?;
         epoll.add(wake.descriptor(), worker_loop::WAKE_TOKEN)?;
+        // All workers have the same secrets, so that none depends on where the kernel sends a client's next datagram.
+        let mut rng = Rng::from_seed(self.config.seed);
+        let seed = rng.u64();
+        let mut cookie_secret = [0; 32];
+        rng.fill(&mut cookie_secret);
         let serves = |protocol| self.config.turn_protocols.contains(&protocol);
         let parts = Parts {
             id,
             worker,
             sockets,
             stream_listeners,
-            plain_streams: serves(Protocol::Tcp),
-            identity: self.config.identity.clone().filter(|_| serves(Protocol::Tls)),
+            serves: Serves {
+                udp: serves(Protocol::Udp),
+                tcp: serves(Protocol::Tcp),
+                tls: serves(Protocol::Tls),
+                dtls: serves(Protocol::Dtls),
+            },
+            identity: self.config.identity.clone(),
             wake: wake.clone(),
             stop: self.stop.clone(),
             orders,
@@ -276,7 +290,8 @@ impl Wiring<'_> {
             nap_max: self.config.nap_max,
             metrics: metrics.clone(),
             epoll,
-            seed: Rng::from_seed(self.config.seed).u64(),
+            seed,
+            cookie_secret,
         };
         let running = Running {
             commands,

@@ -1,4 +1,4 @@
-//! The certificate that TURN clients over TLS are shown: found, read, looked over, or made.
+//! The certificate that TURN clients over TLS and DTLS are shown: found, read, looked over, or made.
 
 mod inspect;
 mod watch;
@@ -56,8 +56,8 @@ pub(crate) fn find(settings_file: &Path, settings: &mut Settings) {
     }
 }
 
-/// Gives what clients over TLS are shown: what the settings name, else a certificate made now. Nothing when no client may
-/// come over TLS. What is doubtful about it is logged.
+/// Gives what clients over TLS and DTLS are shown: what the settings name, else a certificate made now. Nothing when no
+/// client may come over either. What is doubtful about it is logged.
 ///
 /// # Errors
 /// With one line that says which file is wrong, and what would be right.
@@ -102,7 +102,8 @@ pub(crate) fn problems(settings: &Settings) -> Vec<Problem> {
 }
 
 fn is_wanted(settings: &Settings) -> bool {
-    settings.turn.enabled && settings.turn.transports.contains(&Protocol::Tls)
+    let shows = |protocol| settings.turn.transports.contains(&protocol);
+    settings.turn.enabled && (shows(Protocol::Tls) || shows(Protocol::Dtls))
 }
 
 /// Seconds of Unix time, by this host's clock.

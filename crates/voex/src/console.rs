@@ -95,7 +95,7 @@ pub(crate) fn listeners(
     let mut lines = Vec::new();
     let turn = media.workers.turn_listeners();
     if !turn.is_empty() {
-        let carried = [Protocol::Udp, Protocol::Tcp, Protocol::Tls].into_iter();
+        let carried = Protocol::ALL.into_iter();
         let carried = carried.filter(|protocol| settings.turn.transports.contains(protocol));
         let over = carried.map(Protocol::name).collect::<Vec<_>>().join("+");
         let at = turn.iter().map(|at| format!("{at}/{over}")).collect();

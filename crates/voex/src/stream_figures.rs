@@ -1,4 +1,4 @@
-//! Figures of TURN clients' streams, of all worker loops together.
+//! Figures of TURN clients' streams and DTLS associations, of all worker loops together.
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,8 +6,13 @@ use std::sync::Arc;
 use voex_net::Metrics;
 use voex_telemetry::{Families, sum, sum_set};
 
-/// Writes the families of streams.
+/// Writes the families of streams and associations.
 pub(crate) fn expose(loops: &[Arc<Metrics>], families: &mut Families<'_>) -> fmt::Result {
+    streams(loops, families)?;
+    associations(loops, families)
+}
+
+fn streams(loops: &[Arc<Metrics>], families: &mut Families<'_>) -> fmt::Result {
     families.gauges(
         "net_streams",
         "Streams of TURN clients that are open.",
@@ -24,7 +29,7 @@ pub(crate) fn expose(loops: &[Arc<Metrics>], families: &mut Families<'_>) -> fmt
     )?;
     families.counters(
         "net_handshakes_failed",
-        "TLS handshakes that failed.",
+        "TLS and DTLS handshakes that failed.",
         "reason",
         sum_set(loops, |m| &m.handshakes_failed),
     )?;
@@ -72,5 +77,35 @@ pub(crate) fn expose(loops: &[Arc<Metrics>], families: &mut Families<'_>) -> fmt
             ("received", sum(loops, |m| m.stream_reads.value())),
             ("sent", sum(loops, |m| m.stream_writes.value())),
         ],
+    )
+}
+
+fn associations(loops: &[Arc<Metrics>], families: &mut Families<'_>) -> fmt::Result {
+    families.gauge(
+        "net_associations",
+        "DTLS associations of TURN clients that are open.",
+        sum(loops, |m| m.associations.value()),
+    )?;
+    families.counter(
+        "net_dtls_handshakes",
+        "DTLS handshakes that succeeded.",
+        sum(loops, |m| m.dtls_handshakes.value()),
+    )?;
+    families.counter(
+        "net_dtls_cookies",
+        "Cookies handed out to DTLS clients that had none.",
+        sum(loops, |m| m.dtls_cookies.value()),
+    )?;
+    families.counters(
+        "net_dtls_refused",
+        "DTLS datagrams of clients without an association that were not taken.",
+        "reason",
+        sum_set(loops, |m| &m.dtls_refused),
+    )?;
+    families.counters(
+        "net_associations_ended",
+        "DTLS associations of TURN clients that ended.",
+        "reason",
+        sum_set(loops, |m| &m.associations_ended),
     )
 }

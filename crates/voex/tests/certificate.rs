@@ -1,4 +1,4 @@
-//! The certificate of TURN over TLS, as the tools of OpenSSL write it and see it.
+//! The certificate of TURN over TLS and DTLS, as the tools of OpenSSL write it and see it.
 #![allow(
     clippy::unwrap_used,
     reason = "a panic is how a test says no; helpers outside #[test] are tests too"
@@ -184,7 +184,7 @@ fn keys_of_every_form_are_read() {
         let certificate = format!("tls.certificate={}", folder.path(chain));
         let key = format!("tls.key={}", folder.path(key));
         let server = Server::start(&["--set", &certificate, "--set", &key]);
-        for version in ["-tls1_2", "-tls1_3"] {
+        for version in ["-tls1_2", "-tls1_3", "-dtls1_2"] {
             let seen = shown(turn(&server), version);
             assert!(seen.contains(folder.text(chain).trim()), "{key} {version}: {seen}");
             assert!(seen.contains("ALPN protocol: stun.turn"), "{key} {version}: {seen}");
@@ -243,22 +243,29 @@ fn files_that_do_not_fit_are_refused_with_what_would_be_right() {
     assert!(said.contains("none.crt: No such file"), "{said}");
 }
 
+fn assert_shown(server: &Server, certificate: &str) {
+    for version in ["-tls1_3", "-dtls1_2"] {
+        let seen = shown(turn(server), version);
+        assert!(seen.contains(certificate.trim()), "{version}: {seen}");
+    }
+}
+
 #[test]
 fn files_beside_the_settings_are_found_and_new_ones_taken_over() {
     let folder = Folder::new("beside", "mcu: {enabled: false}\n");
     let (chain, key) = ("certs/coturn.crt", "certs/coturn.key");
     folder.make(chain, key, &EC);
     let server = folder.start();
-    assert!(shown(turn(&server), "-tls1_3").contains(folder.text(chain).trim()));
+    assert_shown(&server, &folder.text(chain));
     folder.make(chain, key, &RSA);
     server.signal("HUP");
     server.wait_for("reload: taken over");
-    assert!(shown(turn(&server), "-tls1_3").contains(folder.text(chain).trim()));
+    assert_shown(&server, &folder.text(chain));
     let good = folder.text(chain);
     fs::write(folder.0.join(chain), "no certificate\n").unwrap();
     server.signal("HUP");
     server.wait_for("the certificate in force stays");
-    assert!(shown(turn(&server), "-tls1_3").contains(good.trim()));
+    assert_shown(&server, &good);
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn the_file_of_the_guide_starts_unchanged() {
     let mut server = Server::spawn(in_namespace(addresses, &args));
     let log = server.log();
     for part in [
-        "2.3.4.5:3478/udp+tcp+tls, 2.3.4.5:3479/udp+tcp+tls, 2.3.4.5:5349/udp+tcp+tls, 2.3.4.5:5350/udp+tcp+tls",
+        "2.3.4.5:3478/udp+tcp+tls+dtls, 2.3.4.5:3479/udp+tcp+tls+dtls, 2.3.4.5:5349/udp+tcp+tls+dtls, 2.3.4.5:5350/udp+tcp+tls+dtls",
         "49152-65535/udp on 2.3.4.5 as 1.2.3.4",
         "ws://172.17.0.1:8188",
         "Redis for users: Connection refused",
@@ -165,7 +165,7 @@ fn the_embedded_default_needs_nothing_and_says_how_to_try_it() {
     command = redirect(command, &output);
     drop(file);
     let mut server = Server::spawn(command);
-    assert!(server.log().contains("127.0.0.1:3478/udp+tcp+tls") && server.log().contains("ws://127.0.0.1:8188"));
+    assert!(server.log().contains("127.0.0.1:3478/udp+tcp+tls+dtls") && server.log().contains("ws://127.0.0.1:8188"));
     let said = std::fs::read_to_string(&output).unwrap();
     assert!(
         said.contains("password ") && said.contains("turnutils_uclient -y -u voex -w "),
@@ -207,8 +207,8 @@ fn a_host_without_ipv6_is_served_on_ipv4() {
     let server = Server::spawn(in_namespace(setup, "serve"));
     assert!(
         server.log().contains(
-            "STUN and TURN: 127.0.0.1:3478/udp+tcp+tls, 127.0.0.1:3479/udp+tcp+tls, \
-                       127.0.0.1:5349/udp+tcp+tls, 127.0.0.1:5350/udp+tcp+tls\n"
+            "STUN and TURN: 127.0.0.1:3478/udp+tcp+tls+dtls, 127.0.0.1:3479/udp+tcp+tls+dtls, \
+                       127.0.0.1:5349/udp+tcp+tls+dtls, 127.0.0.1:5350/udp+tcp+tls+dtls\n"
         ),
         "{}",
         server.log()
@@ -233,7 +233,7 @@ fn a_transport_that_is_off_binds_nothing() {
     UdpSocket::bind(at).expect("nobody has the UDP port");
     let without_tcp = Server::start(&["--set", "turn.transports=udp,dtls"]);
     let at = without_tcp.listener("STUN and TURN", "TURN: ");
-    assert!(without_tcp.log().contains(&format!("STUN and TURN: {at}/udp\n")));
+    assert!(without_tcp.log().contains(&format!("STUN and TURN: {at}/udp+dtls\n")));
     TcpStream::connect(at).expect_err("nobody has the TCP port");
 }
 

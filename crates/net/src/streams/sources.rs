@@ -1,4 +1,4 @@
-//! How many streams each source address has that have not shown who they are.
+//! How many streams or associations each source address has that have not shown who they are.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 
-/// Streams of one source address, on one worker, that have no allocation yet. One person has few; an office behind one
+/// Streams of one source address, on one worker, that have no allocation yet; and as many DTLS associations. One person has few; an office behind one
 /// address has many, but each gets an allocation within a second.
 pub const STREAMS_PER_SOURCE_MAX: u32 = 1_024;
 

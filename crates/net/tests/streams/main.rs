@@ -4,6 +4,7 @@
     reason = "a panic is how a test says no; helpers outside #[test] are tests too"
 )]
 
+mod dtls;
 mod plane;
 mod tcp;
 mod tcp_relay;

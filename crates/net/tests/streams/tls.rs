@@ -27,7 +27,7 @@ impl Host {
     pub(crate) fn new(algorithm: &'static SignatureAlgorithm) -> Self {
         let key = KeyPair::generate_for(algorithm).unwrap();
         let mut params = CertificateParams::default();
-        params.subject_alt_names = (1..=20)
+        params.subject_alt_names = (1..=40)
             .map(|host| SanType::IpAddress(IpAddr::from([127, 91, 1, host])))
             .collect();
         let certificate = CertificateDer::from(params.self_signed(&key).unwrap());
@@ -36,6 +36,14 @@ impl Host {
             identity: Identity::new(vec![certificate.clone()], key).unwrap(),
             certificate,
         }
+    }
+
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity.clone()
+    }
+
+    pub(crate) fn certificate(&self) -> &CertificateDer<'static> {
+        &self.certificate
     }
 
     pub(crate) fn plane(&self, host: u8, workers: usize) -> Plane {

@@ -1,0 +1,427 @@
+//! The associations of one worker.
+
+use std::collections::hash_map::Entry;
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use foldhash::SharedSeed;
+use foldhash::fast::SeedableRandomState;
+use openssl::ssl::SslContext;
+use rustc_hash::FxHashMap;
+use slab::Slab;
+use voex_base::{FiveTuple, Outbox, SocketId, WorkerId};
+use voex_turn::ClientPath;
+
+use super::association::{Association, Pair, Stage};
+use super::client_hello::{ClientHello, HelloError, is_client_hello};
+use super::cookie::Cookies;
+use super::id::{association_id, slot_of};
+use super::session::{Over, RECORD_MESSAGE_BYTES_MAX, Scratch, Session};
+use crate::metrics::{AssociationEnd, DropReason, HandshakeFailure, HelloRefusal, Metrics};
+use crate::streams::{STREAM_IDLE_MAX, Sources, TLS_HANDSHAKE_MAX};
+
+/// DTLS associations of one worker, those that shake hands included.
+pub const ASSOCIATIONS_MAX: usize = 16_384;
+/// Hellos answered in one pass; each takes a signature, and media must not wait for many.
+const HELLOS_PER_PASS: usize = 2;
+/// How often a handshake is looked at for what must be sent again. OpenSSL says what: after 1, 2, 4 and 8 s without an answer.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Deadlines of associations that stand fall on multiples of this, so that they share a wake-up.
+const DEADLINE_GRAIN: Duration = Duration::from_secs(1);
+/// Room for one message.
+pub(crate) const ROOM_BYTES: usize = RECORD_MESSAGE_BYTES_MAX;
+
+/// The associations of one worker. A client gets one by a cookie that proves where it receives; before that nothing is
+/// remembered of it.
+pub(crate) struct Associations {
+    worker: WorkerId,
+    /// What sessions begin with; without it none do.
+    context: Option<SslContext>,
+    cookies: Cookies,
+    /// Our addresses that clients talk to.
+    listeners: FxHashMap<SocketId, SocketAddr>,
+    slots: Slab<Association>,
+    by_client: HashMap<FiveTuple, Pair, SeedableRandomState>,
+    generation: u64,
+    sources: Sources,
+    /// Those whose hello waits, in their order; some may have ended meanwhile.
+    waiting: VecDeque<SocketId>,
+    ended: Vec<SocketId>,
+    deadlines: BTreeSet<(Instant, usize)>,
+    start: Instant,
+    scratch: Scratch,
+    metrics: Arc<Metrics>,
+}
+
+/// What a datagram came to.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Heard {
+    /// Who may have messages to read.
+    pub(crate) id: SocketId,
+    /// Set once, when the handshake is over: how the client talks.
+    pub(crate) opened: Option<ClientPath>,
+}
+
+impl Associations {
+    /// `secret` is the process's own; `seed` keeps the network from choosing collisions.
+    pub(crate) fn new(worker: WorkerId, secret: &[u8; 32], seed: u64, metrics: Arc<Metrics>) -> Self {
+        let start = Instant::now();
+        Self {
+            worker,
+            context: None,
+            cookies: Cookies::new(secret, start),
+            listeners: FxHashMap::default(),
+            slots: Slab::new(),
+            by_client: HashMap::with_hasher(SeedableRandomState::with_seed(seed, SharedSeed::global_fixed())),
+            generation: 0,
+            sources: Sources::new(seed),
+            waiting: VecDeque::new(),
+            ended: Vec::new(),
+            deadlines: BTreeSet::new(),
+            start,
+            scratch: Scratch::default(),
+            metrics,
+        }
+    }
+
+    /// Makes a socket known that clients come in by.
+    pub(crate) fn listen(&mut self, socket: SocketId, local: SocketAddr) {
+        self.listeners.insert(socket, local);
+    }
+
+    /// Sets what sessions begin with from now on; those that exist go on as they began.
+    pub(crate) fn set_context(&mut self, context: SslContext) {
+        self.context = Some(context);
+    }
+
+    /// Takes a datagram that is DTLS; tells whose messages it may hold. [`read`](Self::read) gives them, of the datagram
+    /// unless the handshake has taken it.
+    pub(crate) fn receive(
+        &mut self,
+        socket: SocketId,
+        client: SocketAddr,
+        datagram: &[u8],
+        now: Instant,
+        out: &mut impl Outbox,
+    ) -> Option<Heard> {
+        let key = FiveTuple { socket, client };
+        let pair = self.by_client.get(&key).copied().unwrap_or_default();
+        let mut addressee = pair.addressee(datagram);
+        if is_client_hello(datagram) {
+            let hello = match ClientHello::parse(datagram) {
+                Ok(hello) => hello,
+                Err(error) => {
+                    self.refuse(HelloRefusal::of(error));
+                    return None;
+                }
+            };
+            addressee = pair.all().find(|slot| self.slots[*slot].random == hello.random);
+            if addressee.is_none() {
+                self.greet(key, &hello, now, out);
+                return None;
+            }
+        }
+        let Some(slot) = addressee else {
+            self.refuse(HelloRefusal::NoAssociation);
+            return None;
+        };
+        match self.slots[slot].stage {
+            // Sent again by a client that has not been answered yet.
+            Stage::Waiting(_) => None,
+            Stage::ShakingHands => self.shake(slot, datagram, now, out),
+            Stage::Open => Some(Heard {
+                id: self.slots[slot].id,
+                opened: None,
+            }),
+        }
+    }
+
+    /// Answers a client that nothing is known of: without a good cookie it gets one, with it an association.
+    fn greet(&mut self, key: FiveTuple, hello: &ClientHello<'_>, now: Instant, out: &mut impl Outbox) {
+        let FiveTuple { socket, client } = key;
+        let (Some(context), Some(local)) = (&self.context, self.listeners.get(&socket).copied()) else {
+            return self.refuse(HelloRefusal::NoIdentity);
+        };
+        if !self.cookies.holds(now, local, client, hello) {
+            let cookie = self.cookies.issue(now, local, client, hello);
+            self.metrics.dtls_cookies.inc();
+            return out.send(socket, client, &hello.verify_request(&cookie), &[]);
+        }
+        if self.slots.len() == ASSOCIATIONS_MAX {
+            return self.refuse(HelloRefusal::TooMany);
+        }
+        let Ok(session) = Session::new(context) else {
+            return self.refuse(HelloRefusal::NoResources);
+        };
+        // One handshake at a time: the client has left the one before.
+        if let Some(coming) = self.by_client.get(&key).and_then(|pair| pair.coming) {
+            self.fail(coming, HandshakeFailure::Abandoned);
+        }
+        if !self.sources.add(client.ip()) {
+            return self.refuse(HelloRefusal::TooManyFromSource);
+        }
+        self.generation += 1;
+        let slot = self.slots.vacant_key();
+        let id = association_id(self.worker, self.generation, slot);
+        self.slots.insert(Association {
+            id,
+            key,
+            local,
+            session,
+            stage: Stage::Waiting(hello.datagram().to_vec()),
+            random: hello.random,
+            is_stranger: true,
+            heard_at: now,
+            deadline: now,
+        });
+        self.by_client.entry(key).or_default().coming = Some(slot);
+        self.schedule(slot, now + LOOK_EVERY);
+        self.waiting.push_back(id);
+    }
+
+    /// Tells whether a hello waits for its turn.
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Answers hellos that wait, up to a bound; gives how many.
+    pub(crate) fn answer_hellos(&mut self, out: &mut impl Outbox) -> u32 {
+        let mut answered = 0;
+        while answered < HELLOS_PER_PASS
+            && let Some(id) = self.waiting.pop_front()
+        {
+            let Some(slot) = self.find(id) else { continue };
+            answered += 1;
+            let association = &mut self.slots[slot];
+            let Stage::Waiting(datagram) = std::mem::replace(&mut association.stage, Stage::ShakingHands) else {
+                continue;
+            };
+            // It was read before.
+            let Ok(hello) = ClientHello::parse(&datagram) else {
+                continue;
+            };
+            let begun = association.session.begin(&hello, &mut self.scratch);
+            self.send_flight(slot, out);
+            if let Err(failure) = begun {
+                self.fail(slot, failure);
+            }
+        }
+        answered as u32
+    }
+
+    /// Goes on with a handshake.
+    fn shake(&mut self, slot: usize, datagram: &[u8], now: Instant, out: &mut impl Outbox) -> Option<Heard> {
+        let association = &mut self.slots[slot];
+        let shaken = association.session.shake(datagram, &mut self.scratch);
+        self.send_flight(slot, out);
+        match shaken {
+            Ok(false) => None,
+            Ok(true) => Some(self.open(slot, now)),
+            Err(failure) => {
+                self.fail(slot, failure);
+                None
+            }
+        }
+    }
+
+    /// Lets messages pass. An association of the same client that stood until now is over.
+    fn open(&mut self, slot: usize, now: Instant) -> Heard {
+        let association = &mut self.slots[slot];
+        association.stage = Stage::Open;
+        association.heard_at = now;
+        let (id, opened) = (association.id, Some(association.path()));
+        let key = association.key;
+        let replaced = self.by_client.get(&key).and_then(|pair| pair.standing);
+        if let Some(replaced) = replaced {
+            self.remove(replaced, AssociationEnd::Replaced);
+        }
+        let pair = Pair {
+            standing: Some(slot),
+            coming: None,
+        };
+        self.by_client.insert(key, pair);
+        self.metrics.dtls_handshakes.inc();
+        self.metrics.associations.add(1);
+        self.schedule(slot, now + STREAM_IDLE_MAX);
+        Heard { id, opened }
+    }
+
+    /// Reads the first message of a datagram into `room`, or with an empty one the next; gives its length. An association
+    /// that its client ends with it is forgotten.
+    pub(crate) fn read(
+        &mut self,
+        id: SocketId,
+        datagram: &[u8],
+        room: &mut [u8],
+        now: Instant,
+        out: &mut impl Outbox,
+    ) -> Option<usize> {
+        let slot = self.find(id)?;
+        let association = &mut self.slots[slot];
+        let read = association.session.read(datagram, room, &mut self.scratch);
+        if read == Err(Over::ClosedByClient) {
+            association.session.close(&mut self.scratch);
+        }
+        if let Ok(Some(_)) = read {
+            association.heard_at = now;
+        }
+        self.send_flight(slot, out);
+        match read {
+            Ok(len) => len,
+            Err(over) => {
+                let end = match over {
+                    Over::ClosedByClient => AssociationEnd::ClosedByClient,
+                    Over::Broken => AssociationEnd::Broken,
+                };
+                self.remove(slot, end);
+                None
+            }
+        }
+    }
+
+    /// Tells whether an association has not been seen with an allocation yet.
+    pub(crate) fn is_stranger(&self, id: SocketId) -> bool {
+        self.find(id).is_some_and(|slot| self.slots[slot].is_stranger)
+    }
+
+    /// Says that an association has an allocation: quotas bound it from now on, not the count of its source.
+    pub(crate) fn is_known(&mut self, id: SocketId) {
+        if let Some(slot) = self.find(id)
+            && std::mem::take(&mut self.slots[slot].is_stranger)
+        {
+            self.sources.remove(self.slots[slot].key.client.ip());
+        }
+    }
+
+    /// Seals a message; gives the record with the socket that it leaves by and the client that it goes to.
+    pub(crate) fn seal(&mut self, id: SocketId, message: &[u8]) -> Option<(SocketId, SocketAddr, &[u8])> {
+        let Some(slot) = self.find(id).filter(|slot| self.slots[*slot].is_open()) else {
+            self.metrics.dropped.of(DropReason::SocketClosed).inc();
+            return None;
+        };
+        if message.len() > RECORD_MESSAGE_BYTES_MAX {
+            self.metrics.dropped.of(DropReason::RecordTooLong).inc();
+            return None;
+        }
+        self.scratch.flight.clear();
+        let association = &mut self.slots[slot];
+        if !association.session.seal(message, &mut self.scratch) {
+            self.metrics.dropped.of(DropReason::SocketClosed).inc();
+            return None;
+        }
+        let record = self.scratch.flight.datagrams().next()?;
+        Some((association.key.socket, association.key.client, record))
+    }
+
+    /// Gives the next association that has ended; the worker must forget it.
+    pub(crate) fn poll_ended(&mut self) -> Option<SocketId> {
+        self.ended.pop()
+    }
+
+    /// Gives when [`expire`](Self::expire) is due.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// Goes on with handshakes that were not answered, and ends them when they take too long; ends associations that were
+    /// silent too long and have no allocation, as `serves` says.
+    pub(crate) fn expire(&mut self, now: Instant, serves: impl Fn(&FiveTuple) -> bool, out: &mut impl Outbox) {
+        while let Some((_, slot)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+            let association = &self.slots[slot];
+            let (id, client, heard_at) = (association.id, association.key.client, association.heard_at);
+            if !association.is_open() {
+                if heard_at + TLS_HANDSHAKE_MAX <= now {
+                    self.fail(slot, HandshakeFailure::TimedOut);
+                    continue;
+                }
+                self.schedule(slot, now + LOOK_EVERY);
+                if matches!(self.slots[slot].stage, Stage::ShakingHands) {
+                    self.shake(slot, &[], now, out);
+                }
+                continue;
+            }
+            let next = match serves(&FiveTuple { socket: id, client }) {
+                true => now + STREAM_IDLE_MAX,
+                false => heard_at + STREAM_IDLE_MAX,
+            };
+            if next <= now {
+                self.slots[slot].session.close(&mut self.scratch);
+                self.send_flight(slot, out);
+                self.remove(slot, AssociationEnd::Idle);
+            } else {
+                self.schedule(slot, next);
+            }
+        }
+    }
+
+    /// Moves the deadline of an association.
+    fn schedule(&mut self, slot: usize, at: Instant) {
+        let association = &mut self.slots[slot];
+        let at = match association.stage {
+            Stage::Open => {
+                let grains = at.saturating_duration_since(self.start).as_secs() + 1;
+                self.start + DEADLINE_GRAIN * u32::try_from(grains).unwrap_or(u32::MAX)
+            }
+            Stage::Waiting(_) | Stage::ShakingHands => at,
+        };
+        self.deadlines.remove(&(association.deadline, slot));
+        association.deadline = at;
+        self.deadlines.insert((at, slot));
+    }
+
+    /// Sends what a session has to send, and nothing else.
+    fn send_flight(&mut self, slot: usize, out: &mut impl Outbox) {
+        let association = &self.slots[slot];
+        for datagram in self.scratch.flight.datagrams() {
+            out.send(association.key.socket, association.key.client, datagram, &[]);
+        }
+        self.scratch.flight.clear();
+    }
+
+    fn fail(&mut self, slot: usize, failure: HandshakeFailure) {
+        self.metrics.handshakes_failed.of(failure).inc();
+        self.remove(slot, AssociationEnd::HandshakeFailed);
+    }
+
+    fn remove(&mut self, slot: usize, end: AssociationEnd) {
+        let association = self.slots.remove(slot);
+        self.deadlines.remove(&(association.deadline, slot));
+        if association.is_stranger {
+            self.sources.remove(association.key.client.ip());
+        }
+        let key = association.key;
+        if let Entry::Occupied(mut entry) = self.by_client.entry(key) {
+            *entry.get_mut() = entry.get().without(slot);
+            if *entry.get() == Pair::default() {
+                entry.remove();
+            }
+        }
+        if association.is_open() {
+            self.metrics.associations.add(-1);
+            self.ended.push(association.id);
+        }
+        self.metrics.associations_ended.of(end).inc();
+    }
+
+    fn refuse(&self, refusal: HelloRefusal) {
+        self.metrics.dtls_refused.of(refusal).inc();
+    }
+
+    fn find(&self, id: SocketId) -> Option<usize> {
+        slot_of(id).filter(|slot| self.slots.get(*slot).is_some_and(|association| association.id == id))
+    }
+}
+
+impl HelloRefusal {
+    fn of(error: HelloError) -> Self {
+        match error {
+            HelloError::Malformed => Self::Malformed,
+            HelloError::Fragmented => Self::Fragmented,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,462 @@
+use std::collections::VecDeque;
+use std::io::{self, Read, Write};
+use std::net::Ipv4Addr;
+
+use openssl::ssl::{ErrorCode, Ssl, SslMethod, SslStream};
+use rcgen::{CertificateParams, KeyPair};
+use rustls::pki_types::PrivateKeyDer;
+use voex_base::VecOutbox;
+
+use super::super::client_hello::tests::hello;
+use super::super::session::context;
+use super::*;
+use crate::streams::STREAMS_PER_SOURCE_MAX;
+
+const LISTENER: SocketId = SocketId(3);
+
+/// A table with one listener, in a world where every datagram is carried by hand.
+struct Bench {
+    associations: Associations,
+    metrics: Arc<Metrics>,
+    out: VecOutbox,
+    now: Instant,
+}
+
+/// A client that sends into nowhere.
+struct Client {
+    stream: SslStream<Pipe>,
+    address: SocketAddr,
+}
+
+#[derive(Default)]
+struct Pipe {
+    incoming: VecDeque<Vec<u8>>,
+    outgoing: Vec<Vec<u8>>,
+}
+
+impl Read for Pipe {
+    fn read(&mut self, room: &mut [u8]) -> io::Result<usize> {
+        let datagram = self.incoming.pop_front().ok_or(io::ErrorKind::WouldBlock)?;
+        room[..datagram.len()].copy_from_slice(&datagram);
+        Ok(datagram.len())
+    }
+}
+
+impl Write for Pipe {
+    fn write(&mut self, datagram: &[u8]) -> io::Result<usize> {
+        self.outgoing.push(datagram.to_vec());
+        Ok(datagram.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Client {
+    fn new(address: SocketAddr) -> Self {
+        let builder = SslContext::builder(SslMethod::dtls()).unwrap();
+        let mut ssl = Ssl::new(&builder.build()).unwrap();
+        ssl.set_connect_state();
+        ssl.set_mtu(1_200).unwrap();
+        Self {
+            stream: SslStream::new(ssl, Pipe::default()).unwrap(),
+            address,
+        }
+    }
+
+    /// Takes what came, and gives what it sends then.
+    fn shake(&mut self) -> Vec<Vec<u8>> {
+        if let Err(error) = self.stream.do_handshake() {
+            assert_eq!(error.code(), ErrorCode::WANT_READ, "{error}");
+        }
+        self.sent()
+    }
+
+    fn sent(&mut self) -> Vec<Vec<u8>> {
+        std::mem::take(&mut self.stream.get_mut().outgoing)
+    }
+
+    fn is_done(&self) -> bool {
+        self.stream.ssl().is_init_finished()
+    }
+
+    fn say(&mut self, message: &[u8]) -> Vec<u8> {
+        self.stream.ssl_write(message).unwrap();
+        self.sent().remove(0)
+    }
+
+    fn hear(&mut self) -> Option<Vec<u8>> {
+        let mut room = [0; 2_000];
+        let len = self.stream.ssl_read(&mut room).ok()?;
+        Some(room[..len].to_vec())
+    }
+}
+
+impl Bench {
+    fn new() -> Self {
+        let metrics = Arc::<Metrics>::default();
+        let mut associations = Associations::new(WorkerId(3), &[1; 32], 1, metrics.clone());
+        associations.listen(LISTENER, (Ipv4Addr::LOCALHOST, 5349).into());
+        let key = KeyPair::generate().unwrap();
+        // Longer than a datagram.
+        let names: Vec<_> = (0..200).map(|n| format!("host-{n}.example.org")).collect();
+        let certificate = CertificateParams::new(names).unwrap().self_signed(&key).unwrap();
+        let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
+        associations.set_context(context(&[certificate.into()], &key).unwrap());
+        Self {
+            associations,
+            metrics,
+            out: VecOutbox::default(),
+            now: Instant::now(),
+        }
+    }
+
+    /// Takes datagrams as one pass would; gives what is sent then, and what the messages say.
+    fn take(&mut self, client: SocketAddr, datagrams: &[Vec<u8>]) -> (Vec<Vec<u8>>, Vec<Vec<u8>>) {
+        let mut messages = Vec::new();
+        for datagram in datagrams {
+            let heard = self
+                .associations
+                .receive(LISTENER, client, datagram, self.now, &mut self.out);
+            let Some(heard) = heard else { continue };
+            let mut room = [0; ROOM_BYTES];
+            let mut unread = if heard.opened.is_some() { &[][..] } else { &datagram[..] };
+            while let Some(len) = self
+                .associations
+                .read(heard.id, unread, &mut room, self.now, &mut self.out)
+            {
+                messages.push(room[..len].to_vec());
+                unread = &[];
+            }
+        }
+        while self.associations.has_waiting() {
+            self.associations.answer_hellos(&mut self.out);
+        }
+        (self.sent(), messages)
+    }
+
+    fn sent(&mut self) -> Vec<Vec<u8>> {
+        self.out.sent.drain(..).map(|(_, _, datagram)| datagram).collect()
+    }
+
+    /// Carries datagrams between both until the handshake is over; `disturb` does to each flight what a network may.
+    fn shake(&mut self, client: &mut Client, disturb: impl Fn(&mut Vec<Vec<u8>>)) {
+        for _ in 0..10 {
+            let mut flight = client.shake();
+            disturb(&mut flight);
+            let (mut answer, _) = self.take(client.address, &flight);
+            disturb(&mut answer);
+            client.stream.get_mut().incoming.extend(answer);
+        }
+        client.shake();
+        assert!(client.is_done(), "the handshake is over");
+    }
+
+    fn connect(&mut self, port: u16) -> Client {
+        let mut client = Client::new((Ipv4Addr::LOCALHOST, port).into());
+        self.shake(&mut client, |_| {});
+        client
+    }
+
+    fn id_of(&self, client: &Client) -> SocketId {
+        let key = FiveTuple {
+            socket: LISTENER,
+            client: client.address,
+        };
+        let slot = self.associations.by_client[&key].standing.expect("it stands");
+        self.associations.slots[slot].id
+    }
+
+    /// Passes a message each way.
+    fn talk(&mut self, client: &mut Client) {
+        let datagram = client.say(b"from the client");
+        let (_, messages) = self.take(client.address, &[datagram]);
+        assert_eq!(messages, [b"from the client"]);
+        let id = self.id_of(client);
+        let (socket, to, record) = self.associations.seal(id, b"to the client").unwrap();
+        assert_eq!((socket, to), (LISTENER, client.address));
+        client.stream.get_mut().incoming.push_back(record.to_vec());
+        assert_eq!(client.hear().unwrap(), b"to the client");
+    }
+
+    fn expire(&mut self, after: Duration, serves: bool) {
+        self.now += after;
+        self.associations.expire(self.now, |_| serves, &mut self.out);
+    }
+
+    fn ended(&self, end: AssociationEnd) -> u64 {
+        self.metrics.associations_ended.of(end).value()
+    }
+}
+
+#[test]
+fn hellos_from_anywhere_without_cookies_leave_nothing() {
+    let mut bench = Bench::new();
+    let hello = hello(0, 0, &[]);
+    for client in 0..100_000_u32 {
+        let client = (Ipv4Addr::from(0x0a00_0000 | client), 4_000).into();
+        let heard = bench
+            .associations
+            .receive(LISTENER, client, &hello, bench.now, &mut bench.out);
+        assert_eq!(heard, None);
+        let (socket, to, answer) = bench.out.sent.pop().unwrap();
+        assert_eq!((socket, to), (LISTENER, client));
+        assert!(answer.len() < hello.len());
+    }
+    assert_eq!(bench.metrics.dtls_cookies.value(), 100_000);
+    assert_eq!(bench.associations.slots.capacity(), 0);
+    assert_eq!(bench.associations.by_client.capacity(), 0);
+    assert_eq!(bench.associations.next_deadline(), None);
+}
+
+#[test]
+fn a_hello_with_a_cookie_of_another_client_gets_one_of_its_own_and_no_association() {
+    let mut bench = Bench::new();
+    let mut client = Client::new((Ipv4Addr::LOCALHOST, 4_000).into());
+    let first = client.shake();
+    let (answer, _) = bench.take(client.address, &first);
+    client.stream.get_mut().incoming.extend(answer);
+    let second = client.shake();
+    let (answer, _) = bench.take((Ipv4Addr::LOCALHOST, 4_001).into(), &second);
+    assert_eq!((answer.len(), answer[0][13]), (1, 3), "a HelloVerifyRequest");
+    assert!(bench.associations.slots.is_empty());
+    let (answer, _) = bench.take(client.address, &second);
+    assert_eq!(answer[0][13], 2, "a ServerHello");
+}
+
+#[test]
+fn messages_pass_both_ways() {
+    let mut bench = Bench::new();
+    let mut client = bench.connect(4_000);
+    bench.talk(&mut client);
+    assert_eq!(bench.metrics.associations.value(), 1);
+}
+
+#[test]
+fn a_cookie_that_is_too_old_costs_a_round_trip_more() {
+    let mut bench = Bench::new();
+    let mut client = Client::new((Ipv4Addr::LOCALHOST, 4_000).into());
+    let first = client.shake();
+    let (answer, _) = bench.take(client.address, &first);
+    client.stream.get_mut().incoming.extend(answer);
+    bench.now += Duration::from_secs(120);
+    bench.shake(&mut client, |_| {});
+    assert_eq!(bench.metrics.dtls_cookies.value(), 2);
+    bench.talk(&mut client);
+}
+
+#[test]
+fn a_handshake_goes_well_with_datagrams_twice_and_in_any_order() {
+    let twice: fn(&mut Vec<Vec<u8>>) = |flight| flight.extend(flight.clone());
+    let backwards: fn(&mut Vec<Vec<u8>>) = |flight| flight.reverse();
+    let both: fn(&mut Vec<Vec<u8>>) = |flight| {
+        flight.extend(flight.clone());
+        flight.reverse();
+    };
+    for disturb in [twice, backwards, both] {
+        let mut bench = Bench::new();
+        let mut client = Client::new((Ipv4Addr::LOCALHOST, 4_000).into());
+        bench.shake(&mut client, disturb);
+        bench.talk(&mut client);
+        assert_eq!(bench.associations.slots.len(), 1);
+    }
+}
+
+#[test]
+fn what_is_lost_of_a_handshake_is_sent_again() {
+    let mut bench = Bench::new();
+    let mut client = Client::new((Ipv4Addr::LOCALHOST, 4_000).into());
+    let first = client.shake();
+    let (answer, _) = bench.take(client.address, &first);
+    client.stream.get_mut().incoming.extend(answer);
+    let second = client.shake();
+    let (lost, _) = bench.take(client.address, &second);
+    bench.expire(LOOK_EVERY, false);
+    assert!(bench.sent().is_empty(), "it is too early");
+    std::thread::sleep(Duration::from_millis(1_050));
+    bench.expire(LOOK_EVERY, false);
+    let again = bench.sent();
+    assert!(again.len() >= lost.len(), "all of it");
+    client.stream.get_mut().incoming.extend(again);
+    bench.shake(&mut client, |_| {});
+    bench.talk(&mut client);
+}
+
+#[test]
+fn records_that_are_forged_or_come_twice_are_passed_over() {
+    let mut bench = Bench::new();
+    let mut client = bench.connect(4_000);
+    let datagram = client.say(b"once");
+    let (_, messages) = bench.take(client.address, &[datagram.clone(), datagram.clone()]);
+    assert_eq!(messages, [b"once"]);
+    for at in 0..datagram.len() {
+        let mut forged = client.say(b"unheard");
+        forged[at % datagram.len()] ^= 1;
+        let (_, messages) = bench.take(client.address, &[forged]);
+        assert_eq!(messages.len(), 0, "byte {at}");
+    }
+    bench.talk(&mut client);
+}
+
+#[test]
+fn late_messages_and_several_in_a_datagram_are_heard() {
+    let mut bench = Bench::new();
+    let mut client = bench.connect(4_000);
+    let said: Vec<_> = (0..4u8).map(|n| client.say(&[n; 100])).collect();
+    let (_, messages) = bench.take(
+        client.address,
+        &[said[2].clone(), said[0].clone(), [&said[1][..], &said[3]].concat()],
+    );
+    assert_eq!(messages, [[2; 100], [0; 100], [1; 100], [3; 100]]);
+}
+
+#[test]
+fn a_client_that_closes_is_answered_and_forgotten() {
+    let mut bench = Bench::new();
+    let mut client = bench.connect(4_000);
+    let id = bench.id_of(&client);
+    client.stream.shutdown().unwrap();
+    let goodbye = client.sent();
+    let (answer, _) = bench.take(client.address, &goodbye);
+    assert_eq!((answer.len(), answer[0][0]), (1, 21), "an alert");
+    assert_eq!(bench.associations.poll_ended(), Some(id));
+    assert_eq!(bench.ended(AssociationEnd::ClosedByClient), 1);
+    assert!(bench.associations.slots.is_empty() && bench.associations.by_client.is_empty());
+    assert!(bench.associations.seal(id, b"late").is_none());
+}
+
+#[test]
+fn a_new_handshake_from_the_same_port_replaces_an_association_when_it_is_over_and_not_before() {
+    let mut bench = Bench::new();
+    let mut old = bench.connect(4_000);
+    let id = bench.id_of(&old);
+    let mut new = Client::new(old.address);
+    for _ in 0..2 {
+        let flight = new.shake();
+        let (answer, _) = bench.take(new.address, &flight);
+        new.stream.get_mut().incoming.extend(answer);
+        bench.talk(&mut old);
+    }
+    assert_eq!(bench.associations.slots.len(), 2);
+    bench.shake(&mut new, |_| {});
+    assert_eq!(bench.associations.poll_ended(), Some(id));
+    assert_eq!(bench.ended(AssociationEnd::Replaced), 1);
+    assert_eq!(bench.associations.slots.len(), 1);
+    bench.talk(&mut new);
+}
+
+#[test]
+fn the_hello_of_an_association_said_again_disturbs_nothing() {
+    let mut bench = Bench::new();
+    let mut client = Client::new((Ipv4Addr::LOCALHOST, 4_000).into());
+    let first = client.shake();
+    let (answer, _) = bench.take(client.address, &first);
+    client.stream.get_mut().incoming.extend(answer);
+    let second = client.shake();
+    let (answer, _) = bench.take(client.address, &second);
+    client.stream.get_mut().incoming.extend(answer);
+    bench.shake(&mut client, |_| {});
+    let (answer, messages) = bench.take(client.address, &[second, first].concat());
+    assert_eq!((answer.len(), messages.len()), (0, 0));
+    assert_eq!(bench.associations.slots.len(), 1);
+    bench.talk(&mut client);
+}
+
+#[test]
+fn a_silent_association_without_an_allocation_is_told_goodbye_after_the_idle_limit() {
+    let mut bench = Bench::new();
+    let mut client = bench.connect(4_000);
+    bench.sent();
+    bench.expire(STREAM_IDLE_MAX * 3, true);
+    bench.talk(&mut client);
+    bench.expire(STREAM_IDLE_MAX - Duration::from_secs(1), false);
+    assert_eq!((bench.ended(AssociationEnd::Idle), bench.sent().len()), (0, 0));
+    bench.expire(Duration::from_secs(2), false);
+    assert_eq!(bench.ended(AssociationEnd::Idle), 1);
+    client.stream.get_mut().incoming.extend(bench.sent());
+    assert_eq!(
+        client.stream.ssl_read(&mut [0; 10]).unwrap_err().code(),
+        ErrorCode::ZERO_RETURN
+    );
+    assert_eq!(bench.associations.next_deadline(), None);
+}
+
+#[test]
+fn a_handshake_that_takes_too_long_is_given_up() {
+    let mut bench = Bench::new();
+    let mut client = Client::new((Ipv4Addr::LOCALHOST, 4_000).into());
+    for _ in 0..2 {
+        let flight = client.shake();
+        let (answer, _) = bench.take(client.address, &flight);
+        client.stream.get_mut().incoming.extend(answer);
+    }
+    bench.expire(TLS_HANDSHAKE_MAX - Duration::from_secs(1), false);
+    assert_eq!(bench.associations.slots.len(), 1);
+    bench.expire(Duration::from_secs(1), false);
+    assert_eq!(
+        bench.metrics.handshakes_failed.of(HandshakeFailure::TimedOut).value(),
+        1
+    );
+    assert!(bench.associations.slots.is_empty() && bench.associations.by_client.is_empty());
+    assert_eq!(bench.associations.poll_ended(), None, "the worker never heard of it");
+}
+
+#[test]
+fn a_source_has_so_many_associations_until_they_have_allocations() {
+    let mut bench = Bench::new();
+    let said = |bench: &mut Bench, port: u16| {
+        let client = (Ipv4Addr::LOCALHOST, port).into();
+        let bare = hello(0, 0, &[]);
+        let bare = ClientHello::parse(&bare).unwrap();
+        let local = (Ipv4Addr::LOCALHOST, 5349).into();
+        let cookie = bench.associations.cookies.issue(bench.now, local, client, &bare);
+        let hello = hello(1, 1, &cookie);
+        bench
+            .associations
+            .receive(LISTENER, client, &hello, bench.now, &mut bench.out);
+    };
+    let first = bench.connect(999);
+    for port in 1_000..1_000 + STREAMS_PER_SOURCE_MAX as u16 {
+        said(&mut bench, port);
+    }
+    let refused = |bench: &Bench| bench.metrics.dtls_refused.of(HelloRefusal::TooManyFromSource).value();
+    assert_eq!(bench.associations.slots.len(), STREAMS_PER_SOURCE_MAX as usize);
+    assert_eq!(refused(&bench), 1);
+    let id = bench.id_of(&first);
+    bench.associations.is_known(id);
+    said(&mut bench, 9_000);
+    assert_eq!(bench.associations.slots.len(), STREAMS_PER_SOURCE_MAX as usize + 1);
+    said(&mut bench, 9_001);
+    assert_eq!(refused(&bench), 2);
+}
+
+#[test]
+fn what_belongs_to_nobody_is_counted_by_what_it_is() {
+    let mut bench = Bench::new();
+    let whole = hello(0, 0, &[]);
+    let mut part = whole.clone();
+    part[24] -= 1;
+    let sealed = vec![23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0];
+    let client = (Ipv4Addr::LOCALHOST, 4_000).into();
+    let (sent, _) = bench.take(client, &[whole[..60].to_vec(), part, sealed]);
+    assert_eq!(sent.len(), 0);
+    for refusal in [
+        HelloRefusal::Malformed,
+        HelloRefusal::Fragmented,
+        HelloRefusal::NoAssociation,
+    ] {
+        assert_eq!(bench.metrics.dtls_refused.of(refusal).value(), 1, "{refusal:?}");
+    }
+}
+
+#[test]
+fn a_message_longer_than_a_record_is_dropped_and_counted() {
+    let mut bench = Bench::new();
+    let client = bench.connect(4_000);
+    let id = bench.id_of(&client);
+    let room = vec![0; RECORD_MESSAGE_BYTES_MAX + 1];
+    assert!(bench.associations.seal(id, &room[1..]).is_some());
+    assert!(bench.associations.seal(id, &room).is_none());
+    assert_eq!(bench.metrics.dropped.of(DropReason::RecordTooLong).value(), 1);
+}
