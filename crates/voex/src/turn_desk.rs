@@ -29,6 +29,9 @@ pub(crate) const ORDERS_MAX: usize = 64;
 pub(crate) const ANSWERS_MAX: usize = 4_096;
 /// How soon commands are offered again to a worker whose queue was full.
 const RETRY_AFTER: Duration = Duration::from_millis(2);
+/// How long events gather after some were taken. Workers that report much then wake the desk this often and no more:
+/// waking it costs a worker as much as relaying a packet, and the desk more.
+const GATHER: Duration = Duration::from_millis(5);
 /// Events taken in one pass before orders and answers get their turn.
 const EVENTS_PER_PASS: usize = 1_024;
 
@@ -105,25 +108,35 @@ impl Desk {
         let mut answers = Vec::new();
         // More may be in the queues than one pass takes.
         let (mut backlog, mut events_left) = (false, true);
+        let mut gathers_until: Option<Instant> = None;
         loop {
-            let pause = match (backlog, events_left) {
-                (true, _) => RETRY_AFTER,
-                (false, true) => Duration::ZERO,
-                (false, false) => Duration::from_secs(3600),
+            let now = Instant::now();
+            gathers_until = gathers_until.filter(|until| now < *until);
+            let pause = match (backlog, events_left, gathers_until) {
+                (true, _, _) => RETRY_AFTER,
+                (false, true, _) => Duration::ZERO,
+                (false, false, Some(until)) => until - now,
+                (false, false, None) => Duration::from_secs(3600),
             };
             tokio::select! {
                 order = inputs.orders.recv() => match order {
-                    Some(order) => self.obey(order),
+                    Some(order) => {
+                        // What was reported before the order was given comes before it.
+                        while !backlog && self.take_events(Instant::now()) {}
+                        self.obey(order);
+                    }
                     None => return,
                 },
                 _ = inputs.answers.recv_many(&mut answers, ANSWERS_MAX), if !backlog => {
                     answers.drain(..).for_each(|answer| self.answer(answer));
                 }
-                () = self.wake.notified(), if !events_left => events_left = true,
+                () = self.wake.notified(), if !events_left && gathers_until.is_none() => events_left = true,
                 () = time::sleep(pause) => {}
             }
             if !backlog && events_left {
-                events_left = self.take_events(Instant::now());
+                let now = Instant::now();
+                events_left = self.take_events(now);
+                gathers_until = Some(now + GATHER);
             }
             backlog = self.commands.retry();
         }
