@@ -27,7 +27,13 @@ export async function run(scenario) {
     response.end(script ? page : '<!doctype html><title>voex scenario</title><script src="/rig.js"></script>');
   });
   await new Promise((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', headless: true, args: FLAGS });
+  const browser = await chromium.launch({
+    executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
+    headless: true,
+    args: FLAGS,
+    // Whom the browser trusts stands in the NSS database of its home.
+    env: { ...process.env, ...(config.home && { HOME: config.home }) },
+  });
   let code = 0;
   try {
     const open = async (name) => {

@@ -147,7 +147,9 @@ async function figures(pc) {
     if (s.type === 'transport') {
       const pair = byId.get(s.selectedCandidatePairId);
       if (pair) {
-        found.localCandidate = byId.get(pair.localCandidateId)?.candidateType;
+        const local = byId.get(pair.localCandidateId);
+        found.localCandidate = local?.candidateType;
+        found.relayProtocol = local?.relayProtocol;
         found.remoteAddress = byId.get(pair.remoteCandidateId)?.address;
       }
       found.dtls = s.dtlsState;

@@ -5,11 +5,13 @@
 //! [`Namespace`]; nothing it sends can leave the machine. Namespaces need root, as on a CI machine.
 #![forbid(unsafe_code)]
 
+mod authority;
 mod namespace;
 mod peer;
 pub mod redis;
 mod server;
 
-pub use namespace::{ADDRESS, Namespace};
+pub use authority::Authority;
+pub use namespace::{ADDRESS, ADDRESS_V6, Namespace};
 pub use peer::{Finished, Peer, node, python};
 pub use server::{Server, TURN_PASSWORD, TURN_USER};

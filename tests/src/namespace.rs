@@ -7,6 +7,8 @@ use nix::sched::{CloneFlags, setns};
 
 /// Address of the namespace's interface; server and peers use it.
 pub const ADDRESS: &str = "10.77.0.1";
+/// Its IPv6 address, where [`Namespace::add_address`] was asked for it.
+pub const ADDRESS_V6: &str = "fd77::1";
 
 /// A network namespace that lives as long as this value.
 pub struct Namespace {
@@ -37,6 +39,22 @@ impl Namespace {
             ip(&words);
         }
         namespace
+    }
+
+    /// Gives the interface one more address, with the length of its prefix.
+    pub fn add_address(&self, address: &str) {
+        let mut words = vec!["-n", &self.name, "addr", "add", address, "dev", "near"];
+        if address.contains(':') {
+            // Nobody else is there; looking for duplicates takes a second.
+            words.push("nodad");
+        }
+        ip(&words);
+    }
+
+    /// Obeys an `ip` command inside the namespace.
+    pub fn ip(&self, command: &str) {
+        let words: Vec<&str> = ["-n", &self.name].into_iter().chain(command.split(' ')).collect();
+        ip(&words);
     }
 
     /// Makes a command that runs inside the namespace.

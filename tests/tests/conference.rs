@@ -4,14 +4,16 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use voex_tests::{ADDRESS, Namespace, Server, TURN_PASSWORD, TURN_USER, node};
+use voex_tests::{ADDRESS, Authority, Namespace, Server, TURN_PASSWORD, TURN_USER, node};
 
 const PAGES_MAX: Duration = Duration::from_secs(90);
 const ROOM: u64 = 1234;
 
 /// Runs two pages for ten seconds: one publishes Opus and VP8, the other subscribes.
-fn conference(namespace: &Namespace, ice: &Value) -> Value {
-    let config = json!({ "url": url(), "room": ROOM, "seconds": 10, "ice": ice });
+fn run(namespace: &Namespace, mut config: Value) -> Value {
+    config["url"] = url().into();
+    config["room"] = ROOM.into();
+    config["seconds"] = 10.into();
     node(namespace, "conference.mjs", &config, PAGES_MAX)
 }
 
@@ -69,7 +71,7 @@ fn assert_events_are_in_order(seen: &Value) {
 fn one_browser_publishes_and_another_sees_and_hears_it() {
     let namespace = Namespace::new();
     let server = Server::start(&namespace, "");
-    let seen = conference(&namespace, &json!({}));
+    let seen = run(&namespace, json!({ "ice": {} }));
     assert_media_flowed(&seen);
     assert_events_are_in_order(&seen);
     assert_eq!(
@@ -80,23 +82,69 @@ fn one_browser_publishes_and_another_sees_and_hears_it() {
     server.stop();
 }
 
-#[test]
-fn a_relayed_browser_reaches_the_conference_without_leaving_the_process() {
-    let namespace = Namespace::new();
-    let server = Server::start(&namespace, "");
+/// Runs the conference through TURN alone, over what `urls` says; both pages must have come that way.
+fn assert_relayed(namespace: &Namespace, server: Server<'_>, config: &Value, urls: &str, protocol: &str) {
     let ice = json!({
         "iceTransportPolicy": "relay",
-        "iceServers": [{ "urls": format!("turn:{ADDRESS}:3478?transport=udp"), "username": TURN_USER, "credential": TURN_PASSWORD }],
+        "iceServers": [{ "urls": urls, "username": TURN_USER, "credential": TURN_PASSWORD }],
     });
-    let seen = conference(&namespace, &ice);
+    let mut config = config.clone();
+    config["ice"] = ice;
+    let seen = run(namespace, config);
     assert_media_flowed(&seen);
-    assert_eq!(seen["received"]["localCandidate"], "relay", "{seen:#}");
-    assert_eq!(seen["sent"]["localCandidate"], "relay", "{seen:#}");
+    assert_events_are_in_order(&seen);
+    for page in ["received", "sent"] {
+        assert_eq!(seen[page]["localCandidate"], "relay", "{seen:#}");
+        assert_eq!(seen[page]["relayProtocol"], protocol, "{seen:#}");
+    }
     let received = number(&seen, "/received/packetsReceived");
     let handed_over = server.metric("worker_handed_over_packets_total");
     assert!(
         handed_over > 2.0 * received,
         "{handed_over} packets handed over, {received} received by the subscriber"
     );
+    server.stop();
+}
+
+#[test]
+fn a_relayed_browser_reaches_the_conference_without_leaving_the_process() {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, "");
+    let urls = format!("turn:{ADDRESS}:3478?transport=udp");
+    assert_relayed(&namespace, server, &json!({}), &urls, "udp");
+}
+
+#[test]
+fn a_browser_that_is_relayed_over_tcp_reaches_the_conference() {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, "");
+    let urls = format!("turn:{ADDRESS}:3478?transport=tcp");
+    assert_relayed(&namespace, server, &json!({}), &urls, "tcp");
+}
+
+#[test]
+fn a_browser_that_is_relayed_over_tls_reaches_the_conference() {
+    let namespace = Namespace::new();
+    let authority = Authority::new();
+    let server = Server::start(&namespace, &authority.settings());
+    let urls = format!("turns:{ADDRESS}:5349?transport=tcp");
+    let config = json!({ "home": authority.home() });
+    assert_relayed(&namespace, server, &config, &urls, "tls");
+}
+
+#[test]
+fn a_browser_refuses_a_relay_whose_certificate_nobody_vouches_for() {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, "");
+    let urls = format!("turns:{ADDRESS}:5349?transport=tcp");
+    let ice = json!({
+        "iceTransportPolicy": "relay",
+        "iceServers": [{ "urls": urls, "username": TURN_USER, "credential": TURN_PASSWORD }],
+    });
+    let seen = node(&namespace, "relay.mjs", &json!({ "ice": ice }), PAGES_MAX);
+    assert_eq!(seen["candidates"], 0, "{seen:#}");
+    let refused = server.metric("net_handshakes_failed_total{reason=\"refused_by_client\"");
+    assert!(refused >= 1.0, "{seen:#}");
+    assert_eq!(server.metric("turn_allocations_made_total"), 0.0);
     server.stop();
 }
