@@ -106,6 +106,8 @@ attribute_types! {
     THIRD_PARTY_AUTHORIZATION = 0x802E;
     /// RFC 8016 §3.4.
     MOBILITY_TICKET = 0x8030;
+    /// draft-martinsen-tram-ssoda: what became [`Self::ADDITIONAL_ADDRESS_FAMILY`], as coturn's clients still write it.
+    DRAFT_ADDITIONAL_ADDRESS_FAMILY = 0x8032;
 }
 
 impl AttributeType {

@@ -423,14 +423,16 @@ impl<'a> Message<'a> {
         })
     }
 
-    /// ADDITIONAL-ADDRESS-FAMILY (RFC 8656 §18.11).
+    /// ADDITIONAL-ADDRESS-FAMILY (RFC 8656 §18.11), by its number or, where that is absent, by the one of its draft.
     ///
     /// # Errors
     /// [`AttributeError::Length`], [`AttributeError::Family`].
     pub fn additional_address_family(&self) -> Result<Option<AddressFamily>, AttributeError> {
-        self.typed(AttributeType::ADDITIONAL_ADDRESS_FAMILY, |value| {
-            family(fixed::<4>(value)?[0])
-        })
+        let read = |value| family(fixed::<4>(value)?[0]);
+        match self.typed(AttributeType::ADDITIONAL_ADDRESS_FAMILY, read)? {
+            None => self.typed(AttributeType::DRAFT_ADDITIONAL_ADDRESS_FAMILY, read),
+            family => Ok(family),
+        }
     }
 
     /// ADDRESS-ERROR-CODE (RFC 8656 §18.12): the family that was not allocated, and why.

@@ -56,6 +56,24 @@ fn an_additional_family_makes_one_allocation_with_two_relays() {
 }
 
 #[test]
+fn a_client_of_the_draft_asks_for_both_by_its_number() {
+    let mut world = World::new();
+    let mut alice = Client::alice();
+    let draft = AttributeType::DRAFT_ADDITIONAL_ADDRESS_FAMILY;
+    let answer = alice.asks_allocation(&mut world, |w| w.attribute(draft, &[2, 0, 0, 0]));
+    let ips: Vec<_> = answer
+        .granted()
+        .all_relayed()
+        .iter()
+        .map(|relayed| relayed.ip())
+        .collect();
+    assert_eq!(ips, [ip("198.51.100.1"), ip("2001:db8::1")]);
+    let mut bob = Client::bob();
+    let answer = bob.asks_allocation(&mut world, |w| w.attribute(draft, &[1, 0, 0, 0]));
+    assert_eq!(answer.code(), 400);
+}
+
+#[test]
 fn data_leaves_by_the_relay_of_its_peers_family_and_comes_back_by_it() {
     let (mut world, mut alice, relays) = talking();
     for (number, peer, relay) in [(0x4000, V4, relays[0]), (0x4001, V6, relays[1])] {
