@@ -170,3 +170,35 @@ fn a_broken_file_names_the_line_and_the_fix() {
     assert!(refusal("a: [1, 2\n").to_string().contains("settings.yaml:"));
     assert!(refusal("- a\n- b\n").to_string().contains("key: value"));
 }
+
+#[test]
+fn databases_of_one_file_with_different_passwords_are_told() {
+    let file = |endpoint: &str, users: &str, statistics: &str| {
+        format!(
+            "project_type: express-voice\n\
+             redis_options:\n  command:\n    - redis-server\n    - --requirepass {endpoint}\n\
+             redis_userdb: ip=localhost password={users} dbname=1 port=6379\n\
+             redis_statsdb: ip=localhost password={statistics} dbname=1 port=6379\n"
+        )
+    };
+    let told = |text: &str| -> Vec<String> {
+        let differing = "its password is another one than that of";
+        warnings(text)
+            .into_iter()
+            .filter(|line| line.contains(differing))
+            .collect()
+    };
+    assert_eq!(told(&file("aaa", "aaa", "aaa")), Vec::<String>::new());
+    for (text, key) in [
+        (file("aaa", "aaa", "bbb"), "redis_statsdb"),
+        (file("bbb", "aaa", "aaa"), "redis_options"),
+        (file("bbb", "aaa", "bbb"), "redis_statsdb"),
+    ] {
+        let told = told(&text);
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(
+            told[0].contains(&format!("{key}: ")) && !told[0].contains("bbb"),
+            "{told:?}"
+        );
+    }
+}
