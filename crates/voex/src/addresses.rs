@@ -42,6 +42,9 @@ impl Addresses {
             [] => host.clone(),
             listen => checked("media.listen", listen, &host, &mut errors),
         };
+        if settings.turn.enabled && turn.is_empty() && errors.is_empty() {
+            errors.push(no_address_to_listen_on(settings, &host));
+        }
         if !errors.is_empty() {
             return Err(errors);
         }
@@ -67,6 +70,30 @@ impl Addresses {
         for address in &mut self.relays {
             *address = relay(address.local, external);
         }
+    }
+
+    /// Says what of TURN this host does not serve for want of an address.
+    pub(crate) fn left_out(&self) -> Vec<String> {
+        let left_out = |(family, v4)| {
+            let of_family = || self.turn.iter().filter(move |address| address.is_ipv4() == v4);
+            let [listening, outside] = [
+                of_family().count(),
+                of_family().filter(|own| !own.is_loopback()).count(),
+            ];
+            match (listening, outside) {
+                (0, _) => Some(format!(
+                    "TURN: no {family} address here: clients over {family} are not served, relays of {family} are refused with 440"
+                )),
+                (_, 0) => Some(format!(
+                    "TURN: loopback is the only {family} address here: clients and peers of other hosts are not reached over {family}"
+                )),
+                _ => None,
+            }
+        };
+        [("IPv4", true), ("IPv6", false)]
+            .into_iter()
+            .filter_map(left_out)
+            .collect()
     }
 
     /// The address that stands for the host where only one can be given.
@@ -170,13 +197,28 @@ fn checked(key: &str, listen: &[IpAddr], host: &[IpAddr], errors: &mut Vec<Strin
         } else if is_ours(*address) {
             addresses.push(*address);
         } else {
-            let has = host.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ");
+            let has = named(host);
             errors.push(format!(
                 "{key} = \"{address}\": this host has no such address; it has {has}"
             ));
         }
     }
     addresses
+}
+
+fn no_address_to_listen_on(settings: &Settings, host: &[IpAddr]) -> String {
+    let listen = named(&settings.turn.listen);
+    match host.is_empty() {
+        true => "turn.listen: this host has no address at all, not even loopback; bring an interface up".to_owned(),
+        false => format!(
+            "turn.listen = \"{listen}\": this host has no address of that family; it has {}",
+            named(host)
+        ),
+    }
+}
+
+fn named(addresses: &[IpAddr]) -> String {
+    addresses.iter().map(IpAddr::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn relays(turn: &[IpAddr], external: &[External]) -> Vec<RelayAddress> {

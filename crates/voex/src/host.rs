@@ -122,6 +122,9 @@ impl Host {
             relay_ports: addresses.relays.len() as i64 * i64::from(settings.turn.relay_ports.count()),
         });
         announce(&status, media.workers.count());
+        if settings.turn.enabled {
+            addresses.left_out().iter().for_each(|line| tracing::info!("{line}"));
+        }
         if let Some((user, password)) = &turn.made_user {
             welcome::print(settings, &addresses, user, password.reveal());
         }

@@ -216,6 +216,53 @@ fn a_host_without_ipv6_is_served_on_ipv4() {
 }
 
 #[test]
+fn what_a_host_lacks_is_left_out_and_told() {
+    let says = |setup: &str, sets: &str, wanted: &[&str], unwanted: &[&str]| {
+        let server = Server::spawn(in_namespace(setup, &format!("serve {sets}")));
+        let log = server.log();
+        wanted
+            .iter()
+            .for_each(|text| assert!(log.contains(text), "{setup}: no {text} in\n{log}"));
+        unwanted
+            .iter()
+            .for_each(|text| assert!(!log.contains(text), "{setup}: {text} in\n{log}"));
+    };
+    let no_v6 = "no IPv6 address here: clients over IPv6 are not served, relays of IPv6 are refused with 440";
+    let [loopback_v4, loopback_v6] =
+        ["IPv4", "IPv6"].map(|family| format!("loopback is the only {family} address here"));
+    let v4 = "ip address add 192.0.2.1/24 dev lo";
+    let v6 = "ip address add 2001:db8::1/64 dev lo";
+    let disabled = "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6";
+    says(&format!("{disabled} && {v4}"), "", &[no_v6], &[&loopback_v4]);
+    says(
+        &format!("{disabled} && {v4}"),
+        "--set turn.listen=0.0.0.0,::",
+        &[no_v6],
+        &[],
+    );
+    says(
+        &format!("{v4} && {v6}"),
+        "",
+        &["[2001:db8::1]:3478/udp"],
+        &["TURN: no", "is the only"],
+    );
+    says(v6, "", &[&loopback_v4, "[2001:db8::1]:3478/udp"], &[&loopback_v6]);
+    says("true", "", &[&loopback_v4, &loopback_v6], &[]);
+}
+
+#[test]
+fn a_family_that_the_settings_ask_for_and_the_host_lacks_ends_the_process_with_2() {
+    let setup = "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6";
+    let output = in_namespace(setup, "serve --set turn.listen=::").output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let said = text(&output.stderr);
+    assert!(
+        said.contains("turn.listen = \"::\": this host has no address of that family; it has 127.0.0.1"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_role_that_is_off_binds_nothing() {
     let server = Server::spawn(in_namespace("true", "serve --set mcu.enabled=no --set turn.enabled=no"));
     let log = server.log();
