@@ -294,7 +294,9 @@ impl Host {
         let deadline = Instant::now() + TAKE_MAX;
         while let Err(busy) = self.workers.set_identity(&fresh.identity) {
             if Instant::now() > deadline {
-                return self.certificate.refuse(&format!("it was not taken over: {busy}"));
+                return self.certificate.postpone(&format!(
+                    "not every worker took the new one, which is tried again: {busy}"
+                ));
             }
             time::sleep(TAKE_AGAIN).await;
         }

@@ -27,6 +27,8 @@ pub(crate) struct Watch {
     read: [Stamp; 2],
     /// The files when they were last found changed: whoever writes two files needs a moment for the second.
     changed: [Stamp; 2],
+    /// What was read last could not be shown: it is due once more, changed or not.
+    again: bool,
     chain: Vec<CertificateDer<'static>>,
     path: PathBuf,
     /// The reminder that was given last.
@@ -49,6 +51,7 @@ impl Watch {
         let mut watch = Self {
             read: stamps(settings),
             changed: stamps(settings),
+            again: false,
             chain: Vec::new(),
             path: PathBuf::new(),
             reminded: None,
@@ -67,7 +70,7 @@ impl Watch {
     pub(crate) fn has_changed(&mut self, settings: &Settings) -> bool {
         let stamps = stamps(settings);
         let is_settled = std::mem::replace(&mut self.changed, stamps) == stamps;
-        is_settled && self.read != stamps
+        is_settled && (self.again || self.read != stamps)
     }
 
     /// Reads what is to be shown from now on; nothing when it is shown already, or is wrong.
@@ -75,7 +78,7 @@ impl Watch {
         if !is_wanted(settings) {
             return None;
         }
-        self.read = stamps(settings);
+        (self.read, self.again) = (stamps(settings), false);
         match shown(settings, addresses).and_then(in_time) {
             Ok(fresh) => fresh.filter(|fresh| {
                 let origin = fresh.origin.as_ref();
@@ -92,6 +95,12 @@ impl Watch {
     pub(crate) fn refuse(&mut self, why: &str) {
         self.figures.refused.fetch_add(1, Relaxed);
         tracing::error!("the certificate in force stays: {why}");
+    }
+
+    /// As [`refuse`](Self::refuse), for what is right and could not be handed to every worker: it is tried again.
+    pub(crate) fn postpone(&mut self, why: &str) {
+        self.again = true;
+        self.refuse(why);
     }
 
     /// Says and counts that new clients are shown another one.
@@ -183,7 +192,46 @@ impl Expose for CertificateFigures {
 
 #[cfg(test)]
 mod tests {
-    use super::{DAY_S, reminder};
+    use std::path::Path;
+
+    use rcgen::{CertifiedKey, generate_simple_self_signed};
+    use voex_config::Settings;
+
+    use super::{DAY_S, Watch, reminder, shown};
+    use crate::addresses::Addresses;
+
+    fn write(folder: &Path) {
+        let CertifiedKey { cert, signing_key } = generate_simple_self_signed(["turn.example.org".to_owned()]).unwrap();
+        std::fs::write(folder.join("chain"), cert.pem()).unwrap();
+        std::fs::write(folder.join("key"), signing_key.serialize_pem()).unwrap();
+    }
+
+    fn settings(folder: &Path) -> Settings {
+        let set = |key, file| format!("tls.{key}={}", folder.join(file).display());
+        let sets = [set("certificate", "chain"), set("key", "key")];
+        voex_config::load(None, &sets, true).unwrap().settings
+    }
+
+    #[test]
+    fn what_busy_workers_did_not_take_is_tried_again_until_they_do() {
+        let folder = std::env::temp_dir().join(format!("voex-watch-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        write(&folder);
+        let settings = settings(&folder);
+        let addresses = Addresses::of(&settings, &if_addrs::get_if_addrs().unwrap()).unwrap();
+        let mut watch = Watch::new(&settings, shown(&settings, &addresses).unwrap());
+        assert!(!watch.has_changed(&settings));
+        write(&folder);
+        // Found changed, then found settled.
+        assert_eq!([(); 2].map(|()| watch.has_changed(&settings)), [false, true]);
+        assert!(watch.read(&settings, &addresses).is_some());
+        watch.postpone("a worker is busy");
+        assert!(watch.has_changed(&settings));
+        let fresh = watch.read(&settings, &addresses).expect("it is not shown yet");
+        watch.take(fresh);
+        assert!(!watch.has_changed(&settings));
+        std::fs::remove_dir_all(folder).unwrap();
+    }
 
     #[test]
     fn the_end_is_told_30_14_and_3_days_before_and_when_it_has_come() {
