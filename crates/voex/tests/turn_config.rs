@@ -22,7 +22,7 @@ fn convert(name: &str, conf: &str) -> (Option<i32>, String, String) {
 fn the_exit_code_says_whether_anything_is_missing() {
     let (code, settings, said) = convert("whole.conf", "user=alice:secret\nno-tcp-relay\nno-cli\n");
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.ends_with("whole.conf:3: no-cli: no counterpart needed: there is no telnet interface\n1 taken over, 2 need no counterpart, 0 obsolete, 0 without counterpart\n"), "{said}");
+    assert!(said.ends_with("whole.conf:3: no-cli: no counterpart needed: there is no telnet interface\n2 taken over, 1 need no counterpart, 0 obsolete, 0 without counterpart\n"), "{said}");
     assert!(settings.contains("\"alice\": \"secret\"") && !said.contains("secret"));
     let (code, settings, said) = convert("gap.conf", "user=alice:secret\nacme-redirect=http://a.example\n");
     assert_eq!(code, Some(1), "{said}");
