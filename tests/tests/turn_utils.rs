@@ -215,6 +215,45 @@ fn a_tcp_relay_is_refused_with_442_unless_the_setting_is_on() {
     server.stop();
 }
 
+/// Has clients change their address right after each has its allocation, and then talk.
+fn assert_moves_lose_nothing(more: &[&str]) {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, "turn.mobility: true\n");
+    let mut echo = namespace
+        .command("turnutils_peer")
+        .args(["-L", ADDRESS, "-p", "3480"])
+        .spawn()
+        .expect("coturn is installed");
+    let mut command = namespace.command("turnutils_uclient");
+    command.args(["-M", "-u", TURN_USER, "-w", TURN_PASSWORD, "-e", ADDRESS, "-r", "3480"]);
+    command.args(["-m", "20", "-n", "50", "-l", "170", "-z", "5", "-X", "-c"]);
+    command.args(more).arg(ADDRESS);
+    let done = Peer::start(command).finish(Duration::from_secs(60));
+    let _ = echo.kill();
+    let _ = echo.wait();
+    let report = format!("{}{}", done.stdout, done.stderr);
+    assert!(done.success, "{report}");
+    assert!(report.contains("tot_send_msgs=1000, tot_recv_msgs=1000"), "{report}");
+    assert!(report.contains("Total lost packets 0 (0.000000%)"), "{report}");
+    assert!(server.metric("turn_moves_total") >= 20.0);
+    server.stop();
+}
+
+#[test]
+fn clients_that_change_their_address_lose_nothing() {
+    assert_moves_lose_nothing(&[]);
+}
+
+#[test]
+fn clients_that_change_their_address_lose_nothing_over_send_indications() {
+    assert_moves_lose_nothing(&["-s"]);
+}
+
+#[test]
+fn clients_that_change_their_connection_lose_nothing_over_tcp() {
+    assert_moves_lose_nothing(&["-t"]);
+}
+
 #[test]
 fn a_wrong_password_is_refused_with_401() {
     let namespace = Namespace::new();

@@ -85,6 +85,7 @@ keys! {
     "turn.users.cache_max" Live: turn.users_cache_max = number;
     "turn.stats.redis" ["redis_statsdb"] Masked Live: turn.stats_redis = some(redis);
     "turn.tcp_relays" Live: turn.tcp_relays = boolean;
+    "turn.mobility" Live: turn.mobility = boolean;
     "turn.password_algorithms" Live: turn.password_algorithms = some(list(password_algorithm));
     "turn.nat_discovery" Live: turn.nat_discovery = boolean;
     "turn.alternate_server" Live: turn.alternate_server = list(socket);

@@ -75,6 +75,8 @@ pub struct Turn {
     pub stats_redis: Option<RedisTarget>,
     /// Whether clients may have TCP relays (RFC 6062).
     pub tcp_relays: bool,
+    /// Whether allocations may follow their clients to other addresses (RFC 8016).
+    pub mobility: bool,
     /// Password algorithms that clients are offered, the best first, without repeats; empty = none, `None` = whatever
     /// every user can use.
     pub password_algorithms: Option<Vec<PasswordAlgorithm>>,
@@ -433,6 +435,7 @@ impl Default for Turn {
             users_cache_max: 10_000,
             stats_redis: None,
             tcp_relays: false,
+            mobility: false,
             password_algorithms: None,
             nat_discovery: true,
             alternate_server: Vec::new(),

@@ -1,17 +1,20 @@
-//! Packets that go from one worker to another: a bounded ring of bytes for each ordered pair of workers.
+//! What goes from one worker to another: a bounded ring of bytes for each ordered pair of workers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
 use rtrb::{Consumer, Producer, RingBuffer};
 
+use voex_worker::Crossed;
+
 use crate::wake::Wake;
 
 /// Bytes of packets and their headers that may wait between two workers; a full ring drops.
 pub const CROSSING_BYTES: usize = 256 << 10;
 
-/// Length of the payload (2 bytes), source and destination.
-const HEADER_BYTES: usize = 2 + 2 * ADDRESS_BYTES;
+/// What it is (1 byte), length of the payload (2), source and destination.
+const HEADER_BYTES: usize = ADDRESSES_AT + 2 * ADDRESS_BYTES;
+const ADDRESSES_AT: usize = 1 + 2;
 /// IPv6 address (IPv4 mapped) and port, after a byte that says which.
 const ADDRESS_BYTES: usize = 1 + 16 + 2;
 
@@ -27,6 +30,18 @@ pub(crate) struct CrossingReceiver {
     ring: Consumer<u8>,
 }
 
+/// What came out of a ring.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Arrival {
+    pub(crate) what: Crossed,
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
+    pub(crate) len: usize,
+}
+
+/// What may pass, by the number that stands for it in a ring.
+const KINDS: [Crossed; 4] = [Crossed::HandOver, Crossed::FromClient, Crossed::Claim, Crossed::Release];
+
 /// Makes the way to the worker behind `wake`.
 pub(crate) fn crossing(wake: Arc<Wake>) -> (CrossingSender, CrossingReceiver) {
     let (producer, consumer) = RingBuffer::new(CROSSING_BYTES);
@@ -41,8 +56,8 @@ pub(crate) fn crossing(wake: Arc<Wake>) -> (CrossingSender, CrossingReceiver) {
 }
 
 impl CrossingSender {
-    /// Queues a packet; false when the ring is full.
-    pub(crate) fn push(&mut self, from: SocketAddr, to: SocketAddr, payload: &[u8]) -> bool {
+    /// Queues something; false when the ring is full.
+    pub(crate) fn push(&mut self, what: Crossed, from: SocketAddr, to: SocketAddr, payload: &[u8]) -> bool {
         let Ok(len) = u16::try_from(payload.len()) else {
             return false;
         };
@@ -50,9 +65,11 @@ impl CrossingSender {
             return false;
         }
         let mut header = [0; HEADER_BYTES];
-        header[..2].copy_from_slice(&len.to_be_bytes());
-        write_address(&mut header[2..2 + ADDRESS_BYTES], from);
-        write_address(&mut header[2 + ADDRESS_BYTES..], to);
+        header[0] = what as u8;
+        header[1..ADDRESSES_AT].copy_from_slice(&len.to_be_bytes());
+        let (source, destination) = header[ADDRESSES_AT..].split_at_mut(ADDRESS_BYTES);
+        write_address(source, from);
+        write_address(destination, to);
         let pushed = self
             .ring
             .push_entire_slice(&header)
@@ -71,11 +88,11 @@ impl CrossingSender {
 }
 
 impl CrossingReceiver {
-    /// Takes the oldest packet: its payload goes to the start of `room`, which holds at least 65535 bytes.
-    pub(crate) fn pop(&mut self, room: &mut [u8]) -> Option<(SocketAddr, SocketAddr, usize)> {
+    /// Takes the oldest: its payload goes to the start of `room`, which holds at least 65535 bytes.
+    pub(crate) fn pop(&mut self, room: &mut [u8]) -> Option<Arrival> {
         let mut header = [0; HEADER_BYTES];
         self.peek(&mut header)?;
-        let len = usize::from(u16::from_be_bytes([header[0], header[1]]));
+        let len = usize::from(u16::from_be_bytes([header[1], header[2]]));
         if self.ring.slots() < HEADER_BYTES + len {
             return None;
         }
@@ -84,9 +101,13 @@ impl CrossingReceiver {
             .pop_entire_slice(&mut header)
             .and_then(|()| self.ring.pop_entire_slice(&mut room[..len]));
         popped.expect("only this end reads, so the bytes just seen are still there");
-        let from = read_address(&header[2..2 + ADDRESS_BYTES]);
-        let to = read_address(&header[2 + ADDRESS_BYTES..]);
-        Some((from, to, len))
+        let (source, destination) = header[ADDRESSES_AT..].split_at(ADDRESS_BYTES);
+        Some(Arrival {
+            what: KINDS[usize::from(header[0])],
+            from: read_address(source),
+            to: read_address(destination),
+            len,
+        })
     }
 
     /// Says whether a whole or partial packet waits.
@@ -143,11 +164,13 @@ mod tests {
         let (v4, v6) = (address("192.0.2.1:3478"), address("[2001:db8::1]:50000"));
         for round in 0..2_000usize {
             let len = round * 37 % 1_400;
-            assert!(sender.push(v4, v6, &vec![round as u8; len]));
-            assert!(sender.push(v6, v4, b"second"));
-            assert_eq!(receiver.pop(&mut room), Some((v4, v6, len)));
+            let what = KINDS[round % KINDS.len()];
+            assert!(sender.push(what, v4, v6, &vec![round as u8; len]));
+            assert!(sender.push(Crossed::HandOver, v6, v4, b"second"));
+            let arrival = |what, from, to, len| Some(Arrival { what, from, to, len });
+            assert_eq!(receiver.pop(&mut room), arrival(what, v4, v6, len));
             assert!(room[..len].iter().all(|byte| *byte == round as u8));
-            assert_eq!(receiver.pop(&mut room), Some((v6, v4, 6)));
+            assert_eq!(receiver.pop(&mut room), arrival(Crossed::HandOver, v6, v4, 6));
             assert_eq!(receiver.pop(&mut room), None);
         }
     }
@@ -158,12 +181,12 @@ mod tests {
         let (from, to) = (address("192.0.2.1:1"), address("192.0.2.2:2"));
         let payload = [7; 1_200];
         let mut taken = 0;
-        while sender.push(from, to, &payload) {
+        while sender.push(Crossed::HandOver, from, to, &payload) {
             taken += 1;
         }
         assert_eq!(taken, CROSSING_BYTES / (HEADER_BYTES + payload.len()));
         let mut room = vec![0; 65_536];
         assert!(receiver.pop(&mut room).is_some());
-        assert!(sender.push(from, to, &payload));
+        assert!(sender.push(Crossed::HandOver, from, to, &payload));
     }
 }

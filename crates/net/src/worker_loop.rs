@@ -1,5 +1,6 @@
 //! One media worker: an epoll loop around its state machines.
 
+use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -15,7 +16,7 @@ use socket2::Socket;
 use voex_base::{Outbox, SocketId, WallTime, WorkerId};
 use voex_stun::PacketKind;
 use voex_turn::BindError;
-use voex_worker::{Egress, Output, Role, Worker};
+use voex_worker::{Crossed, Egress, Output, Role, Worker};
 
 use crate::arena::SendArena;
 use crate::capabilities::Capabilities;
@@ -31,8 +32,10 @@ use crate::socket::{Sharing, bind_udp};
 use crate::streams::{MoveReceiver, MoveSender, Room, Streams, is_listener, is_stream};
 use crate::sys::{self, Epoll, RECEIVE_BATCH, Ready, ReceiveBatch};
 use crate::wake::Wake;
+use between_workers::Claim;
 use serve_associations::handle_dtls;
 
+mod between_workers;
 mod serve_associations;
 mod serve_peers;
 mod serve_streams;
@@ -44,8 +47,6 @@ const READY_MAX: usize = 256;
 const BATCHES_PER_PASS: usize = 8;
 /// Commands taken in one pass, so that a burst of them cannot hold up media.
 const COMMANDS_PER_PASS: u32 = 64;
-/// Packets taken from each other worker in one pass.
-const CROSSED_PER_PASS: usize = 128;
 /// Errors taken from one socket in one pass, so that whoever provokes them holds nobody else up.
 const ERRORS_PER_PASS: usize = 16;
 /// Sockets bound or closed in one pass.
@@ -72,7 +73,7 @@ pub(crate) struct Parts {
     pub(crate) turn_events: EventSender<voex_turn::Event>,
     /// Ways to the other workers, by their number; none to itself.
     pub(crate) crossings_out: Vec<Option<CrossingSender>>,
-    pub(crate) crossings_in: Vec<CrossingReceiver>,
+    pub(crate) crossings_in: Vec<(WorkerId, CrossingReceiver)>,
     /// Likewise for streams.
     pub(crate) moves_out: Vec<Option<MoveSender>>,
     pub(crate) moves_in: Vec<MoveReceiver>,
@@ -125,7 +126,9 @@ struct WorkerLoop {
     orders: Consumer<Order>,
     events: EventSender<voex_sfu::Event>,
     turn_events: EventSender<voex_turn::Event>,
-    crossings_in: Vec<CrossingReceiver>,
+    crossings_in: Vec<(WorkerId, CrossingReceiver)>,
+    /// Claims for which the way to another worker was full, in order.
+    claims: VecDeque<Claim>,
     /// Connections with peers of TCP relays.
     peers: Peers,
     /// Ways to the other workers for streams, by their number; none to itself.
@@ -199,6 +202,7 @@ impl WorkerLoop {
             events: parts.events,
             turn_events: parts.turn_events,
             crossings_in: parts.crossings_in,
+            claims: VecDeque::new(),
             crossed: vec![0; usize::from(u16::MAX)].into(),
             ids: parts.ids,
             gro: parts.capabilities.gro,
@@ -237,6 +241,7 @@ impl WorkerLoop {
         found += self.answer_hellos();
         self.run_timers(clock);
         self.outputs_left = self.obey_outputs(clock);
+        self.outputs_left |= !self.pass_claims();
         while let Some(event) = self.worker.poll_event() {
             self.events.push(event);
         }
@@ -315,7 +320,7 @@ impl WorkerLoop {
         let queued = self.outputs_left
             || self.egress.associations.has_waiting()
             || !self.orders.is_empty()
-            || self.crossings_in.iter().any(|crossing| !crossing.is_empty())
+            || self.crossings_in.iter().any(|(_, crossing)| !crossing.is_empty())
             || self.moves_in.iter().any(|moves| !moves.is_empty())
             || self.stop.load(Ordering::Acquire);
         if queued {
@@ -452,22 +457,6 @@ impl WorkerLoop {
         COMMANDS_PER_PASS
     }
 
-    fn take_crossed(&mut self, clock: Clock) -> u32 {
-        let mut found = 0;
-        for crossing in &mut self.crossings_in {
-            for _ in 0..CROSSED_PER_PASS {
-                let Some((from, to, len)) = crossing.pop(&mut self.crossed) else {
-                    break;
-                };
-                let packet = &mut self.crossed[..len];
-                self.worker
-                    .handle_crossed(clock.now, clock.wall, from, to, packet, &mut self.egress);
-                found += 1;
-            }
-        }
-        found
-    }
-
     fn run_timers(&mut self, clock: Clock) {
         if self.worker.poll_timeout().is_some_and(|at| at <= clock.now) {
             self.worker.handle_timeout(clock.now, clock.wall, &mut self.egress);
@@ -492,6 +481,11 @@ impl WorkerLoop {
                         .handle_relay_bound(clock.now, clock.wall, request, bound, &mut self.egress);
                 }
                 Output::CloseRelay(socket) => self.close_relay(socket),
+                Output::Claim { shard, client, holds } => self.claims.push_back(Claim {
+                    worker: WorkerId(shard),
+                    client,
+                    holds,
+                }),
                 output => self.obey_of_peers(output, clock),
             }
         }
@@ -636,12 +630,12 @@ impl Egress for LoopEgress {
         self.arena.send_whole(socket, to, packet);
     }
 
-    fn cross(&mut self, worker: WorkerId, from: SocketAddr, to: SocketAddr, packet: &[u8]) -> bool {
+    fn cross(&mut self, worker: WorkerId, what: Crossed, from: SocketAddr, to: SocketAddr, packet: &[u8]) -> bool {
         let way = self.crossings.get_mut(usize::from(worker.0)).and_then(Option::as_mut);
-        let crossed = way.is_some_and(|way| way.push(from, to, packet));
+        let crossed = way.is_some_and(|way| way.push(what, from, to, packet));
         if crossed {
             self.metrics.crossed_packets.inc();
-        } else {
+        } else if matches!(what, Crossed::HandOver | Crossed::FromClient) {
             self.metrics.dropped.of(DropReason::CrossingFull).inc();
         }
         crossed

@@ -311,7 +311,7 @@ type Sockets = (Vec<(SocketId, Role, Socket)>, Vec<(SocketAddr, Socket)>);
 #[derive(Default)]
 struct Ways {
     crossings_out: Vec<Option<CrossingSender>>,
-    crossings_in: Vec<CrossingReceiver>,
+    crossings_in: Vec<(WorkerId, CrossingReceiver)>,
     moves_out: Vec<Option<MoveSender>>,
     moves_in: Vec<MoveReceiver>,
 }
@@ -328,7 +328,7 @@ fn ways(wakes: &[Arc<Wake>]) -> Vec<Ways> {
             }
             let (sender, receiver) = crossing(wake.clone());
             ends[from].crossings_out.push(Some(sender));
-            ends[to].crossings_in.push(receiver);
+            ends[to].crossings_in.push((WorkerId(from as u16), receiver));
             let (sender, receiver) = moves(wake.clone());
             ends[from].moves_out.push(Some(sender));
             ends[to].moves_in.push(receiver);

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use turn_client::{
     PASSWORD, REALM, TurnClient, USER, channel_data, read_channel_data, read_data_indication, relayed_address,
-    send_indication, success,
+    send_indication, success, ticket,
 };
 use voex_base::{Rng, WorkerId};
 use voex_net::{Config, DropReason, EVENTS_MAX, Toggle, TurnEvents, Workers};
@@ -105,6 +105,7 @@ impl Plane {
 fn turn_config(relay: RelayAddress, index: u16, count: u16) -> voex_turn::Config {
     let mut config = voex_turn::Config::new(REALM, [3; 32], vec![relay], PortShare::new(RELAY_PORTS, index, count));
     config.users = vec![(USER.to_owned(), UserSecret::Password(Secret::new(PASSWORD)))];
+    config.mobility = true;
     config.peers = PeerRules {
         allow_loopback: true,
         ..PeerRules::default()
@@ -128,6 +129,27 @@ impl Client {
         turn.challenged(&challenge);
         let relayed = relayed_address(&ask(&socket, &turn.allocate()));
         Self { socket, turn, relayed }
+    }
+
+    /// Makes an allocation that may move; gives its ticket too.
+    fn allocate_mobile(plane: &Plane) -> (Self, Vec<u8>) {
+        let socket = socket(plane.ip);
+        socket.connect(plane.workers.turn_listeners()[0]).unwrap();
+        let mut turn = TurnClient::new();
+        let challenge = ask(&socket, &turn.allocate_mobile());
+        turn.challenged(&challenge);
+        let answer = ask(&socket, &turn.allocate_mobile());
+        let relayed = relayed_address(&answer);
+        (Self { socket, turn, relayed }, ticket(&answer))
+    }
+
+    /// Goes on over another socket; gives the next ticket.
+    fn moves(&mut self, plane: &Plane, ticketed: &[u8]) -> Vec<u8> {
+        self.socket = socket(plane.ip);
+        self.socket.connect(plane.workers.turn_listeners()[0]).unwrap();
+        let challenge = ask(&self.socket, &self.turn.resume(ticketed));
+        self.turn.challenged(&challenge);
+        ticket(&ask(&self.socket, &self.turn.resume(ticketed)))
     }
 
     fn bind(&mut self, channel: u16, peer: SocketAddr) {
@@ -311,6 +333,52 @@ fn fifty_clients_on_two_workers_lose_nothing() {
         allocations.iter().all(|count| *count > 0),
         "both workers serve clients: {allocations:?}"
     );
+}
+
+#[test]
+fn clients_that_move_are_served_by_the_worker_that_has_their_allocation_whoever_hears_them() {
+    let plane = Plane::start(19, 2, Toggle::Probe);
+    let peer = socket(plane.ip);
+    let mut clients: Vec<_> = (0..20).map(|_| Client::allocate_mobile(&plane)).collect();
+    for (client, _) in &mut clients {
+        client.bind(0x4001, peer.local_addr().unwrap());
+    }
+    let far = |plane: &Plane| plane.turn_metrics.iter().map(|m| m.far_clients.value()).sum::<i64>();
+    for round in 0..5u8 {
+        for (client, ticketed) in &mut clients {
+            *ticketed = client.moves(&plane, ticketed);
+        }
+        for n in 0..50u8 {
+            clients.iter().for_each(|(client, _)| client.send(0x4001, &[round, n]));
+            for _ in &clients {
+                let (payload, from) = receive(&peer);
+                assert_eq!(payload, [round, n]);
+                peer.send_to(&payload, from).unwrap();
+            }
+            for (client, _) in &clients {
+                assert_eq!(read_channel_data(&receive(&client.socket).0), (0x4001, &[round, n][..]));
+            }
+        }
+        assert!(
+            (1..20).contains(&far(&plane)),
+            "{} of 20 are heard elsewhere",
+            far(&plane)
+        );
+    }
+    assert_eq!(
+        plane.turn_metrics.iter().map(|m| m.moves_total.value()).sum::<u64>(),
+        100
+    );
+    assert_eq!(plane.allocations().iter().sum::<i64>(), 20);
+    for (client, _) in &mut clients {
+        let release = client.turn.release();
+        success(&ask(&client.socket, &release));
+    }
+    let asked = Instant::now();
+    while far(&plane) > 0 {
+        assert!(asked.elapsed() < Duration::from_secs(5), "claims are released");
+    }
+    assert_eq!(plane.allocations().iter().sum::<i64>(), 0);
 }
 
 #[test]

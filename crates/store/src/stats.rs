@@ -99,6 +99,13 @@ impl Stats {
         let mut state = self.0.state();
         let what = match event {
             Event::LookUp { .. } => return,
+            // Nobody is told; what is written of it from now on names the new address.
+            Event::Moved { .. } => {
+                if let Some(live) = state.live.get_mut(&session.id) {
+                    live.session = session.clone();
+                }
+                return;
+            }
             Event::Began(_) => {
                 let live = Live {
                     session: session.clone(),

@@ -8,6 +8,7 @@ use voex_stun::{AddressFamily, AttributeError, AttributeType, EvenPort, Message,
 
 use crate::allocation::{Allocation, Making};
 use crate::answer::Proof;
+use crate::mobility::Ticketed;
 use crate::quotas::{Seat, SeatsMax};
 use crate::rate::Meters;
 use crate::relay::BIND_TRIES_MAX;
@@ -23,6 +24,8 @@ struct Wanted {
     transport: RelayTransport,
     relays: RelaysWanted,
     lifetime_s: Option<u32>,
+    /// Its client may go on over another path.
+    is_mobile: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -56,6 +59,7 @@ impl Server {
         let id = self.table.insert(Allocation {
             session: SessionId::new(self.config.shard, self.last_session),
             five_tuple: request.five_tuple,
+            mobility: wanted.is_mobile.then(Box::default),
             user: identity.user.into(),
             key: Arc::clone(&identity.key),
             origin: identity.origin,
@@ -95,7 +99,9 @@ impl Server {
             .min(identity.origin.lifetime_max_s(wall).into()) as u32
     }
 
-    pub(crate) fn answer_allocated(&self, allocation: &Allocation, out: &mut impl Outbox) {
+    pub(crate) fn answer_allocated(&self, id: AllocationId, out: &mut impl Outbox) {
+        let allocation = self.table.get(id);
+        let ticket = self.ticket_of(id, Ticketed::Serving);
         let mut client = allocation.five_tuple.client;
         client.set_ip(client.ip().to_canonical());
         let making = &allocation.making;
@@ -112,6 +118,10 @@ impl Server {
                 writer
                     .lifetime_s(making.lifetime_s)
                     .optional(AttributeType::RESERVATION_TOKEN, token.as_ref().map(|token| &token[..]))
+                    .optional(
+                        AttributeType::MOBILITY_TICKET,
+                        ticket.as_ref().map(|ticket| &ticket[..]),
+                    )
                     .xor_mapped_address(client)
             });
         allocation.traffic.to_client.count(len);
@@ -133,7 +143,18 @@ impl Server {
             transport,
             relays: read_relays_wanted(message)?,
             lifetime_s: message.lifetime_s()?,
+            is_mobile: self.read_mobile(message)?,
         })
+    }
+
+    /// Tells whether an Allocate request asks for a ticket (RFC 8016 §3.1.2).
+    fn read_mobile(&self, message: &Message<'_>) -> Result<bool, Refusal> {
+        match message.mobility_ticket() {
+            None => Ok(false),
+            Some([_, ..]) => Err(Refusal::BadRequest),
+            Some([]) if self.config.mobility => Ok(true),
+            Some([]) => Err(Refusal::MobilityForbidden),
+        }
     }
 
     /// A five-tuple has one allocation; a retransmission of the request that made it gets the same answer.

@@ -9,6 +9,7 @@ use crate::answer::ReplyTo;
 use crate::channel_binding::ChannelBindings;
 use crate::client_key::ClientKey;
 use crate::credentials::Origin;
+use crate::mobility::Mobility;
 use crate::permission::Permissions;
 use crate::quotas::Seat;
 use crate::rate::{Bucket, Meters};
@@ -31,7 +32,10 @@ pub struct RelayedAddress {
 /// An allocation (RFC 8656 §3.2), from the request that asks for it until it is refreshed no more.
 pub(crate) struct Allocation {
     pub(crate) session: SessionId,
+    /// Over which its client is served.
     pub(crate) five_tuple: FiveTuple,
+    /// What lets its client go on over another, if it has asked for that.
+    pub(crate) mobility: Option<Box<Mobility>>,
     pub(crate) user: Arc<str>,
     pub(crate) key: Arc<ClientKey>,
     /// Where `key` comes from.
@@ -85,6 +89,27 @@ impl Allocation {
     /// Tells whether it lives: while its relays are being bound it only keeps its place.
     pub(crate) fn has_begun(&self) -> bool {
         self.relays.are_bound()
+    }
+
+    /// Tells whether its client has gone without saying where to.
+    #[inline]
+    pub(crate) fn is_away(&self) -> bool {
+        self.mobility.as_ref().is_some_and(|mobility| mobility.is_away)
+    }
+
+    /// Tells whether its client is awaited on a five-tuple that does not serve it yet.
+    #[inline]
+    pub(crate) fn is_awaited_on(&self, five_tuple: &FiveTuple) -> bool {
+        let next = self.mobility.as_ref().and_then(|mobility| mobility.next);
+        next.is_some_and(|next| next.five_tuple == *five_tuple)
+    }
+
+    /// Gives the five-tuples over which its client is heard.
+    pub(crate) fn five_tuples(&self) -> impl Iterator<Item = FiveTuple> {
+        let next = self.mobility.as_ref().and_then(|mobility| mobility.next);
+        [Some(self.five_tuple), next.map(|next| next.five_tuple)]
+            .into_iter()
+            .flatten()
     }
 
     /// Drops permissions and channel bindings that have ended.

@@ -77,10 +77,7 @@ impl Allocations {
 
     /// Remembers the key that a client has just proved itself with: a user whose password has changed goes on under the
     /// new one.
-    pub(crate) fn adopt_key(&mut self, five_tuple: &FiveTuple, identity: &Identity<'_>) {
-        let Some(id) = self.id_of_client(five_tuple) else {
-            return;
-        };
+    pub(crate) fn adopt_key(&mut self, id: AllocationId, identity: &Identity<'_>) {
         let own = self.get_mut(id);
         if *own.user == *identity.user || (own.origin.is_token() && identity.origin.is_token()) {
             own.key = Arc::clone(&identity.key);
@@ -110,6 +107,21 @@ impl Allocations {
         &mut self.slab[id.0 as usize]
     }
 
+    /// Gives the allocation that has a place now.
+    pub(crate) fn at(&self, id: AllocationId) -> Option<&Allocation> {
+        self.slab.get(id.0 as usize)
+    }
+
+    /// Lets an allocation's client be heard over one more five-tuple.
+    pub(crate) fn add_path(&mut self, five_tuple: FiveTuple, id: AllocationId) {
+        self.by_five_tuple.insert(five_tuple, id);
+    }
+
+    /// Hears an allocation's client over a five-tuple no more.
+    pub(crate) fn remove_path(&mut self, five_tuple: &FiveTuple) {
+        self.by_five_tuple.remove(five_tuple);
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.slab.len()
     }
@@ -128,7 +140,9 @@ impl Allocations {
 
     pub(crate) fn remove(&mut self, id: AllocationId) -> Allocation {
         let allocation = self.slab.remove(id.0 as usize);
-        self.by_five_tuple.remove(&allocation.five_tuple);
+        for five_tuple in allocation.five_tuples() {
+            self.by_five_tuple.remove(&five_tuple);
+        }
         for relay in allocation.relays.iter() {
             self.forget_relay(relay);
         }

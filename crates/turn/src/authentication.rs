@@ -233,15 +233,14 @@ impl Server {
             Err(CannotWait::Waits) => return Ok(()),
             Ok(()) | Err(CannotWait::Full) => return Err(DropReason::LookUpsFull),
         }
-        let bytes = request.message.as_bytes();
-        if bytes.len() > WAITING_BYTES_MAX {
+        if request.message.as_bytes().len() > WAITING_BYTES_MAX {
             return Err(DropReason::TooLong);
         }
         // A client that its own allocation vouches for is no stranger.
         if !is_known && !self.look_up_limiter.allows(request.now, five_tuple.client.ip()) {
             return Err(DropReason::LookUpRateLimited);
         }
-        let question = self.waiting.insert(request.now, five_tuple, id, bytes);
+        let question = self.waiting.insert(request);
         self.metrics.look_ups_total.inc();
         self.metrics.look_ups_waiting.set(self.waiting.len() as i64);
         self.events.push_back(Event::LookUp { id: question, wanted });
@@ -270,6 +269,7 @@ impl Server {
             now,
             wall,
             five_tuple,
+            via: waiting.via,
             message,
         };
         if let Err(reason) = self.handle_turn_request(&request, Some(found), out) {

@@ -81,6 +81,9 @@ pub struct Config {
     /// Whether clients over TCP and TLS may have TCP relays (RFC 6062); without it those are refused with 442. Off by
     /// default: a browser has no use for them, and a TCP relay can reach more services than a UDP relay.
     pub tcp_relays: bool,
+    /// Whether clients may have tickets with which their allocations follow them to another address (RFC 8016); without it
+    /// whoever asks for one is refused with 405. Off by default.
+    pub mobility: bool,
     /// Whether the socket owner can send with the DF bit. Without it DONT-FRAGMENT is refused with 420.
     pub dont_fragment: bool,
 }
@@ -215,6 +218,7 @@ impl Config {
             },
             rfc5766_channel_numbers: true,
             tcp_relays: false,
+            mobility: false,
             dont_fragment: false,
         }
     }

@@ -1,8 +1,10 @@
-use crate::{EndReason, Flow, Session, SessionId, StoredUser, TokenKey};
+use std::net::SocketAddr;
+
+use crate::{ClientPath, EndReason, Flow, Session, SessionId, StoredUser, TokenKey};
 
 /// What a shard reports to the control plane.
 ///
-/// Events of one allocation come in order: `Began`, any number of `Refreshed` and `Traffic`, `Ended`.
+/// Events of one allocation come in order: `Began`, any number of `Refreshed`, `Moved` and `Traffic`, `Ended`.
 #[derive(Clone, Debug)]
 pub enum Event {
     /// Somebody wants to be authenticated whose credentials are not in the settings; the answer is
@@ -21,6 +23,15 @@ pub enum Event {
         session: SessionId,
         /// Granted lifetime in seconds.
         lifetime_s: u32,
+    },
+    /// The client of an allocation goes on over another path (RFC 8016).
+    Moved {
+        /// Which one.
+        session: SessionId,
+        /// How the client reaches us now.
+        path: ClientPath,
+        /// The client's address now.
+        client: SocketAddr,
     },
     /// What an allocation relayed since the last report: each [`TRAFFIC_REPORT_PACKETS`] packets.
     Traffic {

@@ -49,6 +49,9 @@ impl Server {
             .table
             .live_of_relay(relay, family, now)
             .ok_or(DropReason::NoRelay)?;
+        if allocation.is_away() {
+            return Err(DropReason::ClientAway);
+        }
         if !allocation.permissions.permits(peer.ip(), now) {
             return Err(DropReason::NoPermission);
         }

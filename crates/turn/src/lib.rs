@@ -20,8 +20,8 @@
 //! out, and [`Command::LookedUp`] goes on with it. The shard never waits itself.
 //!
 //! Allocations of a user and in all, and bytes a second, are counted over all shards of a process ([`Quotas`]); everything
-//! else is bounded by shard. Deliberately absent: mobility (RFC 8016), and padding of ChannelData for streams, which
-//! whoever writes to the stream adds.
+//! else is bounded by shard. Deliberately absent: padding of ChannelData for streams, which whoever writes to the stream
+//! adds.
 //!
 //! | section | what | state | shown by |
 //! |---|---|---|---|
@@ -41,6 +41,7 @@
 //! | RFC 8489 §14.6 | MESSAGE-INTEGRITY-SHA256, whole | supported; the answer has what the request had | `tests/trace/password_algorithm.rs` |
 //! | RFC 8489 §14.4 | USERHASH | for users of the settings; offered where there are no others | `tests/trace/password_algorithm.rs` |
 //! | RFC 6062 §5 | TCP relays: Connect, ConnectionBind, ConnectionAttempt, 446/447 | off unless [`Config::tcp_relays`] | `tests/trace/tcp_relay.rs` |
+//! | RFC 8016 §3 | MOBILITY-TICKET in Allocate and Refresh, 405; over UDP, TCP and TLS | off unless [`Config::mobility`] | `tests/trace/mobility.rs` |
 //! | RFC 5780 | CHANGE-REQUEST, RESPONSE-PORT, PADDING, RESPONSE-ORIGIN, OTHER-ADDRESS | over UDP, with [`Config::nat_discovery`]; 420 for what listeners do not allow for | `tests/trace/nat_discovery.rs` |
 //! | RFC 8489 §10 | 300 with ALTERNATE-SERVER and ALTERNATE-DOMAIN | where [`Config::alternate_servers`] is set | `tests/trace/redirect.rs` |
 //! | RFC 7635 | THIRD-PARTY-AUTHORIZATION, ACCESS-TOKEN with both algorithms | where [`Config::third_party_authorization`] is set | `tests/trace/token.rs` |
@@ -70,6 +71,8 @@ mod keyed;
 mod label;
 mod listeners;
 mod metrics;
+mod mobility;
+mod mobility_ticket;
 mod nonce;
 mod peer_connections;
 mod peer_policy;

@@ -9,6 +9,10 @@ pub struct Metrics {
     pub allocations: Gauge,
     /// Allocations ever made.
     pub allocations_total: Counter,
+    /// Times that a client was heard on another path than before (RFC 8016).
+    pub moves_total: Counter,
+    /// Clients of this shard's listeners whose allocation another shard has now.
+    pub far_clients: Gauge,
     /// Binding requests that arrived.
     pub binding_requests: Counter,
     /// Binding requests answered.

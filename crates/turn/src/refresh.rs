@@ -9,11 +9,25 @@ use crate::channel_binding::BindingError;
 use crate::permission::Full;
 use crate::relays::Relays;
 use crate::request::{Granted, Identity, Request};
+use crate::timer::AllocationId;
 use crate::{Refusal, RelayTransport, Server};
 
 impl Server {
     pub(crate) fn refresh(&mut self, request: &Request<'_>, identity: &Identity<'_>) -> Result<Granted, Refusal> {
+        if let Some(ticket) = request.message.mobility_ticket() {
+            return self.resume(request, identity, ticket);
+        }
         let id = self.own_allocation(request, identity)?;
+        self.prolong(id, request, identity)
+    }
+
+    /// Gives an allocation, or one of its relays, the lifetime that a Refresh asks for.
+    pub(crate) fn prolong(
+        &mut self,
+        id: AllocationId,
+        request: &Request<'_>,
+        identity: &Identity<'_>,
+    ) -> Result<Granted, Refusal> {
         let asked_s = request.message.lifetime_s()?;
         let family = request.message.requested_address_family()?;
         let relays = &self.table.get(id).relays;

@@ -13,6 +13,8 @@ label_enum! {
         Unauthenticated = "401",
         /// The peer's address is closed to relays.
         Forbidden = "403",
+        /// Allocations stay with the five-tuple they were made over (RFC 8016 §3.4).
+        MobilityForbidden = "405",
         /// A comprehension-required attribute is unknown here.
         UnknownAttribute = "420",
         /// No allocation where one is needed, or one where none may be.
@@ -46,6 +48,7 @@ impl Refusal {
             Self::BadRequest => ErrorCode::BAD_REQUEST,
             Self::Unauthenticated => ErrorCode::UNAUTHENTICATED,
             Self::Forbidden => ErrorCode::FORBIDDEN,
+            Self::MobilityForbidden => ErrorCode::MOBILITY_FORBIDDEN,
             Self::UnknownAttribute => ErrorCode::UNKNOWN_ATTRIBUTE,
             Self::AllocationMismatch => ErrorCode::ALLOCATION_MISMATCH,
             Self::StaleNonce => ErrorCode::STALE_NONCE,

@@ -195,7 +195,7 @@ impl Server {
         self.table.reschedule(id);
         self.metrics.allocations.add(1);
         self.metrics.allocations_total.inc();
-        self.answer_allocated(self.table.get(id), out);
+        self.answer_allocated(id, out);
         self.report_began(wall, id);
     }
 

@@ -9,6 +9,7 @@ use crate::answer_limiter::{Allowance, AnswerLimiter};
 use crate::authentication::Unproven;
 use crate::client_key::{ClientKey, Integrity};
 use crate::credentials::Origin;
+use crate::mobility::Ticketed;
 use crate::tcp_relay::asks_for_tcp;
 use crate::timer::AllocationId;
 use crate::{ClientVerdict, ConnectionId, DropReason, EndReason, LookedUp, Output, Refusal, Selection, Server};
@@ -18,6 +19,8 @@ pub(crate) struct Request<'a> {
     pub(crate) now: Instant,
     pub(crate) wall: WallTime,
     pub(crate) five_tuple: FiveTuple,
+    /// The shard whose listener heard it, if that is another.
+    pub(crate) via: Option<u16>,
     pub(crate) message: Message<'a>,
 }
 
@@ -37,6 +40,8 @@ pub(crate) enum Granted {
     Later,
     /// The allocation lives this many seconds more.
     Refreshed(u32),
+    /// It does so over the five-tuple of the request, for which its client gets another ticket.
+    Moved(AllocationId, u32),
     /// The allocation ends with this answer.
     Released(AllocationId),
     /// A permission or a channel binding stands.
@@ -97,8 +102,8 @@ impl Server {
         out: &mut impl Outbox,
     ) -> Result<ClientVerdict, DropReason> {
         let unhashed = self.unhashed_user(request);
-        if let Some(shard) = self.shard_of_connection(request) {
-            return self.move_client(request, unhashed.as_deref(), shard, out);
+        if let Some(shard) = self.other_shard_of(request) {
+            return self.pass_on(request, unhashed.as_deref(), shard, out);
         }
         match self.authenticate(request, unhashed.as_deref(), found) {
             Ok(identity) => self.serve(request, &identity, out),
@@ -117,12 +122,53 @@ impl Server {
         Ok(ClientVerdict::Handled)
     }
 
+    /// Has another shard serve a request: a datagram is given to it, a stream moves there. Who cannot show a nonce of this
+    /// server is refused here; who it is finds out the shard that has the allocation.
+    fn pass_on(
+        &mut self,
+        request: &Request<'_>,
+        unhashed: Option<&str>,
+        shard: u16,
+        out: &mut impl Outbox,
+    ) -> Result<ClientVerdict, DropReason> {
+        let claim = self.read_claim(request, unhashed).map(drop);
+        if let Err(refusal) = claim {
+            return self.refuse_unknown(request, refusal, out);
+        }
+        if request.via.is_some() {
+            return Err(DropReason::NoAllocation);
+        }
+        if !self.client_path(request.five_tuple.socket).is_stream() {
+            self.expect_claim(request.five_tuple, shard);
+            return Ok(ClientVerdict::Elsewhere { shard });
+        }
+        self.outputs.push_back(Output::MoveClient {
+            client: request.five_tuple,
+            shard,
+        });
+        Ok(ClientVerdict::Handled)
+    }
+
+    /// Gives the shard that has what a request is about, if it is another.
+    fn other_shard_of(&self, request: &Request<'_>) -> Option<u16> {
+        match request.message.method() {
+            Method::CONNECTION_BIND => self.shard_of_connection(request),
+            Method::REFRESH => self.shard_of_ticket(request),
+            _ => None,
+        }
+    }
+
     fn serve(&mut self, request: &Request<'_>, identity: &Identity<'_>, out: &mut impl Outbox) {
-        self.table.adopt_key(&request.five_tuple, identity);
+        let id = self
+            .resumed(request)
+            .or_else(|| self.table.id_of_client(&request.five_tuple));
+        if let Some(id) = id {
+            self.table.adopt_key(id, identity);
+        }
         // One that asks for a TCP relay too is refused for asking both, not for what we cannot do.
         let dont_fragment = self.config.dont_fragment || asks_for_tcp(&request.message);
         // Of the allocation that the request finds; one that it makes counts it itself.
-        let traffic = self.table.traffic_of_client(&request.five_tuple);
+        let mut traffic = self.table.traffic_of_client(&request.five_tuple);
         let tokens = self.credentials.accepts_tokens();
         let unknown = request.message.unknown_attributes(|kind| {
             is_known_in_turn(kind, dont_fragment) || (kind == AttributeType::ACCESS_TOKEN && tokens)
@@ -155,6 +201,9 @@ impl Server {
                     .refuse(&request.reply_to(), Proof::Key(&identity.key), out, &refused)
             }
         };
+        if let Ok(Granted::Moved(id, _)) = outcome {
+            traffic = Some(Arc::clone(&self.table.get(id).traffic));
+        }
         if let Some(traffic) = traffic {
             traffic.from_client.count(request.message.as_bytes().len());
             if sent > 0 {
@@ -169,6 +218,10 @@ impl Server {
                 connection,
                 client: request.five_tuple,
             }),
+            // Who asks for more has got the answer that let it move.
+            Ok(Granted::Refreshed(_) | Granted::Done | Granted::Later) if self.is_awaited(&request.five_tuple) => {
+                self.arrive(&request.five_tuple);
+            }
             _ => {}
         }
     }
@@ -183,12 +236,21 @@ impl Server {
         let (to, proof) = (&request.reply_to(), Proof::Key(&identity.key));
         match granted {
             Granted::Allocated(id) => {
-                self.answer_allocated(self.table.get(id), out);
+                self.answer_allocated(id, out);
                 0
             }
             Granted::Later => 0,
             Granted::Released(_) => self.answers.grant(to, proof, out, |writer| writer.lifetime_s(0)),
             Granted::Refreshed(seconds) => self.answers.grant(to, proof, out, |writer| writer.lifetime_s(seconds)),
+            Granted::Moved(id, seconds) => {
+                let ticket = self.ticket_of(id, Ticketed::Newest);
+                self.answers.grant(to, proof, out, |writer| {
+                    let ticket = ticket.as_ref().map(|ticket| &ticket[..]);
+                    writer
+                        .lifetime_s(seconds)
+                        .optional(AttributeType::MOBILITY_TICKET, ticket)
+                })
+            }
             Granted::Done | Granted::Bound(_) => self.answers.grant(to, proof, out, |writer| writer),
         }
     }

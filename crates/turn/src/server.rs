@@ -17,6 +17,8 @@ use crate::answer_limiter::AnswerLimiter;
 use crate::credentials::Credentials;
 use crate::keyed::{KeyedMap, keyed_map};
 use crate::listeners::Listeners;
+use crate::mobility::FarClient;
+use crate::mobility_ticket::MobilityTickets;
 use crate::nonce::NonceSource;
 use crate::peer_connections::PeerConnections;
 use crate::peer_policy::PeerPolicy;
@@ -43,6 +45,11 @@ pub struct Server {
     pub(crate) credentials: Credentials,
     pub(crate) nonces: NonceSource,
     pub(crate) tokens: ReservationTokens,
+    pub(crate) tickets: MobilityTickets,
+    /// Clients of the listeners here whose allocation another shard has: two that it has claimed for each of those at most,
+    /// and those of which that is expected.
+    pub(crate) far_clients: KeyedMap<FiveTuple, FarClient>,
+    pub(crate) claims_expected: VecDeque<FiveTuple>,
     pub(crate) policy: PeerPolicy,
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) challenge_limiter: AnswerLimiter,
@@ -78,6 +85,12 @@ pub enum ClientVerdict {
     },
     /// Nothing is left to do; an answer may stand in the outbox.
     Handled,
+    /// Another shard has the allocation of this client: it gets the whole datagram, as
+    /// [`Server::handle_far_datagram`] takes it.
+    Elsewhere {
+        /// Number of the shard among those that share the relay ports.
+        shard: u16,
+    },
     /// Dropped and counted.
     Drop(DropReason),
 }
@@ -121,6 +134,16 @@ pub enum Output {
     },
     /// Close a connection with a peer, and the client data connection that it was bound to.
     ClosePeer(ConnectionId),
+    /// Tell another shard that what a client sends to its listener belongs here from now on, or no longer does; that is for
+    /// its [`Server::handle_claim`]. None may be lost, and their order matters.
+    Claim {
+        /// Number of the shard among those that share the relay ports.
+        shard: u16,
+        /// The client, and our listener on the address that it sends to.
+        client: FiveTuple,
+        /// Whether it belongs here.
+        holds: bool,
+    },
     /// Move a client's stream to another shard, with the message just handled as the first that is handled there.
     MoveClient {
         /// The stream.
@@ -151,6 +174,9 @@ impl Server {
             answers: Answers::new(&config),
             credentials: Credentials::new(&config, &mut rng),
             nonces: NonceSource::new(&config.signing_key, config.lifetimes.nonce, config.features()),
+            tickets: MobilityTickets::new(&config.signing_key),
+            far_clients: keyed_map(&mut rng),
+            claims_expected: VecDeque::new(),
             tokens: ReservationTokens::new(&config.signing_key, config.lifetimes.reservation),
             policy: PeerPolicy::new(config.peers.clone()),
             challenge_limiter: AnswerLimiter::new(config.challenges, &mut rng),
@@ -191,9 +217,26 @@ impl Server {
         data: &[u8],
         out: &mut impl Outbox,
     ) -> ClientVerdict {
+        if let Some(shard) = self.shard_of_far_client(&five_tuple) {
+            return ClientVerdict::Elsewhere { shard };
+        }
+        self.handle_own_datagram(now, wall, five_tuple, None, data, out)
+    }
+
+    /// Takes a datagram of which it is clear that no other shard is meant.
+    #[inline]
+    pub(crate) fn handle_own_datagram(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        five_tuple: FiveTuple,
+        via: Option<u16>,
+        data: &[u8],
+        out: &mut impl Outbox,
+    ) -> ClientVerdict {
         let verdict = match PacketKind::of(data) {
             PacketKind::ChannelData => self.handle_channel_data(now, &five_tuple, data),
-            PacketKind::Stun => self.handle_stun(now, wall, five_tuple, data, out),
+            PacketKind::Stun => self.handle_stun(now, wall, five_tuple, via, data, out),
             _ => Err(DropReason::NotTurn),
         };
         verdict.unwrap_or_else(|reason| ClientVerdict::Drop(self.dropped(reason)))
@@ -263,13 +306,17 @@ impl Server {
         self.listeners.remove(socket);
     }
 
-    /// Ends the allocation of a client whose stream is gone, or the peer data connection it was bound to, and forgets what
+    /// Ends the allocation of a client whose stream is gone, unless it has a ticket to come back with, or the peer data connection it was bound to, and forgets what
     /// it has asked.
     pub fn close_client(&mut self, five_tuple: FiveTuple) {
         self.forget_waiting(&five_tuple);
         self.close_connection_of_client(&five_tuple);
-        if let Some(id) = self.table.id_of_client(&five_tuple) {
-            self.end(id, EndReason::Disconnected);
+        match self.table.id_of_client(&five_tuple) {
+            Some(id) if self.table.get(id).mobility.is_some() && self.config.mobility => {
+                self.lose_path(id, &five_tuple)
+            }
+            Some(id) => self.end(id, EndReason::Disconnected),
+            None => {}
         }
     }
 
@@ -304,6 +351,7 @@ impl Server {
     /// Removes an allocation, has its relay closed and reports its end.
     pub(crate) fn end(&mut self, id: AllocationId, reason: EndReason) {
         self.close_connections(id, |_, _| true);
+        self.release_claims(id);
         let mut allocation = self.table.remove(id);
         for socket in allocation.relays.iter().filter_map(Relay::socket) {
             self.outputs.push_back(Output::CloseRelay(socket));
@@ -350,6 +398,9 @@ impl Server {
         allocation.traffic.from_client.count(data.len());
         allocation.traffic.to_peer.count(payload_bytes);
         report_traffic(allocation, &mut self.events);
+        if allocation.is_awaited_on(five_tuple) {
+            self.arrive(five_tuple);
+        }
         self.metrics.count_to_peer(payload_bytes);
         Ok(ClientVerdict::ToPeer {
             relay,
@@ -364,6 +415,7 @@ impl Server {
         now: Instant,
         wall: WallTime,
         five_tuple: FiveTuple,
+        via: Option<u16>,
         data: &[u8],
         out: &mut impl Outbox,
     ) -> Result<ClientVerdict, DropReason> {
@@ -380,6 +432,7 @@ impl Server {
                     now,
                     wall,
                     five_tuple,
+                    via,
                     message,
                 },
                 out,
@@ -423,6 +476,9 @@ impl Server {
         allocation.traffic.from_client.count(message.as_bytes().len());
         allocation.traffic.to_peer.count(payload.len());
         report_traffic(allocation, &mut self.events);
+        if allocation.is_awaited_on(five_tuple) {
+            self.arrive(five_tuple);
+        }
         self.metrics.count_to_peer(payload.len());
         // Between the families, and within IPv6, the server does not ask for it (RFC 8656 §13).
         let dont_fragment = wants_whole && peer.is_ipv4() && five_tuple.client.ip().to_canonical().is_ipv4();
@@ -448,6 +504,9 @@ impl Server {
             .table
             .live_of_relay(relay, AddressFamily::of(peer.ip()), now)
             .ok_or(DropReason::NoRelay)?;
+        if allocation.is_away() {
+            return Err(DropReason::ClientAway);
+        }
         if !allocation.permissions.permits(peer.ip(), now) {
             return Err(DropReason::NoPermission);
         }

@@ -111,6 +111,11 @@ impl SessionId {
         is_number.then(|| text.parse().ok().map(Self)).flatten()
     }
 
+    /// Gives it as a number.
+    pub(crate) fn to_bits(self) -> u64 {
+        self.0
+    }
+
     /// Gives the shard that has the allocation.
     pub fn shard(self) -> u16 {
         (self.0 / COUNTS) as u16

@@ -26,7 +26,7 @@ use crate::peer_connections::{CONNECTION_WAIT, PeerConnection, Stage};
 use crate::report::report_traffic;
 use crate::request::{Granted, Identity, Request};
 use crate::timer::AllocationId;
-use crate::{ClientVerdict, DropReason, Output, Refusal, Server};
+use crate::{DropReason, Output, Refusal, Server};
 
 /// Names a peer data connection (CONNECTION-ID, RFC 6062 §6.2.1). It tells which shard has it, and no more: whoever has
 /// another cannot tell it.
@@ -214,33 +214,12 @@ impl Server {
 
     /// Gives the shard to which a ConnectionBind belongs, if it is another.
     pub(crate) fn shard_of_connection(&self, request: &Request<'_>) -> Option<u16> {
-        let is_bind = request.message.method() == Method::CONNECTION_BIND;
-        if !is_bind || !self.knows_tcp_relays || !self.may_become_data(&request.five_tuple) {
+        if !self.knows_tcp_relays || !self.may_become_data(&request.five_tuple) {
             return None;
         }
         let id = request.message.connection_id().ok().flatten()?;
         let shard = (id % u32::from(self.config.ports.count())) as u16;
         (shard != self.config.ports.index()).then_some(shard)
-    }
-
-    /// Has a stream move to the shard of the connection that it asks for. Who cannot show a nonce of this server is
-    /// refused here; who it is finds out the shard that has the allocation.
-    pub(crate) fn move_client(
-        &mut self,
-        request: &Request<'_>,
-        unhashed: Option<&str>,
-        shard: u16,
-        out: &mut impl Outbox,
-    ) -> Result<ClientVerdict, DropReason> {
-        let claim = self.read_claim(request, unhashed).map(drop);
-        if let Err(refusal) = claim {
-            return self.refuse_unknown(request, refusal, out);
-        }
-        self.outputs.push_back(Output::MoveClient {
-            client: request.five_tuple,
-            shard,
-        });
-        Ok(ClientVerdict::Handled)
     }
 
     /// Tells whether an Allocate request may have a TCP relay (RFC 6062 §5.1): it came over a stream, and asks for nothing
@@ -257,7 +236,9 @@ impl Server {
                 let id = self.unbound_connection(&request.message)?;
                 self.connections.get(id).map(|connection| connection.allocation)
             }
-            _ => self.table.id_of_client(&request.five_tuple),
+            _ => self
+                .resumed(request)
+                .or_else(|| self.table.id_of_client(&request.five_tuple)),
         }
     }
 
@@ -325,6 +306,9 @@ impl Server {
 
     fn accept_peer(&mut self, now: Instant, relay: SocketId, peer: SocketAddr) -> Result<ConnectionId, DropReason> {
         let owner = self.table.id_of_relay(relay).ok_or(DropReason::NoRelay)?;
+        if self.table.get(owner).is_away() {
+            return Err(DropReason::ClientAway);
+        }
         if !self.table.get(owner).permissions.permits(peer.ip(), now) {
             return Err(DropReason::NoPermission);
         }

@@ -6,6 +6,7 @@ use voex_stun::TransactionId;
 
 use crate::LookUpId;
 use crate::keyed::{KeyedMap, keyed_map};
+use crate::request::Request;
 
 /// Requests that may wait for the credential store at a time. More are dropped and counted, and their clients try again.
 pub(crate) const WAITING_MAX: usize = 1_024;
@@ -28,6 +29,8 @@ pub(crate) struct WaitingRequests {
 #[derive(Debug)]
 pub(crate) struct WaitingRequest {
     pub(crate) five_tuple: FiveTuple,
+    /// The shard that handed it over.
+    pub(crate) via: Option<u16>,
     pub(crate) bytes: Box<[u8]>,
     id: TransactionId,
     until: Instant,
@@ -60,6 +63,11 @@ impl WaitingRequests {
         self.by_question.first_key_value().map(|(_, waiting)| waiting.until)
     }
 
+    /// Tells whether a request of a client waits.
+    pub(crate) fn has_client(&self, five_tuple: &FiveTuple) -> bool {
+        self.of_client.contains_key(five_tuple)
+    }
+
     /// Tells whether a request may wait.
     pub(crate) fn check(&self, five_tuple: &FiveTuple, id: TransactionId) -> Result<(), CannotWait> {
         let questions = self.of_client.get(five_tuple).map_or(&[][..], Vec::as_slice);
@@ -73,13 +81,15 @@ impl WaitingRequests {
     }
 
     /// Lets a request wait, after [`check`](Self::check), and gives the name of its question.
-    pub(crate) fn insert(&mut self, now: Instant, five_tuple: FiveTuple, id: TransactionId, bytes: &[u8]) -> LookUpId {
+    pub(crate) fn insert(&mut self, request: &Request<'_>) -> LookUpId {
         self.last_question += 1;
+        let five_tuple = request.five_tuple;
         let waiting = WaitingRequest {
             five_tuple,
-            bytes: bytes.into(),
-            id,
-            until: now + WAITING_TIME,
+            via: request.via,
+            bytes: request.message.as_bytes().into(),
+            id: request.message.transaction_id(),
+            until: request.now + WAITING_TIME,
         };
         self.by_question.insert(self.last_question, waiting);
         self.of_client.entry(five_tuple).or_default().push(self.last_question);

@@ -78,6 +78,7 @@ pub(crate) fn turn_config(settings: &Settings, addresses: &Addresses, basis: &Tu
     config.shared_secrets = turn.users_secrets.iter().map(secret).collect();
     config.end_deleted_users = turn.users_end_deleted;
     config.tcp_relays = turn.tcp_relays;
+    config.mobility = turn.mobility;
     config.dont_fragment = true;
     config.nat_discovery = turn.nat_discovery;
     config.alternate_servers = AlternateServers {

@@ -92,7 +92,7 @@ pub(crate) trait Stores: Send {
     /// Gives it back when there is no store or too much waits for it; the desk answers "unavailable".
     fn look_up(&mut self, question: Question) -> Result<(), Question>;
 
-    /// Hears `Began`, `Refreshed`, `Traffic` or `Ended` of a session, each session's in order.
+    /// Hears `Began`, `Refreshed`, `Moved`, `Traffic` or `Ended` of a session, each session's in order.
     fn hear(&mut self, session: &Arc<Session>, event: &Event);
 }
 
@@ -191,6 +191,7 @@ impl Desk {
                 Some(session)
             }
             Event::Refreshed { session, lifetime_s } => self.sessions.refreshed(now, *session, *lifetime_s),
+            Event::Moved { session, path, client } => self.sessions.moved(*session, *path, *client),
             Event::Traffic { session, .. } => self.sessions.get(*session).map(|entry| entry.session),
             Event::Ended { session, .. } => self.sessions.ended(*session),
         };

@@ -4,6 +4,7 @@
 //! shards hold and is bounded by their bounds.
 
 use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
 use std::ops::Bound;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -11,7 +12,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 use tokio::time;
 use voex_base::Protocol;
-use voex_turn::{Flow, Session, SessionId};
+use voex_turn::{ClientPath, Flow, Session, SessionId};
 
 /// Realms whose ended sessions are summed up apart. A realm comes from the settings or from the key of a token; what is
 /// above counts in the totals only.
@@ -87,6 +88,19 @@ impl Sessions {
         let mut directory = self.directory();
         let entry = directory.live.get_mut(&id)?;
         (entry.lifetime_s, entry.refreshed) = (lifetime_s, now);
+        Some(entry.session.clone())
+    }
+
+    /// Notes where a session's client is now; gives the session as it is from now on, if it is known.
+    pub(crate) fn moved(&self, id: SessionId, path: ClientPath, client: SocketAddr) -> Option<Arc<Session>> {
+        let mut directory = self.directory();
+        let entry = directory.live.get_mut(&id)?;
+        let session = Session {
+            path,
+            client,
+            ..Session::clone(&entry.session)
+        };
+        entry.session = Arc::new(session);
         Some(entry.session.clone())
     }
 
@@ -286,6 +300,20 @@ mod tests {
         assert_eq!((after.all, &after.by_realm), (before.all, &before.by_realm));
         assert_eq!(after.live_of(Protocol::Udp), 1);
         assert_eq!(sessions.len(), 1);
+    }
+
+    #[test]
+    fn a_session_that_moves_is_listed_at_its_new_address_with_what_it_relayed() {
+        let (sessions, made) = directory(&[("a", "r")]);
+        made[0].traffic.to_peer.packets.add(7);
+        let path = ClientPath::udp(([127, 0, 0, 1], 3479).into());
+        let client = ([127, 0, 0, 1], 6000).into();
+        let moved = sessions.moved(made[0].id, path, client).unwrap();
+        assert_eq!((moved.client, moved.path), (client, path));
+        assert_eq!(sessions.list(&Filter::default(), None, 9)[0].session.client, client);
+        assert_eq!(sessions.totals().all.peer.sent_packets, 7);
+        sessions.ended(made[0].id);
+        assert!(sessions.moved(made[0].id, path, client).is_none());
     }
 
     #[test]

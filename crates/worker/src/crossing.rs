@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use voex_base::{Outbox, SocketId, WorkerId};
 use voex_turn::Server;
 
-use crate::{DropReason, Egress, HandOver, Metrics, RelayPlace, Topology};
+use crate::{Crossed, DropReason, Egress, HandOver, Metrics, RelayPlace, Topology};
 
 /// Passes everything on to `inner` but what is addressed to a relay: that goes to the TURN shard here, or to the worker
 /// that has the allocation.
@@ -48,7 +48,7 @@ impl<E: Egress> Crossing<'_, E> {
         self.metrics.handed_over_packets.of(HandOver::MediaToRelay).inc();
         if place.worker != self.id {
             self.metrics.crossed_packets.of(HandOver::MediaToRelay).inc();
-            if !self.inner.cross(place.worker, from, to, packet) {
+            if !self.inner.cross(place.worker, Crossed::HandOver, from, to, packet) {
                 self.metrics.dropped.of(DropReason::CrossingFull).inc();
             }
             return;

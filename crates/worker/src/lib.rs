@@ -18,9 +18,14 @@
 //! client knows. A packet is handed over at most twice (relay to conference, conference to relay), since what TURN sends
 //! to its client always leaves through the kernel; there is no recursion and no queue inside a worker.
 //!
+//! A TURN client that has moved (RFC 8016) may be heard by the listener of another worker than the one that has its
+//! allocation: what it sends goes there whole ([`Crossed::FromClient`]), and the answers leave by that worker's own listener
+//! on the same address.
+//!
 //! Nothing here knows sockets: [`Worker::poll_output`] asks for relay sockets, [`Egress`] takes what leaves.
 #![forbid(unsafe_code)]
 
+mod between_workers;
 mod crossing;
 mod egress;
 mod metrics;
@@ -28,7 +33,7 @@ mod peer_connection;
 mod topology;
 mod worker;
 
-pub use egress::Egress;
+pub use egress::{Crossed, Egress};
 pub use metrics::{DropReason, HandOver, Metrics};
 pub use topology::{Form, MediaPlace, MediaSocket, Place, RelayPlace, RelayRange, Topology};
 pub use worker::{Command, Output, Role, Worker};

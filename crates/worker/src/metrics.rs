@@ -7,7 +7,7 @@ use voex_base::{Counter, CounterSet, Label};
 pub struct Metrics {
     /// Packets that stayed in the process instead of going out and in again through the kernel.
     pub handed_over_packets: CounterSet<HandOver>,
-    /// Of those, packets that went on to another worker.
+    /// Of those, packets that went on to another worker; and what clients sent that have moved.
     pub crossed_packets: CounterSet<HandOver>,
     /// Packets that arrived from other workers.
     pub crossed_in_packets: Counter,
@@ -26,10 +26,17 @@ pub enum HandOver {
     MediaToRelay,
     /// From one TURN client to another.
     RelayToRelay,
+    /// From a client that has moved, to the worker that has its allocation (RFC 8016).
+    MovedClient,
 }
 
 impl Label for HandOver {
-    const ALL: &'static [Self] = &[Self::RelayToMedia, Self::MediaToRelay, Self::RelayToRelay];
+    const ALL: &'static [Self] = &[
+        Self::RelayToMedia,
+        Self::MediaToRelay,
+        Self::RelayToRelay,
+        Self::MovedClient,
+    ];
 
     fn index(self) -> usize {
         self as usize
@@ -40,6 +47,7 @@ impl Label for HandOver {
             Self::RelayToMedia => "relay_to_media",
             Self::MediaToRelay => "media_to_relay",
             Self::RelayToRelay => "relay_to_relay",
+            Self::MovedClient => "moved_client",
         }
     }
 }

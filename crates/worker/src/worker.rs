@@ -10,7 +10,7 @@ use voex_sfu::Shard;
 use voex_turn::{BindError, BindRequest, ClientPath, ClientVerdict, Icmp, Server};
 
 use crate::crossing::Crossing;
-use crate::{DropReason, Egress, Form, HandOver, Metrics, Place, RelayPlace, Topology};
+use crate::{Crossed, DropReason, Egress, Form, HandOver, Metrics, Place, Topology};
 
 /// An order to a worker.
 #[derive(Debug)]
@@ -50,10 +50,12 @@ pub enum Role {
 pub struct Worker {
     id: WorkerId,
     pub(crate) topology: Arc<Topology>,
-    metrics: Arc<Metrics>,
-    roles: FxHashMap<SocketId, Role>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) roles: FxHashMap<SocketId, Role>,
     /// Relays of this worker by local address; bounded by the ports of the relay range.
-    relays: FxHashMap<SocketAddr, SocketId>,
+    pub(crate) relays: FxHashMap<SocketAddr, SocketId>,
+    /// UDP listeners of this worker by local address.
+    pub(crate) listeners: FxHashMap<SocketAddr, SocketId>,
     pub(crate) turn: Option<Server>,
     sfu: Option<Shard>,
     /// Where a packet from the conference server to a relay waits while TURN writes its header.
@@ -69,6 +71,7 @@ impl Worker {
             metrics,
             roles: FxHashMap::default(),
             relays: FxHashMap::default(),
+            listeners: FxHashMap::default(),
             turn: None,
             sfu: None,
             room: vec![0; DATAGRAM_BYTES_MAX].into(),
@@ -96,7 +99,11 @@ impl Worker {
                 self.relays.insert(local, id);
                 self.topology.set_relay_owner(local, Some(self.id));
             }
-            (Role::TurnListener(path) | Role::TurnClient(path, _), Some(turn)) => turn.add_client_socket(id, path),
+            (Role::TurnListener(path), Some(turn)) => {
+                self.listeners.insert(path.local, id);
+                turn.add_client_socket(id, path);
+            }
+            (Role::TurnClient(path, _), Some(turn)) => turn.add_client_socket(id, path),
             _ => {}
         }
         self.roles.insert(id, role);
@@ -109,7 +116,10 @@ impl Worker {
                 self.relays.remove(&local);
                 self.topology.set_relay_owner(local, None);
             }
-            (Some(Role::TurnListener(_)), Some(turn)) => turn.remove_client_socket(id),
+            (Some(Role::TurnListener(path)), Some(turn)) => {
+                self.listeners.remove(&path.local);
+                turn.remove_client_socket(id);
+            }
             (Some(Role::TurnClient(_, client)), Some(turn)) => {
                 turn.close_client(FiveTuple { socket: id, client });
                 turn.remove_client_socket(id);
@@ -156,27 +166,6 @@ impl Worker {
         if let (Some(Role::Relay(_)), Some(turn)) = (self.roles.get(&socket), &mut self.turn) {
             // The shard counts its refusals itself.
             let _ = turn.handle_peer_error(now, socket, peer, icmp, out);
-        }
-    }
-
-    /// Takes a packet that another worker handed over: its own checks are done, those of the receiving side follow.
-    pub fn handle_crossed(
-        &mut self,
-        now: Instant,
-        wall: WallTime,
-        from: SocketAddr,
-        to: SocketAddr,
-        data: &mut [u8],
-        out: &mut impl Egress,
-    ) {
-        self.metrics.crossed_in_packets.inc();
-        match self.topology.place(to) {
-            Some(Place::Media(media)) => self.deliver_to_media(now, wall, media.socket, from, data, out),
-            Some(Place::Relay(RelayPlace { local, .. })) => match self.relays.get(&local).copied() {
-                Some(relay) => self.deliver_to_relay(now, relay, from, data, out),
-                None => self.drop(DropReason::NoAllocation),
-            },
-            None => self.drop(DropReason::NoAllocation),
         }
     }
 
@@ -254,19 +243,37 @@ impl Worker {
         let Some(turn) = &mut self.turn else {
             return self.drop(DropReason::NoShard);
         };
-        if let ClientVerdict::ToPeer {
-            relay,
-            peer,
-            payload,
-            dont_fragment,
-        } = turn.handle_client_datagram(now, wall, client, data, out)
-        {
-            let packet = &mut data[payload];
-            match self.topology.place(peer) {
-                Some(place) => self.deliver_to_peer(now, wall, relay, peer, place, packet, out),
-                None if dont_fragment => out.send_whole(relay, peer, packet),
-                None => out.send(relay, peer, packet, &[]),
+        let verdict = turn.handle_client_datagram(now, wall, client, data, out);
+        self.obey(now, wall, client, verdict, data, out);
+    }
+
+    /// Does what the TURN shard has decided about what a client sent.
+    #[inline]
+    pub(crate) fn obey(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        client: FiveTuple,
+        verdict: ClientVerdict,
+        data: &mut [u8],
+        out: &mut impl Egress,
+    ) {
+        match verdict {
+            ClientVerdict::ToPeer {
+                relay,
+                peer,
+                payload,
+                dont_fragment,
+            } => {
+                let packet = &mut data[payload];
+                match self.topology.place(peer) {
+                    Some(place) => self.deliver_to_peer(now, wall, relay, peer, place, packet, out),
+                    None if dont_fragment => out.send_whole(relay, peer, packet),
+                    None => out.send(relay, peer, packet, &[]),
+                }
             }
+            ClientVerdict::Elsewhere { shard } => self.give_on(WorkerId(shard), client, data, out),
+            ClientVerdict::Handled | ClientVerdict::Drop(_) => {}
         }
     }
 
@@ -327,14 +334,14 @@ impl Worker {
         out: &mut impl Egress,
     ) {
         self.metrics.crossed_packets.of(kind).inc();
-        if !out.cross(worker, from, to, packet) {
+        if !out.cross(worker, Crossed::HandOver, from, to, packet) {
             self.drop(DropReason::CrossingFull);
         }
     }
 
     /// Gives a relay what a peer sent it. What TURN sends to its client always leaves through the kernel, which is what
     /// bounds a hand-over: no packet is handed over more than twice.
-    fn deliver_to_relay(
+    pub(crate) fn deliver_to_relay(
         &mut self,
         now: Instant,
         relay: SocketId,
@@ -349,7 +356,7 @@ impl Worker {
         }
     }
 
-    fn deliver_to_media(
+    pub(crate) fn deliver_to_media(
         &mut self,
         now: Instant,
         wall: WallTime,
@@ -380,7 +387,7 @@ impl Worker {
         (self.sfu.as_mut(), crossing)
     }
 
-    fn drop(&self, reason: DropReason) {
+    pub(crate) fn drop(&self, reason: DropReason) {
         self.metrics.dropped.of(reason).inc();
     }
 }

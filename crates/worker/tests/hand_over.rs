@@ -12,7 +12,9 @@ mod turn_client;
 use std::net::SocketAddr;
 
 use host::{Host, listener};
-use turn_client::{channel_data, read_channel_data, read_data_indication, send_indication, success};
+use turn_client::{
+    TurnClient, channel_data, read_channel_data, read_data_indication, send_indication, success, ticket,
+};
 use voex_base::{Label, SocketId, TransportId};
 use voex_sfu::command::{DtlsRole, RemoteParameters, TransportKind, TransportSpec};
 use voex_stun::{Class, IntegrityKey, Message, MessageWriter, Method, TransactionId};
@@ -50,6 +52,45 @@ fn a_peer_elsewhere_is_reached_through_the_relay_socket() {
     let sent = host.arrive(0, relay, peer, b"back");
     assert_eq!(sent, [(listener(0), alice(), channel_data(0x4000, b"back"))]);
     assert_eq!(handed_over(&host, HandOver::RelayToRelay), [0]);
+}
+
+#[test]
+fn what_a_client_sends_that_has_moved_to_a_listener_of_another_worker_goes_to_its_allocation() {
+    let mut host = Host::new(2, None);
+    let (away, here) = (at("192.0.2.30:4000"), at("192.0.2.31:4000"));
+    let peer = at("198.51.100.7:5000");
+    let mut turn = TurnClient::new();
+    let challenge = host.request(0, alice(), &turn.allocate_mobile());
+    turn.challenged(&challenge);
+    let first = ticket(&host.request(0, alice(), &turn.allocate_mobile()));
+    host.bind(0, alice(), &mut turn, 0x4000, peer);
+    let relay = host.relays[0].1;
+    let challenge = host.request(1, away, &turn.resume(&first));
+    turn.challenged(&challenge);
+    // The answer leaves by the listener of the worker with the allocation.
+    let sent = host.arrive(1, listener(1), away, &turn.resume(&first));
+    assert_eq!((sent.len(), sent[0].0, sent[0].1), (1, listener(0), away));
+    let second = ticket(&sent[0].2);
+    let sent = host.arrive(1, listener(1), away, &channel_data(0x4000, b"out"));
+    assert_eq!(sent, [(relay, peer, b"out".to_vec())]);
+    let sent = host.arrive(0, relay, peer, b"back");
+    assert_eq!(sent, [(listener(0), away, channel_data(0x4000, b"back"))]);
+    assert_eq!(host.metrics[1].crossed_packets.of(HandOver::MovedClient).value(), 2);
+    // When the way there is full, that is loss like any other.
+    host.kernel.crossing_full = true;
+    host.arrive(1, listener(1), away, &channel_data(0x4000, b"lost"));
+    assert_eq!(host.metrics[1].dropped.of(DropReason::CrossingFull).value(), 1);
+    host.kernel.crossing_full = false;
+    // Back to a listener of its own worker.
+    let challenge = host.request(0, here, &turn.resume(&second));
+    turn.challenged(&challenge);
+    success(&host.request(0, here, &turn.resume(&second)));
+    host.arrive(0, listener(0), here, &channel_data(0x4000, b"out"));
+    assert!(
+        host.arrive(1, listener(1), away, &channel_data(0x4000, b"late"))
+            .is_empty()
+    );
+    assert_eq!(host.turn_metrics[1].far_clients.value(), 0);
 }
 
 #[test]

@@ -33,8 +33,8 @@ impl WorkerLoop {
             Output::Bind { connection, client } => self.bind_data(connection, client.socket, clock),
             Output::ClosePeer(connection) => self.close_peer(connection, clock),
             Output::MoveClient { client, shard } => self.send_away(client.socket, shard),
-            // Obeyed with the relays of UDP.
-            Output::BindRelay { .. } | Output::CloseRelay(_) => {}
+            // Obeyed by the loop itself.
+            Output::BindRelay { .. } | Output::CloseRelay(_) | Output::Claim { .. } => {}
         }
     }
 

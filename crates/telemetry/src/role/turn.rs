@@ -31,7 +31,17 @@ impl Expose for Turn {
             "Connections of TCP relays with peers that no client's data connection is bound to.",
             sum(shards, |m| m.connections_waiting.value()),
         )?;
+        families.gauge(
+            "turn_far_clients",
+            "Clients that one worker hears and another serves, since they have moved.",
+            sum(shards, |m| m.far_clients.value()),
+        )?;
         let counters = [
+            (
+                "turn_moves",
+                "Times that a client went on over another path with its ticket.",
+                sum(shards, |m| m.moves_total.value()),
+            ),
             (
                 "turn_peer_connections_made",
                 "Connections of TCP relays with peers that ever stood.",

@@ -14,6 +14,7 @@ mod garbage;
 mod icmp;
 mod lifetime;
 mod look_up;
+mod mobility;
 mod nat_discovery;
 mod password_algorithm;
 mod permission;

@@ -337,7 +337,7 @@ impl Client {
                 data: datagram[payload].to_vec(),
             }),
             ClientVerdict::Drop(reason) => Err(reason),
-            ClientVerdict::Handled => panic!("data is sent or dropped"),
+            other @ (ClientVerdict::Handled | ClientVerdict::Elsewhere { .. }) => panic!("{other:?}"),
         }
     }
 

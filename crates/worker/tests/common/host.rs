@@ -9,7 +9,7 @@ use voex_base::{Outbox, Protocol, Rng, SocketId, WallTime, WorkerId};
 use voex_sfu::Shard;
 use voex_transport::Certificate;
 use voex_turn::{ClientPath, Output, PeerRules, PortShare, RelayAddress, Secret, Server, UserSecret};
-use voex_worker::{Command, Egress, MediaSocket, Metrics, RelayRange, Role, Topology, Worker};
+use voex_worker::{Command, Crossed, Egress, MediaSocket, Metrics, RelayRange, Role, Topology, Worker};
 
 use super::turn_client::{PASSWORD, REALM, TurnClient, USER, relayed_address, success};
 
@@ -36,10 +36,21 @@ pub(crate) struct Kernel {
     pub(crate) sent: Vec<(SocketId, SocketAddr, Vec<u8>)>,
     /// With the DF bit.
     pub(crate) sent_whole: Vec<(SocketId, SocketAddr, Vec<u8>)>,
-    pub(crate) crossing: VecDeque<(WorkerId, SocketAddr, SocketAddr, Vec<u8>)>,
+    pub(crate) crossing: VecDeque<(WorkerId, Crossing)>,
     pub(crate) crossing_full: bool,
+    /// Number of the worker whose packets leave.
+    pub(crate) sender: u16,
     room: Vec<u8>,
     reserved: usize,
+}
+
+/// What is on its way to another worker.
+pub(crate) struct Crossing {
+    pub(crate) by: WorkerId,
+    pub(crate) what: Crossed,
+    pub(crate) from: SocketAddr,
+    pub(crate) to: SocketAddr,
+    pub(crate) packet: Vec<u8>,
 }
 
 impl Outbox for Kernel {
@@ -66,9 +77,17 @@ impl Egress for Kernel {
         self.sent_whole.push((socket, to, packet.to_vec()));
     }
 
-    fn cross(&mut self, worker: WorkerId, from: SocketAddr, to: SocketAddr, packet: &[u8]) -> bool {
+    fn cross(&mut self, worker: WorkerId, what: Crossed, from: SocketAddr, to: SocketAddr, packet: &[u8]) -> bool {
         if !self.crossing_full {
-            self.crossing.push_back((worker, from, to, packet.to_vec()));
+            let (by, packet) = (WorkerId(self.sender), packet.to_vec());
+            let crossing = Crossing {
+                by,
+                what,
+                from,
+                to,
+                packet,
+            };
+            self.crossing.push_back((worker, crossing));
         }
         !self.crossing_full
     }
@@ -173,6 +192,7 @@ impl Host {
         packet: &[u8],
     ) -> Vec<(SocketId, SocketAddr, Vec<u8>)> {
         let mut packet = packet.to_vec();
+        self.kernel.sender = worker as u16;
         self.workers[worker].handle_datagram(self.now, self.wall, socket, from, &mut packet, &mut self.kernel);
         self.settle();
         std::mem::take(&mut self.kernel.sent)
@@ -182,15 +202,24 @@ impl Host {
     pub(crate) fn settle(&mut self) {
         loop {
             (0..self.workers.len()).for_each(|worker| self.obey(worker));
-            let Some((worker, from, to, mut packet)) = self.kernel.crossing.pop_front() else {
+            let Some((worker, crossing)) = self.kernel.crossing.pop_front() else {
                 return;
             };
+            let Crossing {
+                by,
+                what,
+                from,
+                to,
+                mut packet,
+            } = crossing;
+            self.kernel.sender = worker.0;
             let worker = &mut self.workers[usize::from(worker.0)];
-            worker.handle_crossed(self.now, self.wall, from, to, &mut packet, &mut self.kernel);
+            worker.handle_crossed(self.now, self.wall, by, what, from, to, &mut packet, &mut self.kernel);
         }
     }
 
     fn obey(&mut self, worker: usize) {
+        self.kernel.sender = worker as u16;
         while let Some(output) = self.workers[worker].poll_output() {
             match output {
                 Output::BindRelay { request, address } | Output::ListenRelay { request, address } => {
@@ -207,6 +236,10 @@ impl Host {
                 Output::CloseRelay(socket) => {
                     self.relays.retain(|(_, open, _)| *open != socket);
                     self.workers[worker].remove_socket(socket);
+                }
+                Output::Claim { shard, client, holds } => {
+                    let passed = self.workers[worker].claim(WorkerId(shard), client, holds, &mut self.kernel);
+                    assert!(passed, "no test fills the way for claims");
                 }
                 other => self.of_peers.push(other),
             }
@@ -274,5 +307,6 @@ fn turn_config(k: u16, count: u16, relay: RelayAddress) -> voex_turn::Config {
         ..PeerRules::default()
     };
     config.tcp_relays = true;
+    config.mobility = true;
     config
 }

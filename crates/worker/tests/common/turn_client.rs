@@ -4,7 +4,9 @@
 
 use std::net::SocketAddr;
 
-use voex_stun::{ChannelData, ChannelNumber, Class, IntegrityKey, Message, MessageWriter, Method, TransactionId};
+use voex_stun::{
+    AttributeType, ChannelData, ChannelNumber, Class, IntegrityKey, Message, MessageWriter, Method, TransactionId,
+};
 
 pub(crate) const USER: &str = "alice";
 pub(crate) const PASSWORD: &str = "secret";
@@ -39,6 +41,22 @@ impl TurnClient {
         self.request(Method::ALLOCATE, |message| message.requested_transport_udp())
     }
 
+    /// Writes an Allocate request for an allocation that may move (RFC 8016).
+    pub(crate) fn allocate_mobile(&mut self) -> Vec<u8> {
+        self.request(Method::ALLOCATE, |message| {
+            message
+                .requested_transport_udp()
+                .attribute(AttributeType::MOBILITY_TICKET, b"")
+        })
+    }
+
+    /// Writes the Refresh request that takes an allocation to where it is sent from.
+    pub(crate) fn resume(&mut self, ticket: &[u8]) -> Vec<u8> {
+        self.request(Method::REFRESH, |message| {
+            message.attribute(AttributeType::MOBILITY_TICKET, ticket)
+        })
+    }
+
     pub(crate) fn allocate_tcp(&mut self) -> Vec<u8> {
         self.request(Method::ALLOCATE, |message| message.requested_transport_tcp())
     }
@@ -51,10 +69,11 @@ impl TurnClient {
         self.request(Method::CONNECTION_BIND, |message| message.connection_id(id))
     }
 
-    /// Takes the nonce out of a 401.
+    /// Takes the nonce out of a 401, or of a 438.
     pub(crate) fn challenged(&mut self, answer: &[u8]) {
         let answer = Message::parse(answer).expect("the answer is a STUN message");
-        assert_eq!(answer.error_code().unwrap().map(|code| code.number()), Some(401));
+        let code = answer.error_code().unwrap().map(|code| code.number());
+        assert!(matches!(code, Some(401 | 438)), "{code:?}");
         self.nonce = answer.nonce().unwrap().expect("a 401 has a nonce").to_vec();
     }
 
@@ -101,6 +120,11 @@ pub(crate) fn relayed_address(answer: &[u8]) -> SocketAddr {
         .xor_relayed_address()
         .unwrap()
         .expect("an Allocate success names the relay")
+}
+
+/// Reads the ticket out of a success.
+pub(crate) fn ticket(answer: &[u8]) -> Vec<u8> {
+    success(answer).mobility_ticket().expect("a ticket").to_vec()
 }
 
 /// Insists on a success response.
