@@ -141,7 +141,7 @@ impl Associations {
     /// Answers a client that nothing is known of: without a good cookie it gets one, with it an association.
     fn greet(&mut self, key: FiveTuple, hello: &ClientHello<'_>, now: Instant, out: &mut impl Outbox) {
         let FiveTuple { socket, client } = key;
-        let (Some(context), Some(local)) = (&self.context, self.listeners.get(&socket).copied()) else {
+        let Some(local) = self.listeners.get(&socket).copied().filter(|_| self.context.is_some()) else {
             return self.refuse(HelloRefusal::NoIdentity);
         };
         if !self.cookies.holds(now, local, client, hello) {
@@ -149,16 +149,23 @@ impl Associations {
             self.metrics.dtls_cookies.inc();
             return out.send(socket, client, &hello.verify_request(&cookie), &[]);
         }
+        // One handshake at a time: the client has left the one before.
+        if let Some(coming) = self.by_client.get(&key).and_then(|pair| pair.coming) {
+            let association = &mut self.slots[coming];
+            if let Stage::Waiting(waiting) = &mut association.stage {
+                hello.datagram().clone_into(waiting);
+                association.random = hello.random;
+                return;
+            }
+            self.fail(coming, HandshakeFailure::Abandoned);
+        }
         if self.slots.len() == ASSOCIATIONS_MAX {
             return self.refuse(HelloRefusal::TooMany);
         }
-        let Ok(session) = Session::new(context) else {
+        let session = self.context.as_ref().and_then(|context| Session::new(context).ok());
+        let Some(session) = session else {
             return self.refuse(HelloRefusal::NoResources);
         };
-        // One handshake at a time: the client has left the one before.
-        if let Some(coming) = self.by_client.get(&key).and_then(|pair| pair.coming) {
-            self.fail(coming, HandshakeFailure::Abandoned);
-        }
         if !self.sources.add(client.ip()) {
             return self.refuse(HelloRefusal::TooManyFromSource);
         }

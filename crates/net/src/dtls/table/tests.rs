@@ -180,6 +180,22 @@ impl Bench {
         assert_eq!(client.hear().unwrap(), b"to the client");
     }
 
+    /// Takes a hello that has a good cookie and says `random`, without answering it.
+    fn hear_hello(&mut self, port: u16, random: u8) {
+        let client = (Ipv4Addr::LOCALHOST, port).into();
+        let local = (Ipv4Addr::LOCALHOST, 5349).into();
+        let said = |number, cookie: &[u8]| {
+            let mut said = hello(number, number as u16, cookie);
+            said[27] = random;
+            said
+        };
+        let bare = said(0, &[]);
+        let bare = ClientHello::parse(&bare).unwrap();
+        let cookie = self.associations.cookies.issue(self.now, local, client, &bare);
+        self.associations
+            .receive(LISTENER, client, &said(1, &cookie), self.now, &mut self.out);
+    }
+
     fn expire(&mut self, after: Duration, serves: bool) {
         self.now += after;
         self.associations.expire(self.now, |_| serves, &mut self.out);
@@ -405,30 +421,39 @@ fn a_handshake_that_takes_too_long_is_given_up() {
 #[test]
 fn a_source_has_so_many_associations_until_they_have_allocations() {
     let mut bench = Bench::new();
-    let said = |bench: &mut Bench, port: u16| {
-        let client = (Ipv4Addr::LOCALHOST, port).into();
-        let bare = hello(0, 0, &[]);
-        let bare = ClientHello::parse(&bare).unwrap();
-        let local = (Ipv4Addr::LOCALHOST, 5349).into();
-        let cookie = bench.associations.cookies.issue(bench.now, local, client, &bare);
-        let hello = hello(1, 1, &cookie);
-        bench
-            .associations
-            .receive(LISTENER, client, &hello, bench.now, &mut bench.out);
-    };
     let first = bench.connect(999);
     for port in 1_000..1_000 + STREAMS_PER_SOURCE_MAX as u16 {
-        said(&mut bench, port);
+        bench.hear_hello(port, 1);
     }
     let refused = |bench: &Bench| bench.metrics.dtls_refused.of(HelloRefusal::TooManyFromSource).value();
     assert_eq!(bench.associations.slots.len(), STREAMS_PER_SOURCE_MAX as usize);
     assert_eq!(refused(&bench), 1);
     let id = bench.id_of(&first);
     bench.associations.is_known(id);
-    said(&mut bench, 9_000);
+    bench.hear_hello(9_000, 1);
     assert_eq!(bench.associations.slots.len(), STREAMS_PER_SOURCE_MAX as usize + 1);
-    said(&mut bench, 9_001);
+    bench.hear_hello(9_001, 1);
     assert_eq!(refused(&bench), 2);
+}
+
+#[test]
+fn hellos_of_one_client_that_wait_are_one_and_those_of_many_wait_their_turn() {
+    let mut bench = Bench::new();
+    for random in 0..100 {
+        bench.hear_hello(1_000, random);
+    }
+    assert_eq!(
+        (bench.associations.slots.len(), bench.associations.waiting.len()),
+        (1, 1)
+    );
+    for port in 1_001..1_010 {
+        bench.hear_hello(port, 1);
+    }
+    for left in [8, 6, 4, 2, 0] {
+        assert_eq!(bench.associations.answer_hellos(&mut bench.out), 2);
+        assert_eq!(bench.associations.waiting.len(), left);
+    }
+    assert_eq!(bench.associations.answer_hellos(&mut bench.out), 0);
 }
 
 #[test]
