@@ -13,7 +13,7 @@ use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_m
 use nix::time::{ClockId, clock_gettime};
 use voex_base::{Outbox, Rng, SocketId, SubscriptionId, TrackId, TransportId, VecOutbox, WallTime};
 use voex_sfu::command::{
-    Codec, Extensions, Feedback, MediaKind, Payload, PlainRemote, SubscriptionSpec, TrackSpec, TransportKind,
+    Codec, Extensions, Feedback, Layers, MediaKind, Payload, PlainRemote, SubscriptionSpec, TrackSpec, TransportKind,
     TransportSpec,
 };
 use voex_sfu::{Command, Config, Metrics, Shard};
@@ -145,7 +145,7 @@ fn publish(remote: SocketAddr) -> [Command; 3] {
             clock_rate: 48_000,
             rtx: None,
         }],
-        ssrc: None,
+        encodings: Vec::new(),
         extensions: Extensions {
             audio_level: Some(1),
             ..Extensions::default()
@@ -181,6 +181,7 @@ fn subscription(number: u64, transport: TransportId) -> SubscriptionSpec {
         feedback: Feedback::default(),
         cname: "host".to_owned(),
         active: true,
+        layers: Layers::default(),
     }
 }
 

@@ -1,7 +1,9 @@
 //! What the media worker is told of a call: a track from each side, a subscription of the other to it.
 
 use voex_base::{SubscriptionId, TrackId, TransportId};
-use voex_sfu::command::{Command, Extensions, Feedback, MediaKind, PlainRemote, SubscriptionSpec, TrackSpec};
+use voex_sfu::command::{
+    Command, EncodingSpec, Extensions, Feedback, Layers, MediaKind, PlainRemote, SubscriptionSpec, TrackSpec,
+};
 
 use crate::call::{Call, Leg};
 use crate::format::{self, Format};
@@ -125,7 +127,10 @@ impl Call {
             mid: browser.map(|browser| browser.mid.clone()).unwrap_or_default(),
             kind: MediaKind::Audio,
             payloads: format::arriving(&self.formats, |format| format.webrtc),
-            ssrc: browser.and_then(|browser| browser.ssrc).map(|ssrc| (ssrc, None)),
+            encodings: vec![EncodingSpec {
+                rid: String::new(),
+                ssrc: browser.and_then(|browser| browser.ssrc).map(|ssrc| (ssrc, None)),
+            }],
             extensions: Extensions::default(),
             feedback: Feedback::default(),
         }))
@@ -138,7 +143,7 @@ impl Call {
             mid: String::new(),
             kind: MediaKind::Audio,
             payloads: format::arriving(&self.formats, |format| format.plain),
-            ssrc: None,
+            encodings: Vec::new(),
             extensions: Extensions::default(),
             feedback: Feedback::default(),
         }))
@@ -185,5 +190,6 @@ fn subscribe(
         feedback: Feedback::default(),
         cname: leg.cname.clone(),
         active,
+        layers: Layers::default(),
     }))
 }

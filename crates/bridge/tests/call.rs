@@ -196,11 +196,11 @@ fn both_transports_are_joined_once_the_answer_is_there() {
         )
     );
     assert_eq!(
-        (up.transport, up.mid.as_str(), up.ssrc),
+        (up.transport, up.mid.as_str(), up.encodings[0].ssrc),
         (TransportId(1), "0", Some((1_001, None)))
     );
     assert_eq!(
-        (down.transport, down.mid.as_str(), down.ssrc),
+        (down.transport, down.mid.as_str(), down.encodings.first()),
         (TransportId(2), "", None)
     );
     assert_eq!(

@@ -144,6 +144,7 @@ impl Gateway {
             Event::TransportDown(transport, reason) => self.transport_down(transport, reason),
             Event::TrackReceiving(track) => self.track_event(track, MediaEvent::Receiving(track)),
             Event::TrackSilent(track, silence) => self.track_event(track, MediaEvent::Silent(track, silence)),
+            Event::LayerChanged(..) => {}
             Event::Digit(track, digit, duration) => {
                 self.track_event(track, MediaEvent::Digit(track, digit, duration));
             }

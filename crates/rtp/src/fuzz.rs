@@ -38,10 +38,28 @@ fn read_rtp(data: &[u8]) {
 
 fn payloads(payload: &[u8]) {
     let _ = (vp8::starts_key_frame(payload), vp9::starts_key_frame(payload));
+    descriptors(payload);
     let _ = (h264::starts_key_frame(payload), h265::starts_key_frame(payload));
     let _ = (av1::starts_key_frame(payload), rtx::unwrap(payload));
     if let Ok(event) = event::TelephoneEvent::parse(payload) {
         assert_eq!(event::TelephoneEvent::parse(&event.to_bytes()), Ok(event));
+    }
+}
+
+/// What is told by offset stands where it is said to stand.
+fn descriptors(payload: &[u8]) {
+    let vp8 = vp8::Descriptor::parse(payload);
+    let vp8 = vp8.map(|descriptor| (descriptor.length, descriptor.picture_id, descriptor.tl0_picture_index));
+    let vp9 = vp9::Descriptor::parse(payload);
+    let vp9 = vp9.map(|descriptor| (descriptor.length, descriptor.picture_id, descriptor.tl0_picture_index));
+    for (length, picture_id, index) in [vp8, vp9].into_iter().flatten() {
+        assert!(length <= payload.len());
+        if let Some(id) = picture_id {
+            let mut again = payload.to_vec();
+            id.write(&mut again, id.value);
+            assert_eq!(again, payload);
+        }
+        assert!(index.is_none_or(|(at, value)| payload[at] == value && at < length));
     }
 }
 

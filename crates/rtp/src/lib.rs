@@ -1,5 +1,5 @@
-//! RTP, RTCP, header extensions and payload descriptors as far as key frames: read in place, written into the caller's
-//! buffer, nothing allocated, nothing kept.
+//! RTP, RTCP, header extensions and payload descriptors as far as key frames and layers: read in place, written into the
+//! caller's buffer, nothing allocated, nothing kept.
 //!
 //! ```text
 //!  bytes ──► Packet ──► elements()   header extensions (RFC 8285)

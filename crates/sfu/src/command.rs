@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use voex_base::{SocketId, SubscriptionId, TrackId, TransportId};
 
+use crate::limits::FALLBACK_DEFAULT;
+
 /// An order to one worker's shard.
 #[derive(Debug)]
 pub enum Command {
@@ -34,6 +36,9 @@ pub enum Command {
     AddSubscription(Box<SubscriptionSpec>),
     /// Pauses or resumes a subscription; sequence numbers and timestamps stay continuous.
     SetSubscriptionActive(SubscriptionId, bool),
+    /// Chooses the layers that a subscription forwards: lower ones at once or, of a simulcast, at the next key frame of
+    /// the other encoding, higher ones where a picture can start to use them.
+    SetSubscriptionLayers(SubscriptionId, Layers),
     /// Ends a subscription.
     RemoveSubscription(SubscriptionId),
 }
@@ -49,6 +54,8 @@ pub enum Event {
     TrackReceiving(TrackId),
     /// No packet of a track for this long (`no_media_timer`).
     TrackSilent(TrackId, Duration),
+    /// What is forwarded of a track with layers changed.
+    LayerChanged(SubscriptionId, LayerChange),
     /// A telephone-event that ended on a track (RFC 4733): the digit and how long it lasted.
     Digit(TrackId, char, Duration),
 }
@@ -231,13 +238,59 @@ pub struct TrackSpec {
     pub kind: MediaKind,
     /// Payload types that may arrive; the first is the main codec.
     pub payloads: Vec<Payload>,
-    /// SSRCs named in the SDP, as (media, retransmission). Packets with unknown SSRCs are placed by the mid extension,
-    /// then by payload type when only one track of the transport has it.
-    pub ssrc: Option<(u32, Option<u32>)>,
+    /// Its encodings, the lowest first, three at most; none counts as one without a name. Packets with unknown SSRCs are
+    /// placed by the mid extension, then by payload type when only one track of the transport has it, and among several
+    /// encodings by rid.
+    pub encodings: Vec<EncodingSpec>,
     /// Header extensions on arrival.
     pub extensions: Extensions,
     /// Feedback that the sender understands.
     pub feedback: Feedback,
+}
+
+/// One encoding of an incoming medium: the only one, or one of a simulcast.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct EncodingSpec {
+    /// Its `a=rid`; empty when it has none.
+    pub rid: String,
+    /// SSRCs named in the SDP, as (media, retransmission).
+    pub ssrc: Option<(u32, Option<u32>)>,
+}
+
+/// What a subscriber wants of a track that comes in several encodings or layers. What is not there is not missed: the
+/// next lower one is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Layers {
+    /// Encoding of a simulcast, 0 is the lowest.
+    pub encoding: u8,
+    /// Highest spatial layer of SVC, 0 is the lowest; 2 and more are all.
+    pub spatial: u8,
+    /// Highest temporal layer, 0 is the lowest; 2 and more are all.
+    pub temporal: u8,
+    /// How long the encoding may be silent until the next lower one that flows is sent.
+    pub fallback: Duration,
+}
+
+impl Default for Layers {
+    fn default() -> Self {
+        Self {
+            encoding: 2,
+            spatial: 2,
+            temporal: 2,
+            fallback: FALLBACK_DEFAULT,
+        }
+    }
+}
+
+/// What is forwarded to a subscriber from now on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LayerChange {
+    /// This encoding of a simulcast.
+    Encoding(u8),
+    /// Spatial layers up to this one.
+    Spatial(u8),
+    /// Temporal layers up to this one.
+    Temporal(u8),
 }
 
 /// An outgoing medium.
@@ -265,4 +318,6 @@ pub struct SubscriptionSpec {
     pub cname: String,
     /// Whether it forwards from the start.
     pub active: bool,
+    /// Which layers it forwards.
+    pub layers: Layers,
 }

@@ -57,6 +57,8 @@ pub(crate) enum Link {
 pub(crate) struct Source {
     pub(crate) ssrc: u32,
     pub(crate) track: usize,
+    /// Position of its encoding among the track's.
+    pub(crate) encoding: u8,
     pub(crate) is_rtx: bool,
     /// Named in the SDP; others make room when a newer one is learned.
     pub(crate) is_declared: bool,

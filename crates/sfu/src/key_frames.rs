@@ -1,28 +1,8 @@
-//! When to ask a sender for a key frame, and what one looks like.
+//! When to ask a sender for a key frame.
 
 use std::time::Instant;
 
-use voex_rtp::payload::{av1, h264, h265, vp8, vp9};
-
-use crate::command::Codec;
 use crate::limits::{KEY_FRAME_INTERVAL, KEY_FRAME_RETRY};
-
-/// Whether packets of a codec tell where a key frame starts. Streams of others are joined anywhere.
-pub(crate) fn are_visible(codec: Codec) -> bool {
-    matches!(codec, Codec::Vp8 | Codec::Vp9 | Codec::H264 | Codec::H265 | Codec::Av1)
-}
-
-/// Whether a packet starts a key frame.
-pub(crate) fn starts(codec: Codec, payload: &[u8]) -> bool {
-    match codec {
-        Codec::Vp8 => vp8::starts_key_frame(payload),
-        Codec::Vp9 => vp9::starts_key_frame(payload),
-        Codec::H264 => h264::starts_key_frame(payload),
-        Codec::H265 => h265::starts_key_frame(payload),
-        Codec::Av1 => av1::starts_key_frame(payload),
-        _ => false,
-    }
-}
 
 /// Throttles requests to one sender: one at once, then one an interval, and again while somebody waits.
 #[derive(Default)]

@@ -3,9 +3,10 @@
 //! ```text
 //!  Command ──────────────────────────────► ┌──────────────────────── Shard ─────────────────────────┐
 //!                                          │ Connection: voex_transport::Transport or Plain         │──► Event
-//!  datagram ─► remotes / ufrag / socket ──►│   SSRC, mid, payload type                              │
-//!                                          │     └► Track: place, ring, missing, key frames, digits │
-//!                                          │          └► Subscription: rewrite ─► protect           │──► Outbox
+//!  datagram ─► remotes / ufrag / socket ──►│   SSRC, mid, rid, payload type                         │
+//!                                          │     └► Track: digits                                   │
+//!                                          │         ├► Encoding: place, ring, missing, key frames  │
+//!                                          │         └► Subscription: choose, rewrite, protect      │──► Outbox
 //!  time ─► one deadline a connection ─────►│ SR RR SDES REMB │ NACK │ TWCC │ PLI │ silence          │──► Outbox
 //!                                          └────────────────────────────────────────────────────────┘
 //! ```
@@ -14,7 +15,11 @@
 //! SRTP seal, in the outbox's memory. Nothing is allocated, locked or formatted for a packet. Every bound stands in
 //! [`limits`] with what happens when it is reached.
 //!
-//! Deliberately absent: simulcast and layers, bandwidth estimation (REMB and transport-wide feedback of receivers are
+//! A track of a simulcast has several encodings, each a source of its own; a subscription follows one at a time and
+//! changes at key frames. Of a stream with layers it leaves out those above what is wanted. Either way its receiver sees
+//! one stream without a seam: sequence numbers, timestamps, picture ids.
+//!
+//! Deliberately absent: layers of AV1 and H.265, bandwidth estimation (REMB and transport-wide feedback of receivers are
 //! read and not acted on), FEC, SDES-SRTP on plain legs, decoding.
 //!
 //! | section | what | state |
@@ -23,6 +28,9 @@
 //! | RFC 4585 §6.2.1, RFC 4588 | NACK both ways, RTX both ways | supported |
 //! | RFC 4585 §6.3.1, RFC 5104 §4.3.1 | PLI, FIR, throttled | supported |
 //! | RFC 4733 §2 | telephone events: relayed, and told as digits | supported |
+//! | RFC 8852, RFC 8853 | simulcast by rid or SSRC, retransmissions by repaired rid | supported |
+//! | RFC 7741 §4.2 | temporal layers of VP8 | supported |
+//! | RFC 9628 §4.2 | spatial and temporal layers of VP9 | supported |
 //! | RFC 8285 | header extensions under each receiver's ids | supported |
 //! | draft-alvestrand-rmcat-remb | cap towards senders | supported |
 //! | draft-holmer-rmcat-transport-wide-cc-extensions | feedback towards senders | supported |
@@ -32,7 +40,10 @@ mod arrivals;
 pub mod command;
 mod connection;
 mod digits;
+mod encoding;
 mod key_frames;
+mod layer_filter;
+mod layering;
 pub mod limits;
 mod metrics;
 mod missing;

@@ -7,6 +7,8 @@ use std::time::Duration;
 pub const TRANSPORTS_MAX: usize = 20_000;
 /// Tracks of one transport.
 pub const TRACKS_PER_TRANSPORT_MAX: usize = 64;
+/// Encodings of one track: simulcast.
+pub const ENCODINGS_PER_TRACK_MAX: usize = 3;
 /// Subscriptions of one transport; half of the SSRCs that SRTP keeps, since each may have one more for RTX.
 pub const SUBSCRIPTIONS_PER_TRANSPORT_MAX: usize = 512;
 /// Subscriptions to one track.
@@ -18,18 +20,18 @@ pub const RETIRED_STREAMS_MAX: usize = 128;
 /// Events that wait to be polled; the worker polls after each call, so only a stuck caller reaches it.
 pub const EVENTS_MAX: usize = 65_536;
 
-/// Bytes that a track keeps for retransmission: 2 s of 2 Mbit/s.
+/// Bytes that an encoding keeps for retransmission: 2 s of 2 Mbit/s.
 pub const RING_BYTES: usize = 512 * 1024;
-/// Packets that a track keeps for retransmission.
+/// Packets that an encoding keeps for retransmission.
 pub const RING_PACKETS: usize = 1_024;
 /// Packets behind the newest for which duplicates are told from late ones. Older packets are dropped.
 pub const REORDER_PACKETS_MAX: u64 = 512;
 /// A jump of sequence numbers this far is a restarted source (RFC 3550 A.1), once two packets in a row agree on it.
 pub const SEQUENCE_JUMP_MAX: u64 = 3_000;
-/// Shortest time between two changes of the source of a track.
+/// Shortest time between two changes of the source of an encoding.
 pub const SOURCE_CHANGE_INTERVAL: Duration = Duration::from_millis(200);
 
-/// Packets of a track that are missing and asked for; more at once and a key frame is asked for instead.
+/// Packets of an encoding that are missing and asked for; more at once and a key frame is asked for instead.
 pub const MISSING_MAX: usize = 256;
 /// How long a gap may be a reordering: bounds of what is learned from late packets.
 pub const REORDER_DELAY_MIN: Duration = Duration::from_millis(10);
@@ -44,6 +46,14 @@ pub const NACK_INTERVAL_MIN: Duration = Duration::from_millis(20);
 /// Upper bound of it.
 pub const NACK_INTERVAL_MAX: Duration = Duration::from_millis(500);
 
+/// Stretches of a stream without something left out that a video subscription remembers, so that late packets and
+/// requests find their place: a second at least of the lower layers of 60 pictures a second.
+pub const RANGES_REMEMBERED: usize = 64;
+/// The same of an audio subscription.
+pub const AUDIO_RANGES_REMEMBERED: usize = 4;
+/// How long an encoding that is wanted may be silent until the next lower one that flows is sent, unless told otherwise.
+pub const FALLBACK_DEFAULT: Duration = Duration::from_millis(250);
+
 /// Packets that a subscription may have retransmitted at once.
 pub const RESEND_BURST_PACKETS: u32 = 128;
 /// Packets that a subscription may have retransmitted in a second.
@@ -53,7 +63,7 @@ pub const RESENDS_REMEMBERED: usize = 64;
 /// How long a second NACK is not answered while the round-trip time is unknown.
 pub const RESEND_INTERVAL_DEFAULT: Duration = Duration::from_millis(40);
 
-/// Shortest time between two key frame requests to a sender.
+/// Shortest time between two key frame requests for an encoding.
 pub const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(500);
 /// How long a subscription waits for a key frame until it is asked for again.
 pub const KEY_FRAME_RETRY: Duration = Duration::from_secs(1);

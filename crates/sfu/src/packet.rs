@@ -3,6 +3,7 @@
 use voex_rtp::Packet;
 
 use crate::command::Extensions;
+use crate::layering::Layering;
 
 /// What every subscription of a track needs of a packet: parsed once, decided once.
 #[derive(Clone, Copy, Default, Debug)]
@@ -11,12 +12,15 @@ pub(crate) struct MediaPacket<'a> {
     pub(crate) sequence: u64,
     pub(crate) timestamp: u32,
     pub(crate) marker: bool,
+    /// Position of its encoding among the track's.
+    pub(crate) encoding: u8,
     /// Position of its payload type in the track's list.
     pub(crate) payload_index: u8,
     /// Starts a key frame.
     pub(crate) is_key_frame: bool,
     /// Came behind newer ones.
     pub(crate) is_late: bool,
+    pub(crate) layering: Layering,
     pub(crate) carried: Carried,
     pub(crate) payload: &'a [u8],
 }

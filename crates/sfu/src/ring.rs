@@ -1,4 +1,4 @@
-//! What was received of a track, kept for retransmission: once, in the clear, for all its subscriptions.
+//! What was received of an encoding, kept for retransmission: once, in the clear, for all its subscriptions.
 
 use crate::limits::{RING_BYTES, RING_PACKETS};
 use crate::packet::MediaPacket;

@@ -7,17 +7,26 @@ use voex_rtp::extension::{self, Form};
 use voex_rtp::{FIXED_HEADER_BYTES, FixedHeader, rtx};
 use voex_transport::PROTECT_OVERHEAD_BYTES;
 
-use crate::command::{Extensions, Feedback, SubscriptionSpec};
-use crate::limits::PAYLOADS_PER_TRACK_MAX;
+use crate::command::{Extensions, Feedback, Layers, SubscriptionSpec};
+use crate::encoding::Flow;
+use crate::layer_filter::{LayerFilter, LayerNews, Verdict};
+use crate::layering::Scheme;
+use crate::limits::{ENCODINGS_PER_TRACK_MAX, PAYLOADS_PER_TRACK_MAX};
 use crate::packet::{Carried, MediaPacket};
 use crate::resends::Resends;
-use crate::rewriter::Rewriter;
+use crate::rewriter::{Entry, Rewriter};
 
 /// What forwarding one packet reads and writes; the rest is in `cold`. Subscriptions of a track lie side by side.
 pub(crate) struct Subscription {
     pub(crate) phase: Phase,
-    /// The next packet is of another source than the ones before.
-    is_fresh_source: bool,
+    /// Encoding whose packets flow, or whose key frame is awaited while nothing flows.
+    pub(crate) encoding: u8,
+    /// Encoding whose key frame is awaited while another flows; the same when none is.
+    next: u8,
+    /// Encoding whose numbers the rewriter follows.
+    followed: u8,
+    /// There is something in `cold.news`.
+    pub(crate) has_news: bool,
     pub(crate) plan: ExtensionPlan,
     pub(crate) ssrc: u32,
     /// Slab key of the transport it leaves by.
@@ -41,6 +50,49 @@ pub(crate) struct Cold {
     /// Sequence number of the last retransmission.
     pub(crate) rtx_sequence: u16,
     pub(crate) resends: Resends,
+    patience: Duration,
+    /// Encoding that is wanted.
+    wanted: u8,
+    /// Encodings that there are.
+    encodings: u8,
+    told_encoding: Option<u8>,
+    filter: LayerFilter,
+    pub(crate) news: News,
+}
+
+/// What has to be done or told outside of the subscription.
+#[derive(Default)]
+pub(crate) struct News {
+    /// Another encoding flows.
+    pub(crate) encoding: Option<u8>,
+    pub(crate) layers: LayerNews,
+    /// A key frame of this encoding is needed.
+    pub(crate) needs_key_frame: Option<u8>,
+}
+
+/// The rewriter follows no encoding: the next packet is of another source than the ones before.
+const NOBODY: u8 = 0xff;
+
+/// Whether a packet goes out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Admission {
+    /// It does not.
+    No,
+    /// It does.
+    Whole,
+    /// It is of a layer that is left out, but its number is already between others: it goes out without its payload, so
+    /// that the receiver does not miss it.
+    Empty,
+}
+
+/// What is known of a packet's track when it is forwarded.
+#[derive(Default)]
+pub(crate) struct Scene {
+    pub(crate) clock_rate: u32,
+    /// A frame of a simulcast begins: what flows.
+    pub(crate) flow: Option<Flow>,
+    /// The packet's moment in the timestamps of each encoding.
+    pub(crate) moments: [Option<u32>; ENCODINGS_PER_TRACK_MAX],
 }
 
 /// A payload type that is not forwarded.
@@ -72,10 +124,11 @@ pub(crate) struct Stamp {
 }
 
 impl Subscription {
-    /// Makes a subscription that is off. `payload_types` are those of the track.
+    /// Makes a subscription that is off. `payload_types` are those of the track, which has so many encodings.
     pub(crate) fn new(
         spec: &SubscriptionSpec,
         payload_types: impl Iterator<Item = u8>,
+        encodings: usize,
         connection: usize,
         rewriter: Rewriter,
         rtx_sequence: u16,
@@ -88,9 +141,14 @@ impl Subscription {
                 leaving_rtx[at] = rtx.map_or(NOT_MAPPED, |rtx| rtx & 0x7f);
             }
         }
+        let encodings = encodings.min(ENCODINGS_PER_TRACK_MAX) as u8;
+        let encoding = spec.layers.encoding.min(encodings.saturating_sub(1));
         Self {
             phase: Phase::Off,
-            is_fresh_source: true,
+            encoding,
+            next: encoding,
+            followed: NOBODY,
+            has_news: false,
             plan: ExtensionPlan::new(&spec.mid, &spec.extensions),
             ssrc: spec.ssrc,
             connection,
@@ -107,58 +165,209 @@ impl Subscription {
                 rtx_payload_types: leaving_rtx,
                 rtx_sequence,
                 resends: Resends::default(),
+                patience: spec.layers.fallback,
+                wanted: spec.layers.encoding,
+                encodings,
+                told_encoding: None,
+                filter: LayerFilter::new(&spec.layers),
+                news: News::default(),
             }),
         }
     }
 
-    /// Turns it on or off; on, it starts with a key frame or with the next packet. Gives whether it waits for a key
-    /// frame from now on.
-    pub(crate) fn turn(&mut self, can_flow: bool, needs_key_frame: bool) -> bool {
+    /// Turns it on or off; on, it starts with a key frame or with the next packet. Gives the encoding whose key frame it
+    /// waits for from now on.
+    pub(crate) fn turn(&mut self, now: Instant, can_flow: bool, needs_key_frame: bool, flow: &Flow) -> Option<u8> {
         match (can_flow, self.phase) {
             (false, _) => self.phase = Phase::Off,
-            (true, Phase::Off) => self.start(needs_key_frame),
-            (true, _) => return false,
+            (true, Phase::Off) => {
+                self.start(needs_key_frame);
+                self.choose_encoding(now, flow);
+            }
+            (true, _) => return None,
         }
-        self.phase == Phase::AwaitingKeyFrame
+        self.awaits()
     }
 
-    /// The track has another source from now on.
-    pub(crate) fn change_source(&mut self, needs_key_frame: bool) {
-        self.is_fresh_source = true;
-        if self.phase != Phase::Off {
+    /// An encoding of the track has another source from now on.
+    pub(crate) fn change_source(&mut self, encoding: u8, needs_key_frame: bool) {
+        if self.followed == encoding {
+            self.followed = NOBODY;
+        }
+        if self.encoding == encoding && self.phase != Phase::Off {
             self.start(needs_key_frame);
         }
     }
 
+    /// Changes which layers are wanted. Gives the encoding whose key frame it waits for from now on.
+    pub(crate) fn want(&mut self, now: Instant, layers: &Layers, flow: &Flow) -> Option<u8> {
+        let before = self.awaits();
+        (self.cold.wanted, self.cold.patience) = (layers.encoding, layers.fallback);
+        self.cold.filter.want(layers);
+        self.choose_encoding(now, flow);
+        self.awaits().filter(|awaited| Some(*awaited) != before)
+    }
+
+    /// The encoding whose key frame it waits for.
+    pub(crate) fn awaits(&self) -> Option<u8> {
+        let awaits_layer = || self.cold.filter.awaits_key_frame();
+        match self.phase {
+            Phase::AwaitingKeyFrame => Some(self.encoding),
+            Phase::Flowing if self.next != self.encoding => Some(self.next),
+            Phase::Flowing if awaits_layer() => Some(self.encoding),
+            Phase::Flowing | Phase::Starting | Phase::Off => None,
+        }
+    }
+
+    /// Whether it gets an encoding or waits for it.
+    pub(crate) fn watches(&self, encoding: u8) -> bool {
+        self.phase != Phase::Off && (self.encoding == encoding || self.next == encoding)
+    }
+
     /// Whether this packet goes out. A packet that starts the flow sets where it goes on.
     #[inline]
-    pub(crate) fn admits(&mut self, now: Instant, packet: &MediaPacket<'_>, clock_rate: u32) -> bool {
-        let is_mapped = self.payload_types[usize::from(packet.payload_index)] != NOT_MAPPED;
-        match self.phase {
-            Phase::Flowing if is_mapped => return true,
-            Phase::Flowing => {
-                self.rewriter.skip(packet.sequence);
-                return false;
-            }
-            Phase::Off => return false,
-            Phase::Starting | Phase::AwaitingKeyFrame if packet.is_late || !is_mapped => return false,
-            Phase::AwaitingKeyFrame if !packet.is_key_frame => return false,
-            Phase::Starting | Phase::AwaitingKeyFrame => {}
+    pub(crate) fn admits(&mut self, now: Instant, packet: &MediaPacket<'_>, scene: &Scene) -> Admission {
+        if packet.encoding != self.encoding && !self.turns_to(now, packet, scene) {
+            return Admission::No;
         }
-        if std::mem::take(&mut self.is_fresh_source) {
-            self.rewriter.switch(now, packet.sequence, packet.timestamp, clock_rate);
+        match self.phase {
+            Phase::Flowing if packet.layering.scheme != Scheme::None => self.admits_layer(now, packet),
+            Phase::Flowing if self.is_mapped(packet) => Admission::Whole,
+            Phase::Flowing => {
+                self.rewriter.skip(packet.sequence, false);
+                Admission::No
+            }
+            Phase::Off => Admission::No,
+            Phase::AwaitingKeyFrame if !packet.is_key_frame => Admission::No,
+            Phase::Starting | Phase::AwaitingKeyFrame if packet.is_late || !self.is_mapped(packet) => Admission::No,
+            Phase::Starting | Phase::AwaitingKeyFrame => {
+                self.begin(now, packet, scene);
+                if packet.layering.scheme == Scheme::None {
+                    Admission::Whole
+                } else {
+                    self.admits_layer(now, packet)
+                }
+            }
+        }
+    }
+
+    fn is_mapped(&self, packet: &MediaPacket<'_>) -> bool {
+        self.payload_types[usize::from(packet.payload_index)] != NOT_MAPPED
+    }
+
+    /// Whether a packet of a stream with layers goes out while the stream flows.
+    fn admits_layer(&mut self, now: Instant, packet: &MediaPacket<'_>) -> Admission {
+        let is_mapped = self.is_mapped(packet);
+        let cold = &mut *self.cold;
+        if packet.is_late {
+            return match is_mapped {
+                true if cold.filter.withholds(&packet.layering) => Admission::Empty,
+                true => Admission::Whole,
+                false => Admission::No,
+            };
+        }
+        let verdict = cold.filter.judge(now, packet, cold.patience, &mut cold.news.layers);
+        self.has_news |= cold.news.layers != LayerNews::default();
+        match verdict {
+            Verdict::Pass if is_mapped => Admission::Whole,
+            Verdict::Pass => {
+                self.rewriter.skip(packet.sequence, false);
+                Admission::No
+            }
+            Verdict::LeaveOut { frees_id } => {
+                self.rewriter.skip(packet.sequence, frees_id);
+                Admission::No
+            }
+        }
+    }
+
+    /// The first packet of the flow.
+    fn begin(&mut self, now: Instant, packet: &MediaPacket<'_>, scene: &Scene) {
+        let numbers = packet.layering.numbers;
+        if self.followed == self.encoding {
+            self.rewriter.resume(packet.sequence, numbers);
         } else {
-            self.rewriter.resume(packet.sequence);
+            let entry = Entry {
+                sequence: packet.sequence,
+                timestamp: packet.timestamp,
+                clock_rate: scene.clock_rate,
+                numbers,
+                moment: scene.moments.get(usize::from(self.followed)).copied().flatten(),
+            };
+            self.rewriter.switch(now, entry);
+            self.cold.filter.forget_stream();
+            self.followed = self.encoding;
         }
         self.phase = Phase::Flowing;
+        if self.cold.encodings > 1 && self.cold.told_encoding != Some(self.encoding) {
+            self.cold.told_encoding = Some(self.encoding);
+            self.cold.news.encoding = Some(self.encoding);
+            self.has_news = true;
+        }
+    }
+
+    /// Whether a packet of another encoding than the one that flows is where the stream goes on.
+    #[inline(never)]
+    fn turns_to(&mut self, now: Instant, packet: &MediaPacket<'_>, scene: &Scene) -> bool {
+        if self.phase == Phase::Off {
+            return false;
+        }
+        if let Some(flow) = &scene.flow {
+            let before = self.awaits();
+            self.choose_encoding(now, flow);
+            let awaited = self.awaits().filter(|awaited| Some(*awaited) != before);
+            let comes = packet.is_key_frame && awaited == Some(packet.encoding);
+            if let Some(awaited) = awaited.filter(|_| !comes) {
+                self.cold.news.needs_key_frame = Some(awaited);
+                self.has_news = true;
+            }
+        }
+        if packet.encoding == self.encoding {
+            return true;
+        }
+        let is_entry = packet.encoding == self.next && packet.is_key_frame && !packet.is_late;
+        if !is_entry || !self.is_mapped(packet) {
+            return false;
+        }
+        (self.encoding, self.phase) = (packet.encoding, Phase::AwaitingKeyFrame);
         true
     }
 
-    /// Leaves a packet out without a gap.
-    pub(crate) fn skip(&mut self, sequence: u64) {
-        if self.phase == Phase::Flowing {
-            self.rewriter.skip(sequence);
+    /// Chooses the encoding that should flow: the wanted one, else the next lower that flows, else the next higher.
+    fn choose_encoding(&mut self, now: Instant, flow: &Flow) {
+        if self.cold.encodings < 2 {
+            return;
         }
+        let (wanted, patience) = (self.cold.wanted.min(self.cold.encodings - 1), self.cold.patience);
+        let flows = |encoding: &u8| flow.flows(now, *encoding, patience);
+        let lower = (0..=wanted).rev().find(flows);
+        self.next = lower
+            .or_else(|| (wanted..self.cold.encodings).find(flows))
+            .unwrap_or(wanted);
+        if self.phase != Phase::Flowing {
+            self.encoding = self.next;
+        }
+    }
+
+    /// Leaves a packet of an encoding out without a gap.
+    pub(crate) fn skip(&mut self, encoding: u8, sequence: u64) {
+        if self.phase == Phase::Flowing && self.encoding == encoding {
+            self.rewriter.skip(sequence, false);
+        }
+    }
+
+    /// What goes out of a packet when it goes out again.
+    fn payload_again<'a>(&self, packet: &MediaPacket<'a>) -> &'a [u8] {
+        if self.cold.filter.withholds(&packet.layering) {
+            &[]
+        } else {
+            packet.payload
+        }
+    }
+
+    fn marker(&self, packet: &MediaPacket<'_>) -> bool {
+        let is_vp9 = packet.layering.scheme == Scheme::Vp9;
+        packet.marker || (is_vp9 && self.cold.filter.ends_picture(&packet.layering))
     }
 
     /// Writes a packet that was admitted into `room` and gives its length; `None` when it has no place in the stream.
@@ -168,23 +377,31 @@ impl Subscription {
         &mut self,
         now: Instant,
         packet: &MediaPacket<'_>,
+        admission: Admission,
         stamp: Stamp,
         room: &mut [u8],
     ) -> Option<usize> {
-        let (sequence_number, timestamp) = self.rewriter.rewrite(now, packet.sequence, packet.timestamp)?;
+        let numbers = packet.layering.numbers;
+        let rewritten = self.rewriter.rewrite(now, packet.sequence, packet.timestamp, numbers)?;
+        let payload = if admission == Admission::Empty {
+            &[]
+        } else {
+            packet.payload
+        };
         let header = FixedHeader {
             has_extension: false,
-            marker: packet.marker,
+            marker: self.marker(packet),
             payload_type: self.payload_types[usize::from(packet.payload_index)],
-            sequence_number,
-            timestamp,
+            sequence_number: rewritten.sequence_number,
+            timestamp: rewritten.timestamp,
             ssrc: self.ssrc,
         };
         let at = self.write_head(header, packet.carried, stamp, room)?;
-        let length = at + packet.payload.len();
-        room[at..length].copy_from_slice(packet.payload);
+        let length = at + payload.len();
+        room[at..length].copy_from_slice(payload);
+        numbers.write(rewritten.shift, &mut room[at..length]);
         self.packets = self.packets.wrapping_add(1);
-        self.octets = self.octets.wrapping_add(packet.payload.len() as u32);
+        self.octets = self.octets.wrapping_add(payload.len() as u32);
         Some(length)
     }
 
@@ -192,36 +409,46 @@ impl Subscription {
     pub(crate) fn write_rtx(&mut self, packet: &MediaPacket<'_>, stamp: Stamp, room: &mut [u8]) -> Option<usize> {
         let ssrc = self.cold.rtx_ssrc?;
         let payload_type = self.cold.rtx_payload_types[usize::from(packet.payload_index)];
-        let original = self.sequence_number_of(packet.sequence)?;
+        let original = self.rewriter.again(packet.sequence, packet.timestamp)?;
         if payload_type == NOT_MAPPED {
             return None;
         }
         self.cold.rtx_sequence = self.cold.rtx_sequence.wrapping_add(1);
         let header = FixedHeader {
             has_extension: false,
-            marker: packet.marker,
+            marker: self.marker(packet),
             payload_type,
             sequence_number: self.cold.rtx_sequence,
-            timestamp: self.rewriter.timestamp(packet.timestamp),
+            timestamp: original.timestamp,
             ssrc,
         };
         let at = self.write_head(header, packet.carried, stamp, room)?;
-        Some(at + rtx::wrap(&mut room[at..], original, packet.payload)?)
+        let payload = self.payload_again(packet);
+        let length = at + rtx::wrap(&mut room[at..], original.sequence_number, payload)?;
+        packet
+            .layering
+            .numbers
+            .write(original.shift, &mut room[at + rtx::OSN_BYTES..length]);
+        Some(length)
     }
 
     /// Writes a packet that left before once more, as it was: for transports that do not protect.
     pub(crate) fn write_again(&mut self, packet: &MediaPacket<'_>, stamp: Stamp, room: &mut [u8]) -> Option<usize> {
+        let original = self.rewriter.again(packet.sequence, packet.timestamp)?;
         let header = FixedHeader {
             has_extension: false,
-            marker: packet.marker,
+            marker: self.marker(packet),
             payload_type: self.payload_types[usize::from(packet.payload_index)],
-            sequence_number: self.sequence_number_of(packet.sequence)?,
-            timestamp: self.rewriter.timestamp(packet.timestamp),
+            sequence_number: original.sequence_number,
+            timestamp: original.timestamp,
             ssrc: self.ssrc,
         };
         let at = self.write_head(header, packet.carried, stamp, room)?;
-        let length = at + packet.payload.len();
-        room.get_mut(at..length)?.copy_from_slice(packet.payload);
+        let payload = self.payload_again(packet);
+        let length = at + payload.len();
+        let room = room.get_mut(at..length)?;
+        room.copy_from_slice(payload);
+        packet.layering.numbers.write(original.shift, room);
         Some(length)
     }
 
@@ -236,10 +463,6 @@ impl Subscription {
         } else {
             Phase::Starting
         };
-    }
-
-    fn sequence_number_of(&self, sequence: u64) -> Option<u16> {
-        self.rewriter.sequence_number_of(sequence)
     }
 
     /// Writes header and extension, and gives their length.

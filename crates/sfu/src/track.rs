@@ -6,17 +6,16 @@ use voex_base::TrackId;
 use voex_rtp::Packet;
 
 use crate::DropReason;
-use crate::command::{Codec, Extensions, Feedback, MediaKind, Payload, TrackSpec};
+use crate::command::{Codec, EncodingSpec, Extensions, Feedback, MediaKind, Payload, TrackSpec};
 use crate::digits::Digits;
-use crate::key_frames::{self, KeyFrameRequests};
-use crate::limits::{PAYLOADS_PER_TRACK_MAX, SOURCE_CHANGE_INTERVAL};
-use crate::missing::Missing;
-use crate::packet::{Carried, MediaPacket};
-use crate::reception::{Place, Reception};
-use crate::ring::Ring;
-use crate::subscription::{Phase, Subscription};
+use crate::encoding::{Encoding, Flow, Newest};
+use crate::layering::Layering;
+use crate::limits::{ENCODINGS_PER_TRACK_MAX, PAYLOADS_PER_TRACK_MAX};
+use crate::packet::{Carried, MediaPacket, element};
+use crate::reception::Place;
+use crate::subscription::{Scene, Subscription};
 
-/// A track: what its sender sends under one mid.
+/// A track: what its sender sends under one mid, in one encoding or several.
 pub(crate) struct Track {
     pub(crate) id: TrackId,
     /// Slab key of the transport it arrives on.
@@ -27,30 +26,16 @@ pub(crate) struct Track {
     payload_types: Box<[PayloadType; 128]>,
     extensions: Extensions,
     pub(crate) feedback: Feedback,
-    /// SSRC that it arrives with now.
-    pub(crate) ssrc: Option<u32>,
-    source_changed_at: Option<Instant>,
-    pub(crate) reception: Reception,
-    pub(crate) missing: Option<Missing>,
-    pub(crate) ring: Option<Ring>,
+    /// One at least, the lowest first.
+    pub(crate) encodings: Vec<Encoding>,
     pub(crate) digits: Digits,
-    pub(crate) key_frames: KeyFrameRequests,
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) is_relayed: bool,
     /// Its packets come: told by an event.
     pub(crate) is_receiving: bool,
-    /// Newest packet: arrival, timestamp, clock rate.
-    pub(crate) newest: Option<Newest>,
     pub(crate) bitrate_cap: Option<u32>,
     /// Origin of arrival times for jitter.
     origin: Instant,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) struct Newest {
-    pub(crate) at: Instant,
-    pub(crate) timestamp: u32,
-    pub(crate) clock_rate: u32,
 }
 
 /// What a payload type is to a track.
@@ -66,6 +51,11 @@ pub(crate) enum PayloadType {
 impl Track {
     pub(crate) fn new(now: Instant, spec: TrackSpec, connection: usize) -> Self {
         let mut payload_types = Box::new([PayloadType::Unknown; 128]);
+        let mut encodings: Vec<_> = spec.encodings.iter().map(|one| Encoding::new(one, &spec)).collect();
+        encodings.truncate(ENCODINGS_PER_TRACK_MAX);
+        if encodings.is_empty() {
+            encodings.push(Encoding::new(&EncodingSpec::default(), &spec));
+        }
         let mut payloads = spec.payloads;
         payloads.truncate(PAYLOADS_PER_TRACK_MAX);
         for (at, payload) in payloads.iter().enumerate() {
@@ -74,7 +64,6 @@ impl Track {
                 payload_types[usize::from(rtx & 0x7f)] = PayloadType::Rtx(at as u8);
             }
         }
-        let keeps_packets = spec.kind == MediaKind::Video && spec.feedback.nack;
         Self {
             id: spec.id,
             connection,
@@ -84,17 +73,11 @@ impl Track {
             payload_types,
             extensions: spec.extensions,
             feedback: spec.feedback,
-            ssrc: None,
-            source_changed_at: None,
-            reception: Reception::default(),
-            missing: spec.feedback.nack.then(Missing::new),
-            ring: keeps_packets.then(Ring::new),
+            encodings,
             digits: Digits::default(),
-            key_frames: KeyFrameRequests::default(),
             subscriptions: Vec::new(),
             is_relayed: true,
             is_receiving: false,
-            newest: None,
             bitrate_cap: None,
             origin: now,
         }
@@ -116,52 +99,87 @@ impl Track {
         self.kind == MediaKind::Video
     }
 
-    /// Whether a subscription waits for a key frame.
-    pub(crate) fn is_awaited(&self) -> bool {
-        let waits = |subscription: &Subscription| subscription.phase == Phase::AwaitingKeyFrame;
+    /// Whether it has several encodings to choose from.
+    #[inline]
+    pub(crate) fn is_simulcast(&self) -> bool {
+        self.encodings.len() > 1
+    }
+
+    /// The encoding that a packet of an unknown SSRC belongs to: by its rid, or the only one.
+    pub(crate) fn encoding_of(&self, packet: &Packet<'_>, is_rtx: bool) -> Option<u8> {
+        if !self.is_simulcast() {
+            return Some(0);
+        }
+        let repaired = element(packet, self.extensions.repaired_rid).filter(|_| is_rtx);
+        let rid = repaired.or_else(|| element(packet, self.extensions.rid))?;
+        let at = self.encodings.iter().position(|one| one.rid.as_bytes() == rid)?;
+        u8::try_from(at).ok()
+    }
+
+    /// Whether a subscription waits for a key frame of an encoding.
+    pub(crate) fn is_awaited(&self, encoding: u8) -> bool {
+        let waits = |subscription: &Subscription| subscription.awaits() == Some(encoding);
         self.subscriptions.iter().any(waits)
     }
 
-    /// Whether another source would be taken now.
-    pub(crate) fn may_change_source(&self, now: Instant) -> bool {
-        self.source_changed_at
-            .is_none_or(|at| now.saturating_duration_since(at) >= SOURCE_CHANGE_INTERVAL)
+    /// Whether somebody gets an encoding or waits for it. A track without a choice is always watched.
+    pub(crate) fn is_watched(&self, encoding: u8) -> bool {
+        !self.is_simulcast() || self.subscriptions.iter().any(|one| one.watches(encoding))
     }
 
-    /// Starts anew with another SSRC.
-    pub(crate) fn change_source(&mut self, now: Instant, ssrc: u32) -> Result<(), DropReason> {
-        if !self.may_change_source(now) {
-            return Err(DropReason::SourceFlaps);
+    /// The newest packet of all encodings.
+    pub(crate) fn newest(&self) -> Option<Newest> {
+        let newest = self.encodings.iter().filter_map(|encoding| encoding.newest);
+        newest.max_by_key(|newest| newest.at)
+    }
+
+    /// Which encodings flow.
+    pub(crate) fn flow(&self) -> Flow {
+        Flow::of(&self.encodings)
+    }
+
+    /// What subscriptions have to know of the track when a packet is forwarded.
+    #[inline]
+    pub(crate) fn scene(&self, now: Instant, packet: &MediaPacket<'_>) -> Scene {
+        let mut scene = Scene {
+            clock_rate: self.payload(packet.payload_index).clock_rate,
+            ..Scene::default()
+        };
+        if self.is_simulcast() && !packet.is_late {
+            let own = &self.encodings[usize::from(packet.encoding)];
+            scene.flow = own.begins_frame(now).then(|| self.flow());
+            if packet.is_key_frame {
+                for (moment, other) in scene.moments.iter_mut().zip(&self.encodings) {
+                    *moment = own.moment_in(other, packet.timestamp);
+                }
+            }
         }
-        // The first SSRC of a track changes nothing.
-        if self.ssrc.replace(ssrc).is_some() {
-            self.source_changed_at = Some(now);
-        }
-        self.forget_source();
+        scene
+    }
+
+    /// Starts an encoding anew with another SSRC.
+    pub(crate) fn change_source(&mut self, now: Instant, encoding: u8, ssrc: u32) -> Result<(), DropReason> {
+        self.encodings[usize::from(encoding)].change_source(now, ssrc)?;
+        self.forget_source(encoding);
         Ok(())
     }
 
-    /// Starts anew with the same SSRC, whose numbers jumped.
-    fn forget_source(&mut self) {
-        self.reception = Reception::default();
-        if let Some(missing) = &mut self.missing {
-            missing.clear();
-        }
-        if let Some(ring) = &mut self.ring {
-            ring.clear();
-        }
+    /// Starts an encoding anew with the same SSRC, whose numbers jumped.
+    fn forget_source(&mut self, encoding: u8) {
+        self.encodings[usize::from(encoding)].clear();
         let needs_key_frame = self.needs_key_frame();
         for subscription in &mut self.subscriptions {
-            subscription.change_source(needs_key_frame);
+            subscription.change_source(encoding, needs_key_frame);
         }
     }
 
-    /// Places a packet of the source, for the first time or as a retransmission.
-    pub(crate) fn place(&mut self, sequence_number: u16, is_repaired: bool) -> Result<Place, DropReason> {
+    /// Places a packet of an encoding, for the first time or as a retransmission.
+    pub(crate) fn place(&mut self, encoding: u8, sequence_number: u16, is_repaired: bool) -> Result<Place, DropReason> {
+        let reception = &mut self.encodings[usize::from(encoding)].reception;
         let place = if is_repaired {
-            self.reception.place_repaired(sequence_number)
+            reception.place_repaired(sequence_number)
         } else {
-            self.reception.place(sequence_number)
+            reception.place(sequence_number)
         };
         match place {
             Place::Newest { .. } | Place::Late { .. } => Ok(place),
@@ -169,24 +187,21 @@ impl Track {
             Place::TooLate => Err(DropReason::TooLate),
             Place::Jump => Err(DropReason::SequenceJump),
             Place::Restart => {
-                self.forget_source();
-                Ok(self.reception.place(sequence_number))
+                self.forget_source(encoding);
+                Ok(self.encodings[usize::from(encoding)].reception.place(sequence_number))
             }
         }
     }
 
-    /// Counts a packet of the source for reports.
-    pub(crate) fn count(&mut self, now: Instant, timestamp: u32, payload: Payload, is_newest: bool) {
+    /// Counts a packet of an encoding for reports.
+    pub(crate) fn count(&mut self, now: Instant, encoding: u8, timestamp: u32, payload: Payload, is_newest: bool) {
         let since = now.saturating_duration_since(self.origin).as_micros();
         let at = (since * u128::from(payload.clock_rate) / 1_000_000) as u32;
         let tells_time = is_newest && payload.codec != Codec::TelephoneEvent;
-        self.reception.count(timestamp, tells_time.then_some(at));
+        let encoding = &mut self.encodings[usize::from(encoding)];
+        encoding.reception.count(timestamp, tells_time.then_some(at));
         if is_newest {
-            self.newest = Some(Newest {
-                at: now,
-                timestamp,
-                clock_rate: payload.clock_rate,
-            });
+            encoding.note_newest(now, timestamp, payload.clock_rate);
         }
     }
 
@@ -195,7 +210,7 @@ impl Track {
         &self,
         packet: &Packet<'a>,
         payload: &'a [u8],
-        payload_index: u8,
+        (encoding, payload_index): (u8, u8),
         place: Place,
     ) -> Option<MediaPacket<'a>> {
         let (sequence, is_late) = match place {
@@ -204,14 +219,19 @@ impl Track {
             _ => return None,
         };
         let codec = self.payload(payload_index).codec;
-        let is_video = self.kind == MediaKind::Video;
+        let (is_key_frame, layering) = match self.kind {
+            MediaKind::Video => Layering::read(codec, payload),
+            MediaKind::Audio => <_>::default(),
+        };
         Some(MediaPacket {
             sequence,
             timestamp: packet.timestamp(),
             marker: packet.marker(),
+            encoding,
             payload_index,
-            is_key_frame: is_video && (!key_frames::are_visible(codec) || key_frames::starts(codec, payload)),
+            is_key_frame,
             is_late,
+            layering,
             carried: Carried::of(packet, &self.extensions),
             payload,
         })

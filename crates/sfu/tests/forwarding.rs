@@ -5,7 +5,7 @@ mod common;
 
 use common::{DELTA_FRAME, KEY_FRAME, Leg, Rtp, World, audio, ms, subscription, video};
 use voex_base::{SubscriptionId, TrackId};
-use voex_sfu::command::Extensions;
+use voex_sfu::command::{EncodingSpec, Extensions};
 use voex_sfu::{Command, DropReason, Event};
 
 /// A speaker on leg 1 with track 1, and listeners on legs 2 and up.
@@ -272,7 +272,10 @@ fn a_declared_ssrc_tells_tracks_with_the_same_payload_type_apart() {
     let (speaker, listener) = (world.leg(1), world.leg(2));
     for track in [1, 2] {
         let mut spec = audio(speaker, track);
-        spec.ssrc = Some((1_000 + track as u32, None));
+        spec.encodings = vec![EncodingSpec {
+            rid: String::new(),
+            ssrc: Some((1_000 + track as u32, None)),
+        }];
         world.track(spec);
         world.subscribe(subscription(200 + track, track, listener));
     }

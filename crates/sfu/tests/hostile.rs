@@ -7,6 +7,7 @@ use common::{KEY_FRAME, Leg, Rtp, World, ms, subscription, video};
 use proptest::prelude::*;
 use voex_base::Rng;
 use voex_sfu::DropReason;
+use voex_sfu::command::EncodingSpec;
 
 /// A camera on leg 1, watched from leg 2 with RTX.
 fn watched() -> (World, Leg, Leg) {
@@ -95,7 +96,10 @@ fn a_flood_of_ssrcs_does_not_grow_the_shard_or_displace_a_declared_source() {
     let mut world = World::new();
     let (camera, screen) = (world.leg(1), world.leg(2));
     let mut spec = video(camera, 1);
-    spec.ssrc = Some((77, Some(78)));
+    spec.encodings = vec![EncodingSpec {
+        rid: String::new(),
+        ssrc: Some((77, Some(78))),
+    }];
     world.track(spec);
     world.subscribe(subscription(200, 1, screen));
     for ssrc in 1_000..3_000 {

@@ -6,6 +6,7 @@ mod common;
 use common::{DELTA_FRAME, KEY_FRAME, Leg, Rtp, World, audio, ms, subscription, video};
 use voex_base::TrackId;
 use voex_rtp::rtcp::{Compound, Packet, ReportBlock, SenderInfo};
+use voex_sfu::command::EncodingSpec;
 use voex_sfu::{Command, DropReason};
 
 fn frame(sequence: u16, payload: &[u8]) -> Rtp {
@@ -333,7 +334,10 @@ fn many_streams_of_one_transport_share_compound_packets() {
     let (speaker, listener) = (world.leg(1), world.leg(2));
     for track in 1..=30 {
         let mut spec = audio(speaker, track);
-        spec.ssrc = Some((1_000 + track as u32, None));
+        spec.encodings = vec![EncodingSpec {
+            rid: String::new(),
+            ssrc: Some((1_000 + track as u32, None)),
+        }];
         world.track(spec);
         world.subscribe(subscription(2_000 + track, track, listener));
         world.rtp(speaker, &Rtp::new(0, 1_000 + track as u32, 1, 1)).unwrap();

@@ -21,7 +21,7 @@ fn track(browser: &Browser, id: u64, mid: &str, kind: MediaKind) -> TrackSpec {
         mid: mid.to_owned(),
         kind,
         payloads: vec![if video { common::VP8 } else { OPUS }],
-        ssrc: None,
+        encodings: Vec::new(),
         extensions: Extensions {
             mid: Some(4),
             ..Extensions::default()

@@ -1,18 +1,8 @@
 //! The VP8 payload descriptor (RFC 7741 §4.2).
 
+use super::PictureId;
 use crate::Error;
 use crate::error::u16_at;
-
-/// Where the picture id stands and what it is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct PictureId {
-    /// Offset in the payload.
-    pub at: usize,
-    /// Its value.
-    pub value: u16,
-    /// Whether it has 15 bits instead of 7.
-    pub is_long: bool,
-}
 
 /// A VP8 payload descriptor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -76,16 +66,22 @@ impl Descriptor {
             temporal,
         })
     }
+
+    /// Whether the packet starts a frame: the start of the first partition.
+    pub fn starts_frame(&self) -> bool {
+        self.starts_partition && self.partition == 0
+    }
+
+    /// Whether the packet, whose payload this descriptor was read of, starts a key frame: the start of a frame with the
+    /// inverse key frame bit of the payload header (RFC 7741 §4.3) clear.
+    pub fn starts_key_frame(&self, payload: &[u8]) -> bool {
+        self.starts_frame() && payload.get(self.length).is_some_and(|header| header & 1 == 0)
+    }
 }
 
-/// Whether the packet starts a key frame: first partition, and the inverse key frame bit of the payload header
-/// (RFC 7741 §4.3) clear.
+/// Whether the packet starts a key frame.
 pub fn starts_key_frame(payload: &[u8]) -> bool {
-    Descriptor::parse(payload).is_ok_and(|descriptor| {
-        descriptor.starts_partition
-            && descriptor.partition == 0
-            && payload.get(descriptor.length).is_some_and(|header| header & 1 == 0)
-    })
+    Descriptor::parse(payload).is_ok_and(|descriptor| descriptor.starts_key_frame(payload))
 }
 
 #[cfg(test)]
@@ -107,6 +103,18 @@ mod tests {
         assert_eq!(descriptor.tl0_picture_index, Some((4, 7)));
         assert_eq!(descriptor.temporal, Some((1, true)));
         assert!(starts_key_frame(&payload));
+    }
+
+    #[test]
+    fn another_picture_id_is_written_in_its_own_width() {
+        let mut payload = [0x90, 0xe0, 0x92, 0x34, 7, 0x60];
+        let long = Descriptor::parse(&payload).unwrap().picture_id.unwrap();
+        long.write(&mut payload, 0x7fff);
+        assert_eq!(payload, [0x90, 0xe0, 0xff, 0xff, 7, 0x60]);
+        let mut payload = [0x90, 0x80, 0x12];
+        let short = Descriptor::parse(&payload).unwrap().picture_id.unwrap();
+        short.write(&mut payload, 0x80);
+        assert_eq!(payload, [0x90, 0x80, 0x00]);
     }
 
     #[test]

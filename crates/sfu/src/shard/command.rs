@@ -7,11 +7,13 @@ use voex_transport::Transport;
 
 use super::{Position, Shard};
 use crate::arrivals::Arrivals;
-use crate::command::{Command, DtlsRole, RemoteParameters, SubscriptionSpec, TrackSpec, TransportKind, TransportSpec};
+use crate::command::{
+    Command, DtlsRole, MediaKind, RemoteParameters, SubscriptionSpec, TrackSpec, TransportKind, TransportSpec,
+};
 use crate::connection::{Connection, Link, Source, Stream, Timer};
 use crate::limits::{
-    PAYLOADS_PER_TRACK_MAX, SUBSCRIPTIONS_PER_TRACK_MAX, SUBSCRIPTIONS_PER_TRANSPORT_MAX, TRACKS_PER_TRANSPORT_MAX,
-    TRANSPORTS_MAX,
+    AUDIO_RANGES_REMEMBERED, ENCODINGS_PER_TRACK_MAX, PAYLOADS_PER_TRACK_MAX, RANGES_REMEMBERED,
+    SUBSCRIPTIONS_PER_TRACK_MAX, SUBSCRIPTIONS_PER_TRANSPORT_MAX, TRACKS_PER_TRANSPORT_MAX, TRANSPORTS_MAX,
 };
 use crate::plain::Plain;
 use crate::rewriter::Rewriter;
@@ -65,7 +67,7 @@ impl Shard {
             }
             Command::RequestKeyFrame(id) => {
                 let key = *self.index.tracks.get(&id)?;
-                self.want_key_frame(now, key, out);
+                self.want_key_frames(now, key, out);
                 Some(())
             }
             Command::AddSubscription(spec) => self.add_subscription(now, &spec, out),
@@ -73,6 +75,15 @@ impl Shard {
                 let position = *self.index.subscriptions.get(&id)?;
                 self.tracks[position.track].subscriptions[position.at].cold.is_active = is_active;
                 self.refresh(now, position, out);
+                Some(())
+            }
+            Command::SetSubscriptionLayers(id, layers) => {
+                let position = *self.index.subscriptions.get(&id)?;
+                let track = &mut self.tracks[position.track];
+                let flow = track.flow();
+                if let Some(encoding) = track.subscriptions[position.at].want(now, &layers, &flow) {
+                    self.want_key_frame(now, position.track, encoding, out);
+                }
                 Some(())
             }
             Command::RemoveSubscription(id) => self.remove_subscription(id),
@@ -154,11 +165,14 @@ impl Shard {
         let key = *self.index.transports.get(&spec.transport)?;
         let connection = &mut self.connections[key];
         let is_full = connection.tracks.len() >= TRACKS_PER_TRANSPORT_MAX;
-        let fits = !spec.payloads.is_empty() && spec.payloads.len() <= PAYLOADS_PER_TRACK_MAX;
+        let fits = !spec.payloads.is_empty()
+            && spec.payloads.len() <= PAYLOADS_PER_TRACK_MAX
+            && spec.encodings.len() <= ENCODINGS_PER_TRACK_MAX;
         if is_full || !fits || self.index.tracks.contains_key(&spec.id) {
             return None;
         }
-        let (id, ssrcs) = (spec.id, spec.ssrc);
+        let id = spec.id;
+        let ssrcs: Vec<_> = spec.encodings.iter().map(|encoding| encoding.ssrc).collect();
         connection.mid_extension = connection.mid_extension.or(spec.extensions.mid);
         if let Some(extension) = spec.extensions.transport_cc.filter(|_| spec.feedback.transport_cc) {
             connection.transport_cc_extension = Some(extension);
@@ -166,16 +180,17 @@ impl Shard {
         }
         let track = self.tracks.insert(Track::new(now, spec, key));
         connection.tracks.push(track);
-        if let Some((ssrc, rtx)) = ssrcs {
+        for (encoding, ssrcs) in ssrcs.into_iter().enumerate() {
+            let Some((ssrc, rtx)) = ssrcs else { continue };
             let declared = |ssrc, is_rtx| Source {
                 ssrc,
                 track,
+                encoding: encoding as u8,
                 is_rtx,
                 is_declared: true,
             };
             connection.sources.push(declared(ssrc, false));
             connection.sources.extend(rtx.map(|rtx| declared(rtx, true)));
-            self.tracks[track].ssrc = Some(ssrc);
         }
         self.index.tracks.insert(id, track);
         self.metrics.tracks.add(1);
@@ -196,7 +211,7 @@ impl Shard {
         {
             return None;
         }
-        let (rewriter, rtx_sequence) = match connection.take_retired(spec.ssrc) {
+        let (mut rewriter, rtx_sequence) = match connection.take_retired(spec.ssrc) {
             Some(retired) => (retired.rewriter, retired.rtx_sequence),
             // In the lower half, so that the receiver's rollover count cannot miss the first wrap (RFC 3711 §3.3.1).
             None => (
@@ -209,8 +224,13 @@ impl Shard {
             id: spec.id,
         });
         let track_state = &mut self.tracks[track];
+        rewriter.remember(match track_state.kind {
+            MediaKind::Video => RANGES_REMEMBERED,
+            MediaKind::Audio => AUDIO_RANGES_REMEMBERED,
+        });
         let payload_types = track_state.payloads.iter().map(|payload| payload.payload_type);
-        let subscription = Subscription::new(spec, payload_types, key, rewriter, rtx_sequence);
+        let encodings = track_state.encodings.len();
+        let subscription = Subscription::new(spec, payload_types, encodings, key, rewriter, rtx_sequence);
         track_state.subscriptions.push(subscription);
         let position = Position { track, at };
         self.index.subscriptions.insert(spec.id, position);

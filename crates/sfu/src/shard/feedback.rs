@@ -9,6 +9,7 @@ use super::{Position, Shard};
 use crate::DropReason;
 use crate::command::Feedback;
 use crate::connection::{Connection, Timer};
+use crate::limits::ENCODINGS_PER_TRACK_MAX;
 use crate::subscription::from_65536ths;
 
 impl Shard {
@@ -51,13 +52,11 @@ impl Shard {
             .sources
             .iter()
             .find(|source| source.ssrc == info.ssrc && !source.is_rtx);
-        let Some(track) = source.map(|source| source.track) else {
-            return;
-        };
-        let track = &mut self.tracks[track];
-        if track.ssrc == Some(info.ssrc) {
+        let Some(source) = source else { return };
+        let encoding = &mut self.tracks[source.track].encodings[usize::from(source.encoding)];
+        if encoding.ssrc == Some(info.ssrc) {
             connection.learn_clock(wall.ntp(), info.ntp);
-            track.reception.handle_sender_report(now, info);
+            encoding.reception.handle_sender_report(now, info);
         }
     }
 
@@ -90,7 +89,9 @@ impl Shard {
         let feedback = self.feedback_of(position);
         if feedback.pli || feedback.fir {
             self.metrics.plis_received.inc();
-            self.want_key_frame(now, position.track, out);
+            let subscription = &self.tracks[position.track].subscriptions[position.at];
+            let encoding = subscription.awaits().unwrap_or(subscription.encoding);
+            self.want_key_frame(now, position.track, encoding, out);
         }
     }
 
@@ -108,7 +109,8 @@ impl Shard {
         if !source.is_declared {
             connection.sources.retain(|source| source.ssrc != ssrc);
         }
-        if let Some(missing) = self.tracks[source.track].missing.as_mut().filter(|_| !source.is_rtx) {
+        let encoding = &mut self.tracks[source.track].encodings[usize::from(source.encoding)];
+        if let Some(missing) = encoding.missing.as_mut().filter(|_| !source.is_rtx) {
             missing.clear();
         }
     }
@@ -122,44 +124,68 @@ impl Shard {
         self.index.subscriptions.get(&stream.id).copied()
     }
 
-    /// Notes that somebody wants a key frame of a track, and asks the sender at once unless it was just asked.
-    pub(super) fn want_key_frame(&mut self, now: Instant, key: usize, out: &mut impl Outbox) {
-        if self.tracks[key].needs_key_frame() {
-            self.tracks[key].key_frames.want(now);
-            self.ask_for_key_frame(now, key, out);
+    /// Notes that somebody wants key frames of all encodings of a track that somebody gets; of the highest that flows
+    /// when nobody does.
+    pub(super) fn want_key_frames(&mut self, now: Instant, key: usize, out: &mut impl Outbox) {
+        let track = &self.tracks[key];
+        let count = track.encodings.len() as u8;
+        let is_watched = |encoding: &u8| track.is_watched(*encoding);
+        let flows = |encoding: &u8| track.encodings[usize::from(*encoding)].newest.is_some();
+        let mut wanted: [bool; ENCODINGS_PER_TRACK_MAX] = [false; ENCODINGS_PER_TRACK_MAX];
+        (0..count)
+            .filter(is_watched)
+            .for_each(|encoding| wanted[usize::from(encoding)] = true);
+        if wanted == [false; ENCODINGS_PER_TRACK_MAX] {
+            let highest = (0..count).rev().find(flows).unwrap_or(count - 1);
+            wanted[usize::from(highest)] = true;
+        }
+        for encoding in (0..count).filter(|encoding| wanted[usize::from(*encoding)]) {
+            self.want_key_frame(now, key, encoding, out);
         }
     }
 
-    /// Asks the sender of a track for a key frame if that is due, and sets the timer for the next look.
-    pub(super) fn ask_for_key_frame(&mut self, now: Instant, key: usize, out: &mut impl Outbox) {
+    /// Notes that somebody wants a key frame of an encoding, and asks the sender at once unless it was just asked.
+    pub(super) fn want_key_frame(&mut self, now: Instant, key: usize, encoding: u8, out: &mut impl Outbox) {
         let track = &mut self.tracks[key];
-        let is_looked_at = track.key_frames.next_at().is_some_and(|at| at <= now);
-        if is_looked_at && !track.key_frames.is_due(now, track.is_awaited()) {
-            track.key_frames.rest();
+        if track.needs_key_frame() {
+            track.encodings[usize::from(encoding)].key_frames.want(now);
+            self.ask_for_key_frame(now, key, encoding, out);
+        }
+    }
+
+    /// Asks the sender for a key frame of an encoding if that is due, and sets the timer for the next look.
+    pub(super) fn ask_for_key_frame(&mut self, now: Instant, key: usize, encoding: u8, out: &mut impl Outbox) {
+        let track = &mut self.tracks[key];
+        let key_frames = &track.encodings[usize::from(encoding)].key_frames;
+        let is_looked_at = key_frames.next_at().is_some_and(|at| at <= now);
+        if is_looked_at && !key_frames.is_due(now, track.is_awaited(encoding)) {
+            track.encodings[usize::from(encoding)].key_frames.rest();
         } else if is_looked_at {
-            self.send_key_frame_request(now, key, out);
+            self.send_key_frame_request(now, key, encoding, out);
         }
         let track = &self.tracks[key];
-        if let Some(next) = track.key_frames.next_at() {
+        if let Some(next) = track.encodings[usize::from(encoding)].key_frames.next_at() {
             self.connections[track.connection].timers.arm(Timer::KeyFrame, next);
             self.reschedule(self.tracks[key].connection);
         }
     }
 
-    fn send_key_frame_request(&mut self, now: Instant, key: usize, out: &mut impl Outbox) {
+    fn send_key_frame_request(&mut self, now: Instant, key: usize, encoding: u8, out: &mut impl Outbox) {
         let track = &mut self.tracks[key];
         let connection = &mut self.connections[track.connection];
         let (can_pli, can_fir) = (track.feedback.pli, track.feedback.fir);
+        let encoding = &mut track.encodings[usize::from(encoding)];
+        let key_frames = &mut encoding.key_frames;
         if !can_pli && !can_fir {
-            return track.key_frames.rest();
+            return key_frames.rest();
         }
-        let Some(media_ssrc) = track.ssrc.filter(|_| connection.is_ready()) else {
-            return track.key_frames.postpone(now);
+        let Some(media_ssrc) = encoding.ssrc.filter(|_| connection.is_ready()) else {
+            return key_frames.postpone(now);
         };
         if !can_pli {
-            track.key_frames.command = track.key_frames.command.wrapping_add(1);
+            key_frames.command = key_frames.command.wrapping_add(1);
         }
-        let command = track.key_frames.command;
+        let command = key_frames.command;
         let (own, cname) = (connection.own_ssrc(), connection.cname.clone());
         connection.send_rtcp(out, &self.metrics, |writer| {
             Connection::begin_compound(own, &cname, writer)?;
@@ -169,7 +195,7 @@ impl Shard {
                 writer.full_intra(own, media_ssrc, command)
             }
         });
-        track.key_frames.asked(now);
+        key_frames.asked(now);
         self.metrics.plis_sent.inc();
     }
 }

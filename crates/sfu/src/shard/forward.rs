@@ -6,10 +6,11 @@ use voex_base::{Outbox, WallTime};
 
 use super::{Position, Shard};
 use crate::DropReason;
+use crate::command::{Event, LayerChange};
 use crate::connection::Link;
-use crate::limits::RESEND_INTERVAL_DEFAULT;
+use crate::limits::{ENCODINGS_PER_TRACK_MAX, RESEND_INTERVAL_DEFAULT};
 use crate::packet::MediaPacket;
-use crate::subscription::{OVERHEAD_BYTES_MAX, Stamp, abs_send_time};
+use crate::subscription::{Admission, OVERHEAD_BYTES_MAX, Stamp, abs_send_time};
 
 impl Shard {
     /// Writes a packet once for each subscription that takes it: rewritten, protected, in the outbox.
@@ -21,16 +22,20 @@ impl Shard {
         packet: &MediaPacket<'_>,
         out: &mut impl Outbox,
     ) {
-        let track = &mut self.tracks[track];
-        let clock_rate = track.payload(packet.payload_index).clock_rate;
+        let key = track;
+        let track = &mut self.tracks[key];
+        let scene = track.scene(now, packet);
         let mut stamp = Stamp {
             abs_send_time: abs_send_time(wall.ntp()),
             transport_cc: 0,
         };
         let room_bytes = packet.payload.len() + OVERHEAD_BYTES_MAX;
         let (mut packets, mut bytes, mut failed) = (0, 0, 0);
+        let mut has_news = false;
         for subscription in &mut track.subscriptions {
-            if !subscription.admits(now, packet, clock_rate) {
+            let admission = subscription.admits(now, packet, &scene);
+            has_news |= subscription.has_news;
+            if admission == Admission::No {
                 continue;
             }
             let connection = &mut self.connections[subscription.connection];
@@ -42,7 +47,7 @@ impl Shard {
                 stamp.transport_cc = connection.transport_cc_sent;
             }
             let room = out.reserve(room_bytes);
-            let Some(length) = subscription.write(now, packet, stamp, room) else {
+            let Some(length) = subscription.write(now, packet, admission, stamp, room) else {
                 continue;
             };
             match connection.protect_rtp(room, length) {
@@ -58,6 +63,37 @@ impl Shard {
         self.metrics.forwarded_bytes.add(bytes);
         if failed > 0 {
             self.metrics.drops.of(DropReason::Protect).add(failed);
+        }
+        if has_news {
+            self.spread_news(now, key, out);
+        }
+    }
+
+    /// Tells what changed in what subscriptions get, and asks for the key frames that they need.
+    #[cold]
+    fn spread_news(&mut self, now: Instant, key: usize, out: &mut impl Outbox) {
+        let mut needed = [false; ENCODINGS_PER_TRACK_MAX];
+        for at in 0..self.tracks[key].subscriptions.len() {
+            let subscription = &mut self.tracks[key].subscriptions[at];
+            if !std::mem::take(&mut subscription.has_news) {
+                continue;
+            }
+            let news = std::mem::take(&mut subscription.cold.news);
+            let id = subscription.cold.id;
+            if let Some(encoding) = news.needs_key_frame {
+                needed[usize::from(encoding)] = true;
+            }
+            let changes = [
+                news.encoding.map(LayerChange::Encoding),
+                news.layers.spatial.map(LayerChange::Spatial),
+                news.layers.temporal.map(LayerChange::Temporal),
+            ];
+            for change in changes.into_iter().flatten() {
+                self.tell(Event::LayerChanged(id, change));
+            }
+        }
+        for (encoding, _) in needed.into_iter().enumerate().filter(|(_, is_needed)| *is_needed) {
+            self.want_key_frame(now, key, encoding as u8, out);
         }
     }
 
@@ -77,7 +113,8 @@ impl Shard {
         let subscription = &mut track.subscriptions[position.at];
         let connection = &mut self.connections[subscription.connection];
         let sequence = subscription.rewriter.source_of(sequence_number)?;
-        let packet = track.ring.as_ref()?.find(sequence)?;
+        let ring = track.encodings[usize::from(subscription.encoding)].ring.as_ref()?;
+        let packet = ring.find(sequence)?;
         let has_rtx = subscription.has_rtx(packet.payload_index);
         let is_plain = matches!(connection.link, Link::Plain(_));
         let (socket, to) = connection.destination()?;

@@ -161,12 +161,12 @@ impl Shard {
     /// Brings a subscription into the phase that follows from its own state, its track's and its transport's.
     fn refresh(&mut self, now: Instant, position: Position, out: &mut impl Outbox) {
         let track = &mut self.tracks[position.track];
-        let needs_key_frame = track.needs_key_frame();
+        let (needs_key_frame, flow) = (track.needs_key_frame(), track.flow());
         let subscription = &mut track.subscriptions[position.at];
         let is_ready = self.connections[subscription.connection].is_ready();
         let can_flow = is_ready && subscription.cold.is_active && track.is_relayed;
-        if subscription.turn(can_flow, needs_key_frame) {
-            self.want_key_frame(now, position.track, out);
+        if let Some(encoding) = subscription.turn(now, can_flow, needs_key_frame, &flow) {
+            self.want_key_frame(now, position.track, encoding, out);
         }
     }
 
@@ -232,13 +232,15 @@ impl Shard {
     fn remove_subscription(&mut self, id: SubscriptionId) -> Option<()> {
         let position = self.index.subscriptions.remove(&id)?;
         let subscriptions = &mut self.tracks[position.track].subscriptions;
-        let subscription = subscriptions.swap_remove(position.at);
+        let mut subscription = subscriptions.swap_remove(position.at);
         if let Some(moved) = subscriptions.get(position.at) {
             self.index.subscriptions.insert(moved.cold.id, position);
         }
         self.metrics.subscriptions.add(-1);
         if let Some(connection) = self.connections.get_mut(subscription.connection) {
             connection.streams.retain(|stream| stream.id != id);
+            // Requests for packets of a stream that ended are not answered.
+            subscription.rewriter.remember(0);
             connection.retire(RetiredStream {
                 ssrc: subscription.ssrc,
                 rewriter: subscription.rewriter,

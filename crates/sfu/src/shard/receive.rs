@@ -156,12 +156,12 @@ impl Shard {
             return Err(DropReason::TooLong);
         }
         self.note_arrival(now, key, packet);
-        let track = self.track_of(now, key, packet)?;
+        let (track, encoding) = self.track_of(now, key, packet)?;
         let payload_type = self.tracks[track].payload_type(packet.payload_type());
         let received = match payload_type {
             PayloadType::Unknown => Err(DropReason::UnknownPayloadType),
-            PayloadType::Media(index) => self.receive_media(now, wall, track, packet, index, out),
-            PayloadType::Rtx(index) => self.receive_repair(now, wall, track, packet, index, out),
+            PayloadType::Media(index) => self.receive_media(now, wall, track, (encoding, index), packet, out),
+            PayloadType::Rtx(index) => self.receive_repair(now, wall, track, (encoding, index), packet, out),
         };
         self.reschedule(key);
         received
@@ -183,20 +183,20 @@ impl Shard {
         }
     }
 
-    /// Finds the track of a packet: by an SSRC seen before, else as [`learn`](Self::learn) says.
+    /// Finds the track and encoding of a packet: by an SSRC seen before, else as [`learn`](Self::learn) says.
     #[inline]
-    fn track_of(&mut self, now: Instant, key: usize, packet: &Packet<'_>) -> Result<usize, DropReason> {
+    fn track_of(&mut self, now: Instant, key: usize, packet: &Packet<'_>) -> Result<(usize, u8), DropReason> {
         let ssrc = packet.ssrc();
         let known = self.connections[key].sources.iter().find(|source| source.ssrc == ssrc);
         match known {
-            Some(source) => Ok(source.track),
+            Some(source) => Ok((source.track, source.encoding)),
             None => self.learn(now, key, packet).ok_or(DropReason::UnknownSsrc),
         }
     }
 
-    /// Places a new SSRC by mid, else by a payload type that only one track has, and remembers it in place of the one
-    /// learned for that track before.
-    fn learn(&mut self, now: Instant, key: usize, packet: &Packet<'_>) -> Option<usize> {
+    /// Places a new SSRC by mid, else by a payload type that only one track has, and then by rid where the track has
+    /// several encodings; remembers it in place of the one learned for that encoding before.
+    fn learn(&mut self, now: Instant, key: usize, packet: &Packet<'_>) -> Option<(usize, u8)> {
         let connection = &mut self.connections[key];
         let tracks = &self.tracks;
         let payload_type = packet.payload_type();
@@ -217,18 +217,22 @@ impl Shard {
             PayloadType::Media(_) => false,
             PayloadType::Rtx(_) => true,
         };
-        if !is_rtx && !tracks[track].may_change_source(now) {
+        let encoding = tracks[track].encoding_of(packet, is_rtx)?;
+        if !is_rtx && !tracks[track].encodings[usize::from(encoding)].may_change_source(now) {
             return None;
         }
-        let is_replaced = |source: &Source| source.track == track && source.is_rtx == is_rtx && !source.is_declared;
-        connection.sources.retain(|source| !is_replaced(source));
+        let is_same = |source: &Source| (source.track, source.encoding, source.is_rtx) == (track, encoding, is_rtx);
+        connection
+            .sources
+            .retain(|source| source.is_declared || !is_same(source));
         connection.sources.push(Source {
             ssrc: packet.ssrc(),
             track,
+            encoding,
             is_rtx,
             is_declared: false,
         });
-        Some(track)
+        Some((track, encoding))
     }
 
     fn receive_media(
@@ -236,25 +240,32 @@ impl Shard {
         now: Instant,
         wall: WallTime,
         key: usize,
+        (encoding, index): (u8, u8),
         packet: &Packet<'_>,
-        index: u8,
         out: &mut impl Outbox,
     ) -> Result<(), DropReason> {
         let track = &mut self.tracks[key];
-        if track.ssrc != Some(packet.ssrc()) {
-            track.change_source(now, packet.ssrc())?;
+        if track.encodings[usize::from(encoding)].ssrc != Some(packet.ssrc()) {
+            track.change_source(now, encoding, packet.ssrc())?;
         }
-        let place = track.place(packet.sequence_number(), false)?;
+        let place = track.place(encoding, packet.sequence_number(), false)?;
         let payload = track.payload(index);
         let is_newest = matches!(place, Place::Newest { .. });
-        track.count(now, packet.timestamp(), payload, is_newest);
-        let outlook = self.note_gaps(now, key, place);
+        track.count(now, encoding, packet.timestamp(), payload, is_newest);
+        let outlook = self.note_gaps(now, key, encoding, place);
         if outlook == Outlook::Lost {
-            self.want_key_frame(now, key, out);
+            self.want_lost_key_frame(now, key, encoding, out);
         }
         self.note_activity(now, key);
         self.note_digits(key, packet, index);
-        self.pass_on(now, wall, key, packet, packet.payload(), index, place, out)
+        self.pass_on(now, wall, key, (encoding, index), packet, packet.payload(), place, out)
+    }
+
+    /// Something is lost for good: who gets the encoding needs a key frame.
+    pub(super) fn want_lost_key_frame(&mut self, now: Instant, key: usize, encoding: u8, out: &mut impl Outbox) {
+        if self.tracks[key].is_watched(encoding) {
+            self.want_key_frame(now, key, encoding, out);
+        }
     }
 
     /// Takes a retransmission: the packet it repeats, late.
@@ -263,19 +274,19 @@ impl Shard {
         now: Instant,
         wall: WallTime,
         key: usize,
+        (encoding, index): (u8, u8),
         packet: &Packet<'_>,
-        index: u8,
         out: &mut impl Outbox,
     ) -> Result<(), DropReason> {
         let (original, payload) = rtx::unwrap(packet.payload()).ok_or(DropReason::Empty)?;
         let track = &mut self.tracks[key];
-        if track.newest.is_none() {
+        if track.encodings[usize::from(encoding)].newest.is_none() {
             return Err(DropReason::NothingToRepair);
         }
-        let place = track.place(original, true)?;
-        let _ = self.note_gaps(now, key, place);
+        let place = track.place(encoding, original, true)?;
+        let _ = self.note_gaps(now, key, encoding, place);
         self.metrics.recovered_packets.inc();
-        self.pass_on(now, wall, key, packet, payload, index, place, out)
+        self.pass_on(now, wall, key, (encoding, index), packet, payload, place, out)
     }
 
     #[allow(clippy::too_many_arguments)] // one packet and where it stands
@@ -284,18 +295,19 @@ impl Shard {
         now: Instant,
         wall: WallTime,
         key: usize,
+        (encoding, index): (u8, u8),
         packet: &Packet<'_>,
         payload: &[u8],
-        index: u8,
         place: Place,
         out: &mut impl Outbox,
     ) -> Result<(), DropReason> {
         let track = &mut self.tracks[key];
-        let Some(media) = track.media_packet(packet, payload, index, place) else {
+        let Some(media) = track.media_packet(packet, payload, (encoding, index), place) else {
             return Err(DropReason::TooLate);
         };
         if payload.is_empty() {
-            track.subscriptions.iter_mut().for_each(|sub| sub.skip(media.sequence));
+            let subscriptions = track.subscriptions.iter_mut();
+            subscriptions.for_each(|subscription| subscription.skip(encoding, media.sequence));
             return Err(DropReason::Empty);
         }
         self.keep(key, &media);
@@ -304,19 +316,19 @@ impl Shard {
     }
 
     fn keep(&mut self, key: usize, media: &MediaPacket<'_>) {
-        let track = &mut self.tracks[key];
-        if let Some(ring) = &mut track.ring {
+        let encoding = &mut self.tracks[key].encodings[usize::from(media.encoding)];
+        if let Some(ring) = &mut encoding.ring {
             ring.insert(media);
         }
         if media.is_key_frame {
-            track.key_frames.arrived();
+            encoding.key_frames.arrived();
         }
     }
 
     /// Keeps the list of missing packets.
-    fn note_gaps(&mut self, now: Instant, key: usize, place: Place) -> Outlook {
+    fn note_gaps(&mut self, now: Instant, key: usize, encoding: u8, place: Place) -> Outlook {
         let track = &mut self.tracks[key];
-        let Some(missing) = &mut track.missing else {
+        let Some(missing) = &mut track.encodings[usize::from(encoding)].missing else {
             return Outlook::Hopeful;
         };
         let outlook = match place {

@@ -7,7 +7,7 @@ use voex_rtp::rtcp::{ReportBlock, SenderInfo};
 
 use super::{Position, Shard};
 use crate::connection::Connection;
-use crate::limits::{BITRATE_UNLIMITED, REPORT_BLOCKS_MAX, TRACKS_PER_TRANSPORT_MAX};
+use crate::limits::{BITRATE_UNLIMITED, ENCODINGS_PER_TRACK_MAX, REPORT_BLOCKS_MAX, TRACKS_PER_TRANSPORT_MAX};
 use crate::subscription::Phase;
 
 /// SRs in one compound packet: with their names they stay below [`RTCP_BYTES_MAX`](crate::limits::RTCP_BYTES_MAX).
@@ -73,19 +73,20 @@ impl Shard {
         });
     }
 
-    /// Makes the report blocks of the tracks that arrive on a connection; those beyond the bound wait for nothing and
-    /// are left out, which 64 tracks on one transport do not reach in practice.
+    /// Makes the report blocks of the encodings that arrive on a connection; those beyond the bound wait for nothing and
+    /// are left out, which a transport does not reach in practice.
     fn report_blocks(&mut self, key: usize, now: Instant, blocks: &mut [ReportBlock]) -> usize {
         let mut count = 0;
         for track in &self.connections[key].tracks {
             let track = &mut self.tracks[*track];
-            let (Some(ssrc), true) = (track.ssrc, track.is_receiving) else {
-                continue;
-            };
-            let Some(room) = blocks.get_mut(count) else { break };
-            if let Some(block) = track.reception.report(now, ssrc) {
-                *room = block;
-                count += 1;
+            for encoding in track.encodings.iter_mut().filter(|_| track.is_receiving) {
+                let (Some(ssrc), Some(room)) = (encoding.ssrc, blocks.get_mut(count)) else {
+                    continue;
+                };
+                if let Some(block) = encoding.reception.report(now, ssrc) {
+                    *room = block;
+                    count += 1;
+                }
             }
         }
         count
@@ -96,13 +97,14 @@ impl Shard {
     fn sender_info(&self, now: Instant, wall: WallTime, position: Position) -> Option<SenderInfo> {
         let track = &self.tracks[position.track];
         let subscription = &track.subscriptions[position.at];
-        let newest = track.newest?;
+        let encoding = track.encodings.get(usize::from(subscription.encoding))?;
+        let newest = encoding.newest?;
         if subscription.packets == 0 || subscription.phase != Phase::Flowing {
             return None;
         }
         let sender = self.connections.get(track.connection)?;
         let ntp = wall.ntp();
-        let by_report = track.reception.sender_report().and_then(|seen| {
+        let by_report = encoding.reception.sender_report().and_then(|seen| {
             let then = sender.by_our_clock(seen.info.ntp)?;
             let elapsed = ntp.wrapping_sub(then) as i64;
             let units = (i128::from(elapsed) * i128::from(newest.clock_rate)) >> 32;
@@ -125,16 +127,19 @@ impl Shard {
     /// Tells a sender the sum of its caps (REMB knows only one figure for a transport); once more when none is left.
     pub(super) fn send_bitrate_cap(&mut self, key: usize, out: &mut impl Outbox) {
         let connection = &mut self.connections[key];
-        let mut ssrcs = [0; TRACKS_PER_TRANSPORT_MAX];
+        let mut ssrcs = [0; TRACKS_PER_TRANSPORT_MAX * ENCODINGS_PER_TRACK_MAX];
         let (mut count, mut sum, mut has_cap) = (0, 0_u64, false);
         for track in &connection.tracks {
             let track = &self.tracks[*track];
-            let (Some(ssrc), true) = (track.ssrc, track.feedback.remb) else {
+            let named = track.encodings.iter().filter_map(|encoding| encoding.ssrc);
+            if !track.feedback.remb || named.clone().next().is_none() {
                 continue;
-            };
+            }
             if track.bitrate_cap.is_some() || connection.is_capped {
-                ssrcs[count] = ssrc;
-                count += 1;
+                for ssrc in named {
+                    ssrcs[count] = ssrc;
+                    count += 1;
+                }
             }
             sum += u64::from(track.bitrate_cap.unwrap_or(0));
             has_cap |= track.bitrate_cap.is_some();

@@ -25,7 +25,10 @@ impl Shard {
                 Timer::Nack => self.fire_nacks(key, now, out),
                 Timer::KeyFrame => {
                     for at in 0..self.connections[key].tracks.len() {
-                        self.ask_for_key_frame(now, self.connections[key].tracks[at], out);
+                        let track = self.connections[key].tracks[at];
+                        for encoding in 0..self.tracks[track].encodings.len() {
+                            self.ask_for_key_frame(now, track, encoding as u8, out);
+                        }
                     }
                 }
                 Timer::Silence => self.fire_silence(key, now),
@@ -48,14 +51,16 @@ impl Shard {
     fn fire_nacks(&mut self, key: usize, now: Instant, out: &mut impl Outbox) {
         for at in 0..self.connections[key].tracks.len() {
             let track = self.connections[key].tracks[at];
-            self.ask_for_missing(key, track, now, out);
+            for encoding in 0..self.tracks[track].encodings.len() {
+                self.ask_for_missing(key, (track, encoding as u8), now, out);
+            }
         }
     }
 
-    fn ask_for_missing(&mut self, key: usize, track_key: usize, now: Instant, out: &mut impl Outbox) {
-        let track = &mut self.tracks[track_key];
+    fn ask_for_missing(&mut self, key: usize, (track, encoding): (usize, u8), now: Instant, out: &mut impl Outbox) {
+        let state = &mut self.tracks[track].encodings[usize::from(encoding)];
         let connection = &mut self.connections[key];
-        let (Some(missing), Some(ssrc), Some(newest)) = (&mut track.missing, track.ssrc, track.reception.newest())
+        let (Some(missing), Some(ssrc), Some(newest)) = (&mut state.missing, state.ssrc, state.reception.newest())
         else {
             return;
         };
@@ -73,7 +78,7 @@ impl Shard {
             connection.timers.arm(Timer::Nack, next);
         }
         if outlook == Outlook::Lost {
-            self.want_key_frame(now, track_key, out);
+            self.want_lost_key_frame(now, track, encoding, out);
         }
     }
 
@@ -109,7 +114,7 @@ impl Shard {
     fn fire_silence(&mut self, key: usize, now: Instant) {
         for at in 0..self.connections[key].tracks.len() {
             let track = &mut self.tracks[self.connections[key].tracks[at]];
-            let Some(newest) = track.newest.filter(|_| track.is_receiving) else {
+            let Some(newest) = track.newest().filter(|_| track.is_receiving) else {
                 continue;
             };
             let silent_at = newest.at + self.config.no_media_timer;

@@ -11,7 +11,7 @@ use voex_rtp::extension::{Form, Writer as ExtensionWriter};
 use voex_rtp::rtcp::{Compound, Packet as Rtcp, Writer};
 use voex_rtp::{FixedHeader, Packet};
 use voex_sfu::command::{
-    Codec, Extensions, Feedback, MediaKind, Payload, PlainRemote, SubscriptionSpec, TrackSpec, TransportKind,
+    Codec, Extensions, Feedback, Layers, MediaKind, Payload, PlainRemote, SubscriptionSpec, TrackSpec, TransportKind,
     TransportSpec,
 };
 use voex_sfu::{Command, Config, DropReason, Event, Metrics, Shard};
@@ -332,7 +332,7 @@ pub fn audio(leg: Leg, track: u64) -> TrackSpec {
         mid: String::new(),
         kind: MediaKind::Audio,
         payloads: vec![PCMU, PCMA, TELEPHONE_EVENT],
-        ssrc: None,
+        encodings: Vec::new(),
         extensions: Extensions::default(),
         feedback: Feedback::default(),
     }
@@ -367,5 +367,6 @@ pub fn subscription(id: u64, track: u64, leg: Leg) -> SubscriptionSpec {
         feedback: VIDEO_FEEDBACK,
         cname: "host".to_owned(),
         active: true,
+        layers: Layers::default(),
     }
 }

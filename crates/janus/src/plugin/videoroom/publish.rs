@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use voex_base::TransportId;
 use voex_bridge::media;
 use voex_sdp::{Description, Media};
-use voex_sfu::command::{Command, MediaKind, TrackSpec};
+use voex_sfu::command::{Command, EncodingSpec, MediaKind, TrackSpec};
 
 use super::VideoRoom;
 use super::codec::RoomCodec;
@@ -368,7 +368,10 @@ impl PublishedStream {
             mid: self.mid.clone(),
             kind: self.kind.media().unwrap_or(MediaKind::Audio),
             payloads: media::payloads(&chosen.section.payloads),
-            ssrc: offered.first_ssrc(),
+            encodings: vec![EncodingSpec {
+                rid: String::new(),
+                ssrc: offered.first_ssrc(),
+            }],
             extensions: media::extensions(&chosen.section.extmaps),
             feedback: media::feedback(&chosen.format.payload),
         });

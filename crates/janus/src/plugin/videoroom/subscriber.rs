@@ -6,7 +6,7 @@ use voex_base::{SubscriptionId, TrackId, TransportId, WorkerId};
 use voex_bridge::media::{self, uri};
 use voex_sdp::webrtc::{Offered, Section};
 use voex_sdp::{Description, Direction, Extmap, Kind};
-use voex_sfu::command::{Command, SubscriptionSpec};
+use voex_sfu::command::{Command, Layers, SubscriptionSpec};
 
 use super::negotiation::{TRANSPORT_CC, extmap};
 use super::publisher::{Format, PublishedStream, Publisher, StreamKind};
@@ -405,6 +405,7 @@ impl Line {
             feedback: media::feedback(&self.format.payload),
             cname: CNAME.to_owned(),
             active: self.is_active(is_paused),
+            layers: Layers::default(),
         })
     }
 

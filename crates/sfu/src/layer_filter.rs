@@ -1,0 +1,199 @@
+//! Which layers of a stream a subscriber gets: lower ones at once, higher ones where a picture can start to use them.
+
+use std::time::{Duration, Instant};
+
+use crate::command::Layers;
+use crate::layering::{Layering, Scheme};
+use crate::packet::MediaPacket;
+
+/// What is wanted, what passes now, and what was told of it.
+pub(crate) struct LayerFilter {
+    wanted: (u8, u8),
+    /// Highest spatial and temporal layer that pass.
+    spatial: u8,
+    temporal: u8,
+    told_spatial: Option<u8>,
+    told_temporal: Option<u8>,
+    /// Highest spatial layer of the picture that goes out now.
+    top_spatial: u8,
+    /// When a picture last had the spatial layer that was told.
+    reached_at: Option<Instant>,
+    /// Highest temporal layer since the first frame of the lowest.
+    top_temporal: Option<u8>,
+    /// The stream has layers.
+    is_layered: bool,
+    /// Picture id of the last frame left out.
+    left_out: Option<u16>,
+}
+
+/// What becomes of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// It goes out.
+    Pass,
+    /// It is left out; the first packet of a frame takes the frame's picture id with it where ids have no gaps.
+    LeaveOut {
+        /// A picture id is free.
+        frees_id: bool,
+    },
+}
+
+/// What is new of the forwarded layers, until it is told.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) struct LayerNews {
+    pub(crate) spatial: Option<u8>,
+    pub(crate) temporal: Option<u8>,
+}
+
+/// Highest layer that a subscriber can name; it stands for all above, too.
+const NAMED_MAX: u8 = 2;
+
+fn limit(wanted: u8) -> u8 {
+    if wanted >= NAMED_MAX { u8::MAX } else { wanted }
+}
+
+impl LayerFilter {
+    pub(crate) fn new(layers: &Layers) -> Self {
+        let mut filter = Self {
+            wanted: (0, 0),
+            spatial: 0,
+            temporal: 0,
+            told_spatial: None,
+            told_temporal: None,
+            top_spatial: 0,
+            reached_at: None,
+            top_temporal: None,
+            is_layered: false,
+            left_out: None,
+        };
+        filter.want(layers);
+        filter
+    }
+
+    /// Changes what is wanted.
+    pub(crate) fn want(&mut self, layers: &Layers) {
+        self.wanted = (layers.spatial, layers.temporal);
+        if !self.is_layered {
+            (self.spatial, self.temporal) = (limit(layers.spatial), limit(layers.temporal));
+        }
+    }
+
+    /// Another stream comes from now on.
+    pub(crate) fn forget_stream(&mut self) {
+        (self.is_layered, self.left_out) = (false, None);
+        (self.spatial, self.temporal) = (limit(self.wanted.0), limit(self.wanted.1));
+    }
+
+    /// Whether a spatial layer is wanted that only a key frame brings.
+    pub(crate) fn awaits_key_frame(&self) -> bool {
+        self.is_layered && self.spatial < limit(self.wanted.0)
+    }
+
+    /// Judges the newest packet of a stream with layers.
+    pub(crate) fn judge(
+        &mut self,
+        now: Instant,
+        packet: &MediaPacket<'_>,
+        patience: Duration,
+        news: &mut LayerNews,
+    ) -> Verdict {
+        let layering = &packet.layering;
+        self.is_layered = true;
+        if layering.starts_frame {
+            self.adapt(packet, news);
+        }
+        if self.withholds(layering) {
+            let picture = Some(layering.numbers.picture);
+            let frees_id = layering.scheme == Scheme::Vp8 && layering.numbers.are_told() && self.left_out != picture;
+            self.left_out = picture;
+            return Verdict::LeaveOut { frees_id };
+        }
+        self.left_out = None;
+        self.note_temporal(layering, news);
+        if layering.scheme == Scheme::Vp9 {
+            self.note_spatial(now, packet, patience, news);
+        }
+        Verdict::Pass
+    }
+
+    /// Whether a packet is of a layer above those that pass.
+    #[inline]
+    pub(crate) fn withholds(&self, layering: &Layering) -> bool {
+        layering.scheme != Scheme::None && (layering.spatial > self.spatial || layering.temporal > self.temporal)
+    }
+
+    /// Whether a packet is the last of its picture for this subscriber though there is more of the picture.
+    #[inline]
+    pub(crate) fn ends_picture(&self, layering: &Layering) -> bool {
+        layering.ends_frame && layering.spatial == self.spatial
+    }
+
+    /// Moves the limits towards what is wanted, as far as this frame allows.
+    fn adapt(&mut self, packet: &MediaPacket<'_>, news: &mut LayerNews) {
+        let layering = &packet.layering;
+        let (spatial, temporal) = (limit(self.wanted.0), limit(self.wanted.1));
+        let is_first_of_picture = layering.spatial == 0;
+        if packet.is_key_frame {
+            (self.spatial, self.temporal) = (spatial, temporal);
+        } else if is_first_of_picture {
+            (self.spatial, self.temporal) = (self.spatial.min(spatial), self.temporal.min(temporal));
+        }
+        let is_next_spatial = self.spatial < spatial && layering.spatial == self.spatial + 1;
+        if is_next_spatial && !layering.is_predicted {
+            self.spatial = layering.spatial;
+        }
+        if self.temporal < temporal && layering.switches_up {
+            match layering.scheme {
+                Scheme::Vp8 if layering.temporal == self.temporal + 1 => self.temporal = layering.temporal,
+                Scheme::Vp9 if layering.temporal <= self.temporal => self.temporal = temporal,
+                _ => {}
+            }
+        }
+        if self.told_temporal.is_some_and(|told| told > self.temporal) {
+            self.tell_temporal(self.temporal, news);
+        }
+    }
+
+    /// Tells of the highest temporal layer: at once when it is what was asked for or more than before, else after one
+    /// round of layers.
+    fn note_temporal(&mut self, layering: &Layering, news: &mut LayerNews) {
+        if !layering.starts_frame || layering.spatial != 0 {
+            return;
+        }
+        let temporal = layering.temporal;
+        match self.told_temporal {
+            Some(told) if temporal <= told => {}
+            Some(_) => self.tell_temporal(temporal, news),
+            None if temporal >= self.wanted.1 => self.tell_temporal(temporal, news),
+            None => match self.top_temporal {
+                Some(top) if temporal == 0 => self.tell_temporal(top, news),
+                top => self.top_temporal = top.max(Some(temporal)),
+            },
+        }
+    }
+
+    fn tell_temporal(&mut self, temporal: u8, news: &mut LayerNews) {
+        self.told_temporal = Some(temporal);
+        news.temporal = Some(temporal);
+    }
+
+    /// Tells of the highest spatial layer at the end of a picture: of more at once, of less when it was asked for or
+    /// when nothing more came for a while.
+    fn note_spatial(&mut self, now: Instant, packet: &MediaPacket<'_>, patience: Duration, news: &mut LayerNews) {
+        self.top_spatial = self.top_spatial.max(packet.layering.spatial);
+        if !packet.marker && !self.ends_picture(&packet.layering) {
+            return;
+        }
+        let top = std::mem::take(&mut self.top_spatial);
+        let is_less = |told: u8| top < told && told <= self.spatial;
+        let came_lately = self
+            .reached_at
+            .is_some_and(|at| now.saturating_duration_since(at) < patience);
+        match self.told_spatial {
+            Some(told) if is_less(told) && came_lately => return,
+            Some(told) if told == top => {}
+            _ => (self.told_spatial, news.spatial) = (Some(top), Some(top)),
+        }
+        self.reached_at = Some(now);
+    }
+}
