@@ -144,7 +144,9 @@ impl Gateway {
             Event::TransportDown(transport, reason) => self.transport_down(transport, reason),
             Event::TrackReceiving(track) => self.track_event(track, MediaEvent::Receiving(track)),
             Event::TrackSilent(track, silence) => self.track_event(track, MediaEvent::Silent(track, silence)),
-            Event::LayerChanged(..) => {}
+            Event::LayerChanged(transport, subscription, change) => {
+                self.layer_changed(transport, MediaEvent::LayerChanged(subscription, change));
+            }
             Event::Digit(track, digit, duration) => {
                 self.track_event(track, MediaEvent::Digit(track, digit, duration));
             }
@@ -541,6 +543,15 @@ impl Gateway {
         self.plugins
             .of(plugin)
             .handle_media(&mut self.host, handle, MediaEvent::Up);
+    }
+
+    fn layer_changed(&mut self, transport: voex_base::TransportId, event: MediaEvent) {
+        let Some(handle) = self.host.transports.get(&transport).map(|owner| owner.handle) else {
+            return;
+        };
+        if let Some(plugin) = self.host.handles.get(&handle).map(|handle| handle.plugin) {
+            self.plugins.of(plugin).handle_media(&mut self.host, handle, event);
+        }
     }
 
     fn transport_down(&mut self, transport: voex_base::TransportId, reason: DownReason) {

@@ -13,6 +13,27 @@ pub(crate) struct Jsep {
     pub(crate) description: Description,
     /// The media is encrypted end to end; events pass the mark on.
     pub(crate) e2ee: bool,
+    /// The rids of a simulcast are listed from the lowest up instead of from the highest down.
+    pub(crate) rids_rise: bool,
+    /// m-lines that the client said to send in layers of one stream.
+    pub(crate) svc: Vec<LineName>,
+}
+
+impl Jsep {
+    /// Tells whether an m-line was said to have layers of one stream.
+    pub(crate) fn is_svc(&self, index: usize, mid: Option<&str>) -> bool {
+        self.svc.iter().any(|line| match line {
+            LineName::Index(named) => usize::try_from(*named) == Ok(index),
+            LineName::Mid(named) => Some(named.as_str()) == mid,
+        })
+    }
+}
+
+/// How a member of `jsep` names an m-line.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum LineName {
+    Index(u64),
+    Mid(String),
 }
 
 /// Offer or answer.
@@ -88,12 +109,29 @@ pub(crate) fn parse(value: &Value, offered: bool) -> Result<Jsep, Error> {
         return Err(Error::new(Code::UnexpectedAnswer, "Unexpected ANSWER (did we offer?)"));
     }
     let description = Description::parse(sdp).map_err(|_| Error::new(Code::InvalidSdp, "JSEP error: invalid SDP"))?;
-    let e2ee = jsep.flag("e2ee").unwrap_or(false);
     Ok(Jsep {
         kind,
         description,
-        e2ee,
+        e2ee: jsep.flag("e2ee").unwrap_or(false),
+        rids_rise: jsep.text("rid_order") == Some("lmh"),
+        svc: jsep.get("svc").and_then(svc_lines).unwrap_or_default(),
     })
+}
+
+/// Reads `svc`; a value with anything wrong in it counts as absent.
+fn svc_lines(value: &Value) -> Option<Vec<LineName>> {
+    let line = |item: &Value| {
+        let item = item.as_object()?;
+        item.text("svc")?;
+        let is_integer = item.get("mindex").is_none_or(|index| Type::Integer.is_type_of(index));
+        let is_text = item.get("mid").is_none_or(Value::is_string);
+        match (item.number("mindex"), item.text("mid")) {
+            _ if !is_integer || !is_text => None,
+            (Some(index), _) => Some(LineName::Index(index)),
+            (None, mid) => mid.map(|mid| LineName::Mid(mid.to_owned())),
+        }
+    };
+    value.as_array()?.iter().map(line).collect()
 }
 
 fn has_line(sdp: &str, start: &str) -> bool {

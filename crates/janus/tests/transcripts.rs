@@ -10,6 +10,7 @@
 //! media <- TEXT                 the next command to a worker, in the words of `describe`
 //! media <- *                    every command so far
 //! media -> up $T | down $T REASON | receiving $K | silent $K SECONDS
+//! media -> encoding $T $s LAYER | spatial $T $s LAYER | temporal $T $s LAYER
 //! wait SECONDS                  time passes
 //! ```
 //!
@@ -21,11 +22,11 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use voex_base::{Rng, SocketId, TrackId, TransportId, WallTime, WorkerId};
+use voex_base::{Rng, SocketId, SubscriptionId, TrackId, TransportId, WallTime, WorkerId};
 use voex_janus::{
     Candidate, Config, ConnectionId, Gateway, Metrics, Output, PortsExhausted, RtpPair, RtpPorts, WorkerMedia,
 };
-use voex_sfu::command::{Command, DownReason, Event, TransportKind};
+use voex_sfu::command::{Command, DownReason, Event, LayerChange, Layers, TransportKind};
 
 macro_rules! transcripts {
     ($($name:ident)*) => {
@@ -67,6 +68,8 @@ transcripts! {
     renegotiation
     subscriber_updates
     switching
+    simulcast
+    svc
     moderation
     kick_with_subscriptions
     key_frame_timer
@@ -192,6 +195,16 @@ impl Replay {
                 TrackId(id),
                 Duration::from_secs(seconds.parse().map_err(|_| "seconds")?),
             ),
+            [what @ ("encoding" | "spatial" | "temporal"), _, subscription, layer] => {
+                let subscription = SubscriptionId(subscription.parse().map_err(|_| "a subscription")?);
+                let layer = layer.parse().map_err(|_| "a layer")?;
+                let change = match *what {
+                    "encoding" => LayerChange::Encoding(layer),
+                    "spatial" => LayerChange::Spatial(layer),
+                    _ => LayerChange::Temporal(layer),
+                };
+                Event::LayerChanged(TransportId(id), subscription, change)
+            }
             _ => return Err("no such event".to_owned()),
         };
         let now = self.now;
@@ -320,8 +333,17 @@ fn describe(command: &Command) -> String {
                 .iter()
                 .map(|p| format!("{:?}:{}/{:?}", p.codec, p.payload_type, p.rtx))
                 .collect();
+            let names = track.encodings.iter().map(|encoding| match encoding.ssrc {
+                None => encoding.rid.clone(),
+                Some((ssrc, rtx)) => format!("{ssrc}/{}", rtx.unwrap_or_default()),
+            });
+            let names: Vec<_> = names.collect();
+            let simulcast = match names.len() {
+                ..=1 => String::new(),
+                _ => format!(" encodings {}", names.join(",")),
+            };
             format!(
-                "track {} of {} mid {} {}",
+                "track {} of {} mid {} {}{simulcast}",
                 track.id,
                 track.transport,
                 track.mid,
@@ -334,14 +356,33 @@ fn describe(command: &Command) -> String {
         Command::RequestKeyFrame(id) => format!("key frame {id}"),
         Command::AddSubscription(s) => {
             format!(
-                "subscription {} to {} on {} mid {} {:?} {}",
-                s.id, s.track, s.transport, s.mid, s.payloads, s.active
+                "subscription {} to {} on {} mid {} {:?} {}{}",
+                s.id,
+                s.track,
+                s.transport,
+                s.mid,
+                s.payloads,
+                s.active,
+                layers(&s.layers)
             )
         }
         Command::SetSubscriptionActive(id, active) => format!("active {id} {active}"),
+        Command::SetSubscriptionLayers(id, wanted) => format!("wanted {id}{}", layers(wanted)),
         Command::RemoveSubscription(id) => format!("no subscription {id}"),
         other => format!("{other:?}"),
     }
+}
+
+/// Layers that are wanted, where they are not all.
+fn layers(wanted: &Layers) -> String {
+    if *wanted == Layers::default() {
+        return String::new();
+    }
+    let fallback = wanted.fallback.as_millis();
+    format!(
+        " encoding {} spatial {} temporal {} fallback {fallback} ms",
+        wanted.encoding, wanted.spatial, wanted.temporal
+    )
 }
 
 fn config() -> Config {

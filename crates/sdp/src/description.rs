@@ -215,6 +215,20 @@ impl Media {
         }
     }
 
+    /// Gives the SSRCs of the layers of a `SIM` group in its order, each with that of its retransmissions; empty without
+    /// such a group.
+    pub fn simulcast_ssrcs(&self) -> Vec<(u32, Option<u32>)> {
+        let group = |semantics: &'static str| self.ssrc_groups.iter().filter(move |g| g.semantics == semantics);
+        let rtx_of = |layer: u32| {
+            group("FID").find_map(|fid| match fid.ssrcs.as_slice() {
+                [media, rtx, ..] if *media == layer => Some(*rtx),
+                _ => None,
+            })
+        };
+        let layers = group("SIM").next().map(|sim| sim.ssrcs.as_slice()).unwrap_or_default();
+        layers.iter().map(|layer| (*layer, rtx_of(*layer))).collect()
+    }
+
     /// Gives the rids that the writer sends, in the order of `a=simulcast` (of `a=rid` without it); alternatives and
     /// the pause mark `~` are passed over.
     pub fn sent_rids(&self) -> Vec<&str> {

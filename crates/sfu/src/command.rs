@@ -54,8 +54,8 @@ pub enum Event {
     TrackReceiving(TrackId),
     /// No packet of a track for this long (`no_media_timer`).
     TrackSilent(TrackId, Duration),
-    /// What is forwarded of a track with layers changed.
-    LayerChanged(SubscriptionId, LayerChange),
+    /// What a subscription on this transport forwards of a track with layers changed.
+    LayerChanged(TransportId, SubscriptionId, LayerChange),
     /// A telephone-event that ended on a track (RFC 4733): the digit and how long it lasted.
     Digit(TrackId, char, Duration),
 }

@@ -129,7 +129,7 @@ impl Layered {
     fn changes(&mut self) -> Vec<LayerChange> {
         let events = self.world.events().into_iter();
         let changes = events.filter_map(|event| match event {
-            Event::LayerChanged(_, change) => Some(change),
+            Event::LayerChanged(.., change) => Some(change),
             _ => None,
         });
         changes.collect()

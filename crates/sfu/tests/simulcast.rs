@@ -121,7 +121,7 @@ impl Simulcast {
     fn changes(&mut self) -> Vec<(u64, LayerChange)> {
         let events = self.world.events().into_iter();
         let changes = events.filter_map(|event| match event {
-            Event::LayerChanged(id, change) => Some((id.0, change)),
+            Event::LayerChanged(_, id, change) => Some((id.0, change)),
             _ => None,
         });
         changes.collect()

@@ -28,7 +28,7 @@ impl Type {
         }
     }
 
-    fn is_type_of(self, value: &Value) -> bool {
+    pub(crate) fn is_type_of(self, value: &Value) -> bool {
         match self {
             Self::String => value.is_string(),
             Self::Integer => value.is_i64() || value.is_u64(),

@@ -28,7 +28,8 @@ pub(crate) mod videoroom;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
-use voex_base::{TrackId, TransportId};
+use voex_base::{SubscriptionId, TrackId, TransportId};
+use voex_sfu::command::LayerChange;
 
 use crate::host::{HandleId, HangupReason, Host};
 use crate::jsep::Jsep;
@@ -97,6 +98,8 @@ pub(crate) enum MediaEvent {
     Silent(TrackId, Duration),
     /// A telephone-event that ended on a track.
     Digit(TrackId, char, Duration),
+    /// What a subscription forwards changed.
+    LayerChanged(SubscriptionId, LayerChange),
     /// A plain transport is gone.
     PlainDown(TransportId),
 }

@@ -79,7 +79,7 @@ impl Shard {
                 continue;
             }
             let news = std::mem::take(&mut subscription.cold.news);
-            let id = subscription.cold.id;
+            let (id, transport) = (subscription.cold.id, self.connections[subscription.connection].id);
             if let Some(encoding) = news.needs_key_frame {
                 needed[usize::from(encoding)] = true;
             }
@@ -89,7 +89,7 @@ impl Shard {
                 news.layers.temporal.map(LayerChange::Temporal),
             ];
             for change in changes.into_iter().flatten() {
-                self.tell(Event::LayerChanged(id, change));
+                self.tell(Event::LayerChanged(transport, id, change));
             }
         }
         for (encoding, _) in needed.into_iter().enumerate().filter(|(_, is_needed)| *is_needed) {

@@ -139,7 +139,11 @@ impl Plugin for Sip {
             // The browser is gone: so is the call. The leg's end is reported when SIP is through with it.
             MediaEvent::Hangup(_) | MediaEvent::PlainDown(_) => self.hang_up(host, handle, Headers::new()),
             // Telephone events are relayed as they are; the API has no event for them.
-            MediaEvent::Up | MediaEvent::Receiving(_) | MediaEvent::Silent(..) | MediaEvent::Digit(..) => {}
+            MediaEvent::Up
+            | MediaEvent::Receiving(_)
+            | MediaEvent::Silent(..)
+            | MediaEvent::Digit(..)
+            | MediaEvent::LayerChanged(..) => {}
         }
     }
 

@@ -6,6 +6,7 @@
 mod codec;
 mod error;
 mod join;
+mod layers;
 mod management;
 mod membership;
 mod moderation;
@@ -256,6 +257,9 @@ impl Plugin for VideoRoom {
         match (event, self.roles.get(&handle).copied()) {
             (MediaEvent::Up, Some(Role::Publisher { room, user })) => self.publisher_up(host, room, user),
             (MediaEvent::Up, Some(Role::Subscriber { room })) => self.subscriber_up(host, room, handle),
+            (MediaEvent::LayerChanged(subscription, change), Some(Role::Subscriber { room })) => {
+                self.layer_changed(host, room, handle, subscription, change);
+            }
             (MediaEvent::Hangup(_), Some(Role::Publisher { room, user })) => self.publisher_down(host, room, user),
             (MediaEvent::Hangup(_), Some(Role::Subscriber { room })) => self.subscriber_down(host, room, handle),
             _ => {}

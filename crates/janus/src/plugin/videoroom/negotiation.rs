@@ -1,11 +1,13 @@
 //! What a room takes of a publisher's m-line: one codec, its retransmissions, and the extensions that are forwarded.
 //!
 //! Video is steered by transport-wide congestion control where both sides have it, and capped by REMB.
-//! Simulcast is answered without `a=simulcast`, so that the publisher sends one encoding.
+//! Of a simulcast as many encodings are taken as a track may have.
 
 use voex_bridge::media::uri;
 use voex_sdp::webrtc::Section;
-use voex_sdp::{Direction, Extmap, Kind, Media, Payload};
+use voex_sdp::{Direction, Extmap, Kind, Media, Payload, Rid};
+use voex_sfu::command::EncodingSpec;
+use voex_sfu::limits::ENCODINGS_PER_TRACK_MAX;
 
 use super::codec::RoomCodec;
 use super::publisher::{Format, StreamKind};
@@ -54,8 +56,16 @@ pub(super) fn choose(config: &RoomConfig, wishes: Wishes, index: usize, media: &
         .iter()
         .chain(codecs)
         .find_map(|codec| format(config, *codec, media))?;
+    let rids = simulcast_rids(media);
+    let received = |rid: &&str| Rid {
+        id: (*rid).to_owned(),
+        send: false,
+        restrictions: String::new(),
+    };
     let section = Section {
         direction: Direction::RecvOnly,
+        rids: rids.iter().map(received).collect(),
+        simulcast: (!rids.is_empty()).then(|| format!("recv {}", rids.join(";"))),
         payloads: [format.payload.clone()].into_iter().chain(format.rtx.clone()).collect(),
         extmaps: extmaps(config, media),
         msid: Some(format!("janus janus{index}")),
@@ -64,6 +74,44 @@ pub(super) fn choose(config: &RoomConfig, wishes: Wishes, index: usize, media: &
         ..Section::default()
     };
     Some(Chosen { format, section })
+}
+
+/// Gives the rids that are taken of a simulcast, in the order of the offer.
+fn simulcast_rids(media: &Media) -> Vec<&str> {
+    let can_tell = media.kind == Kind::Video && media.extension(uri::RID).is_some();
+    let mut rids = match &media.simulcast {
+        Some(_) if can_tell => media.sent_rids(),
+        _ => Vec::new(),
+    };
+    rids.truncate(ENCODINGS_PER_TRACK_MAX);
+    rids
+}
+
+/// Gives the encodings of an m-line, the lowest first. Rids are listed from the highest down unless they `rise`, SSRCs
+/// from the lowest up.
+pub(super) fn encodings(media: &Media, rise: bool) -> Vec<EncodingSpec> {
+    let named = |rid: &str| EncodingSpec {
+        rid: rid.to_owned(),
+        ssrc: None,
+    };
+    let mut encodings: Vec<_> = simulcast_rids(media).into_iter().map(named).collect();
+    if !rise {
+        encodings.reverse();
+    }
+    if encodings.is_empty() && media.kind == Kind::Video {
+        let layers = media.simulcast_ssrcs().into_iter();
+        encodings.extend(layers.take(ENCODINGS_PER_TRACK_MAX).map(|ssrc| EncodingSpec {
+            rid: String::new(),
+            ssrc: Some(ssrc),
+        }));
+    }
+    if encodings.is_empty() {
+        encodings.push(EncodingSpec {
+            rid: String::new(),
+            ssrc: media.first_ssrc(),
+        });
+    }
+    encodings
 }
 
 fn format(config: &RoomConfig, codec: RoomCodec, media: &Media) -> Option<Format> {
@@ -126,12 +174,15 @@ fn opus_parameters(config: &RoomConfig, offered: &Payload) -> Option<String> {
 /// Gives the extensions that are taken, with the ids of the offer.
 fn extmaps(config: &RoomConfig, media: &Media) -> Vec<Extmap> {
     let video = media.kind == Kind::Video;
+    let simulcast = !simulcast_rids(media).is_empty();
     let wanted = [
         (uri::AUDIO_LEVEL, !video && config.audiolevel_ext),
         (uri::VIDEO_ORIENTATION, video && config.videoorient_ext),
         (uri::TRANSPORT_CC, video && has_transport_cc(config, media)),
         (uri::PLAYOUT_DELAY, video && config.playoutdelay_ext),
         (uri::MID, true),
+        (uri::RID, simulcast),
+        (uri::REPAIRED_RID, simulcast),
     ];
     let taken = wanted.into_iter().filter(|(_, is_wanted)| *is_wanted);
     taken

@@ -4,13 +4,13 @@ use serde_json::{Map, Value, json};
 use voex_base::TransportId;
 use voex_bridge::media;
 use voex_sdp::{Description, Media};
-use voex_sfu::command::{Command, EncodingSpec, MediaKind, TrackSpec};
+use voex_sfu::command::{Command, MediaKind, TrackSpec};
 
 use super::VideoRoom;
 use super::codec::RoomCodec;
 use super::error::{Code, Error};
 use super::management::at_least_minimum;
-use super::negotiation::{Chosen, Wishes, choose, stream_kind};
+use super::negotiation::{Chosen, Wishes, choose, encodings, stream_kind};
 use super::publisher::{PublishedStream, Publisher, StreamKind};
 use super::room::{Room, object};
 use crate::host::Host;
@@ -130,19 +130,12 @@ impl VideoRoom {
         if let Some(publisher) = room.publishers.get_mut(&user) {
             publisher.e2ee = jsep.e2ee;
         }
-        self.replace_streams(host, room_id, user, offer, chosen);
+        self.replace_streams(host, room_id, user, jsep, chosen);
         Ok(answer)
     }
 
     /// Makes the streams of a publisher what its new offer says; tracks that go on are kept.
-    fn replace_streams(
-        &mut self,
-        host: &mut Host,
-        room_id: u64,
-        user: u64,
-        offer: &Description,
-        chosen: Vec<Option<Chosen>>,
-    ) {
+    fn replace_streams(&mut self, host: &mut Host, room_id: u64, user: u64, jsep: &Jsep, chosen: Vec<Option<Chosen>>) {
         let room = self.rooms.get_mut(&room_id);
         let Some(publisher) = room.and_then(|room| room.publishers.get_mut(&user)) else {
             return;
@@ -153,9 +146,9 @@ impl VideoRoom {
         let mut old = std::mem::take(&mut publisher.streams).into_iter();
         let mut gone = Vec::new();
         let mut is_changed = false;
-        for (index, (media, chosen)) in offer.media.iter().zip(chosen).enumerate() {
+        for (index, (media, chosen)) in jsep.description.media.iter().zip(chosen).enumerate() {
             let before = old.next();
-            let mut stream = new_stream(index, media, chosen.as_ref(), before.as_ref());
+            let mut stream = new_stream(index, jsep, media, chosen.as_ref(), before.as_ref());
             let chosen = chosen.filter(|_| media.direction.sends());
             let known = before
                 .as_ref()
@@ -171,7 +164,7 @@ impl VideoRoom {
                 gone.push(track);
             }
             if let Some(chosen) = chosen.filter(|_| stream.track.is_none()) {
-                stream.start(host, transport, media, &chosen);
+                stream.start(host, transport, &chosen);
                 is_changed = true;
             }
             publisher.streams.push(stream);
@@ -359,7 +352,7 @@ impl Publisher {
 
 impl PublishedStream {
     /// Makes the stream known to the worker.
-    fn start(&mut self, host: &mut Host, transport: TransportId, offered: &Media, chosen: &Chosen) {
+    fn start(&mut self, host: &mut Host, transport: TransportId, chosen: &Chosen) {
         let id = host.new_track_id();
         self.track = Some(id);
         host.add_track(TrackSpec {
@@ -368,10 +361,7 @@ impl PublishedStream {
             mid: self.mid.clone(),
             kind: self.kind.media().unwrap_or(MediaKind::Audio),
             payloads: media::payloads(&chosen.section.payloads),
-            encodings: vec![EncodingSpec {
-                rid: String::new(),
-                ssrc: offered.first_ssrc(),
-            }],
+            encodings: self.encodings.clone(),
             extensions: media::extensions(&chosen.section.extmaps),
             feedback: media::feedback(&chosen.format.payload),
         });
@@ -385,23 +375,33 @@ impl PublishedStream {
 
     /// Tells whether the track of `self` can go on as the track of `other`.
     fn is_same_medium(&self, other: &Self) -> bool {
-        self.kind == other.kind && self.mid == other.mid && self.format == other.format
+        let rids = |stream: &Self| -> Vec<_> {
+            let encodings = stream.encodings.iter();
+            encodings.map(|encoding| encoding.rid.clone()).collect()
+        };
+        self.kind == other.kind && self.mid == other.mid && self.format == other.format && rids(self) == rids(other)
     }
 }
 
 /// Makes the stream of an m-line; what the API said of the one before it stays true.
 fn new_stream(
     index: usize,
+    jsep: &Jsep,
     media: &Media,
     chosen: Option<&Chosen>,
     before: Option<&PublishedStream>,
 ) -> PublishedStream {
+    let encodings = encodings(media, jsep.rids_rise);
+    let has_layers = |chosen: &&Chosen| matches!(chosen.format.codec, RoomCodec::Vp9 | RoomCodec::Av1);
+    let svc = chosen.filter(has_layers).is_some() && jsep.is_svc(index, media.mid.as_deref());
     PublishedStream {
         kind: stream_kind(media),
         mindex: index,
         mid: media.mid.clone().unwrap_or_else(|| index.to_string()),
         format: chosen.map(|chosen| chosen.format.clone()),
         track: None,
+        svc: svc && encodings.len() == 1,
+        encodings,
         description: before.and_then(|before| before.description.clone()),
         msid: media.msid.clone(),
         sending: before.is_none_or(|before| before.sending),

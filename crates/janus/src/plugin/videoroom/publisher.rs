@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use voex_base::TrackId;
 use voex_sdp::Payload;
-use voex_sfu::command::{Command, MediaKind};
+use voex_sfu::command::{Command, EncodingSpec, MediaKind};
 
 use super::codec::RoomCodec;
 use super::room::object;
@@ -39,6 +39,10 @@ pub(crate) struct PublishedStream {
     pub(crate) format: Option<Format>,
     /// The medium on the worker; `None` when nothing is sent: the stream is disabled.
     pub(crate) track: Option<TrackId>,
+    /// Encodings that it comes in, the lowest first.
+    pub(crate) encodings: Vec<EncodingSpec>,
+    /// The publisher said that it sends layers of one stream.
+    pub(crate) svc: bool,
     /// Text of the publisher for people.
     pub(crate) description: Option<String>,
     /// `a=msid` of the publisher.
@@ -188,7 +192,14 @@ impl PublishedStream {
             ("h264_profile", format.h264_profile()),
             ("vp9_profile", format.vp9_profile()),
             ("moderated", self.moderated.then(|| json!(true))),
+            ("simulcast", self.is_simulcast().then(|| json!(true))),
+            ("svc", self.svc.then(|| json!(true))),
         ])
+    }
+
+    /// Tells whether there are several encodings to choose from.
+    pub(crate) fn is_simulcast(&self) -> bool {
+        self.encodings.len() > 1
     }
 
     /// Tells the worker whether the track is relayed to anybody.

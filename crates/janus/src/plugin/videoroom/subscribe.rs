@@ -5,11 +5,12 @@ use serde_json::{Map, Value, json};
 use voex_base::{TrackId, WorkerId};
 
 use super::error::{Code, Error};
+use super::layers::check_layers;
 use super::publish::{check_objects, objects};
 use super::publisher::{Publisher, StreamKind};
 use super::room::Room;
 use super::subscriber::Subscriber;
-use super::wish::{check_layers, join_wishes, update_wishes};
+use super::wish::{join_wishes, update_wishes};
 use super::{Role, VideoRoom};
 use crate::host::{HandleId, HangupReason, Host};
 use crate::jsep::JsepKind;
@@ -145,6 +146,7 @@ impl VideoRoom {
         }
         let (_, subscriber) = self.subscriber(room_id, handle)?;
         subscriber.choose(body);
+        subscriber.choose_layers(host, room_id, body);
         subscriber.apply_active(host);
         let configured = json!({"videoroom": "event", "room": room_id, "configured": "ok"});
         host.push_event(handle, Some(&message.transaction), configured, None);

@@ -6,11 +6,13 @@ use voex_base::{SubscriptionId, TrackId, TransportId, WorkerId};
 use voex_bridge::media::{self, uri};
 use voex_sdp::webrtc::{Offered, Section};
 use voex_sdp::{Description, Direction, Extmap, Kind};
-use voex_sfu::command::{Command, Layers, SubscriptionSpec};
+use voex_sfu::command::{Command, SubscriptionSpec};
 
+use super::layers::{LayerWish, LineLayers};
 use super::negotiation::{TRANSPORT_CC, extmap};
 use super::publisher::{Format, PublishedStream, Publisher, StreamKind};
 use super::room::object;
+use super::wish::Found;
 use crate::host::{HandleId, Host};
 use crate::jsep::LocalJsep;
 
@@ -63,7 +65,8 @@ pub(crate) struct Source {
     ssrc: u32,
     rtx_ssrc: Option<u32>,
     /// Set when the worker knows of it.
-    subscription: Option<SubscriptionId>,
+    pub(super) subscription: Option<SubscriptionId>,
+    pub(super) layers: LineLayers,
     /// The client can receive it: transport up and m-line answered.
     is_ready: bool,
 }
@@ -80,7 +83,13 @@ pub(super) enum Switched {
 }
 
 impl Source {
-    fn new(host: &mut Host, feed: u64, stream: &PublishedStream, track: TrackId, format: &Format) -> Self {
+    fn new(
+        host: &mut Host,
+        (feed, stream): (u64, &PublishedStream),
+        track: TrackId,
+        format: &Format,
+        wish: &LayerWish,
+    ) -> Self {
         Self {
             feed,
             feed_mid: stream.mid.clone(),
@@ -90,6 +99,7 @@ impl Source {
             ssrc: host.new_ssrc(),
             rtx_ssrc: format.rtx.is_some().then(|| host.new_ssrc()),
             subscription: None,
+            layers: LineLayers::new(stream, wish),
             is_ready: false,
         }
     }
@@ -112,26 +122,20 @@ impl Subscriber {
     }
 
     /// Adds a stream on a free line of its kind, or on a new one. False when it is there already.
-    pub(super) fn add(
-        &mut self,
-        host: &mut Host,
-        feed: u64,
-        stream: &PublishedStream,
-        send: bool,
-        crossrefid: Option<String>,
-    ) -> bool {
+    pub(super) fn add(&mut self, host: &mut Host, found: Found) -> bool {
+        let stream = &found.stream;
         let Some(track) = stream.track.filter(|track| !self.has(*track)) else {
             return false;
         };
         let Some(format) = &stream.format else { return false };
-        let source = Source::new(host, feed, stream, track, format);
+        let source = Source::new(host, (found.feed, stream), track, format, &found.layers);
         let is_free = |line: &Line| line.source.is_none() && line.kind == stream.kind;
         let free = self.lines.iter().position(is_free);
         let line = Line {
             kind: stream.kind,
             mid: free.unwrap_or(self.lines.len()).to_string(),
-            send,
-            crossrefid,
+            send: found.send,
+            crossrefid: found.crossrefid,
             format: self.format_for(format, free),
             is_accepted: true,
             source: Some(source),
@@ -145,7 +149,13 @@ impl Subscriber {
 
     /// Puts another stream on a line. What flows goes on with the numbers of the one before; a line on which nothing
     /// flows needs an offer.
-    pub(super) fn switch(&mut self, host: &mut Host, index: usize, feed: u64, stream: &PublishedStream) -> Switched {
+    pub(super) fn switch(
+        &mut self,
+        host: &mut Host,
+        index: usize,
+        (feed, stream): (u64, &PublishedStream),
+        wish: &LayerWish,
+    ) -> Switched {
         let (Some(track), Some(format)) = (stream.track, &stream.format) else {
             return Switched::Nothing;
         };
@@ -156,7 +166,7 @@ impl Subscriber {
             Some(source) if source.track == track || line.format.codec != format.codec => return Switched::Nothing,
             None => {
                 let (source, format) = (
-                    Source::new(host, feed, stream, track, format),
+                    Source::new(host, (feed, stream), track, format, wish),
                     self.format_for(format, Some(index)),
                 );
                 let line = &mut self.lines[index];
@@ -171,6 +181,7 @@ impl Subscriber {
         if let Some(source) = &mut line.source {
             (source.feed, source.feed_mid, source.track) = (feed, stream.mid.clone(), track);
             (source.arriving, source.msid) = (format.payload.payload_type, stream.msid.clone());
+            source.layers = LineLayers::new(stream, wish);
         }
         if let Some(spec) = transport.and_then(|transport| line.spec(transport, is_paused)) {
             host.add_subscription(spec);
@@ -405,7 +416,7 @@ impl Line {
             feedback: media::feedback(&self.format.payload),
             cname: CNAME.to_owned(),
             active: self.is_active(is_paused),
-            layers: Layers::default(),
+            layers: source.layers.wanted,
         })
     }
 
@@ -415,6 +426,7 @@ impl Line {
                 "type": self.kind.name(), "active": false, "mindex": index, "mid": self.mid, "ready": false, "send": true,
             });
         };
+        let [simulcast, svc] = source.layers.to_json();
         let feed = publishers.get(&source.feed);
         let description = feed.and_then(|feed| feed.enabled_stream(&source.feed_mid)?.description.clone());
         object([
@@ -440,6 +452,8 @@ impl Line {
             ("codec", Some(json!(self.format.codec.name()))),
             ("h264-profile", self.format.h264_profile()),
             ("vp9-profile", self.format.vp9_profile()),
+            ("simulcast", simulcast),
+            ("svc", svc),
         ])
     }
 }

@@ -4,11 +4,11 @@ use serde_json::{Map, Value, json};
 
 use super::VideoRoom;
 use super::error::{Code, Error};
+use super::layers::{LayerWish, check_layers};
 use super::publish::{check_objects, objects};
 use super::publisher::{PublishedStream, Publisher};
 use super::subscribe::RoomView;
 use super::subscriber::{Subscriber, Switched};
-use super::wish::check_layers;
 use crate::host::{HandleId, Host};
 use crate::plugin::Message;
 use crate::plugin::fields::{Field, Fields, Type, check, optional, required};
@@ -26,8 +26,8 @@ const STREAM: [Field; 3] = [
     required("sub_mid", Type::String),
 ];
 
-/// A line of the subscriber, and the stream that is to flow on it.
-type Change = (usize, u64, PublishedStream);
+/// A line of the subscriber, the stream that is to flow on it, and the layers of it.
+type Change = (usize, u64, PublishedStream, LayerWish);
 
 impl VideoRoom {
     pub(super) fn switch(
@@ -40,13 +40,14 @@ impl VideoRoom {
         let body = &message.body;
         check(body, &SWITCH)?;
         check_objects(body, "streams", &STREAM)?;
+        check_layers(body)?;
         objects(body, "streams").try_for_each(check_layers)?;
         let (view, subscriber) = self.subscriber(room_id, handle)?;
         let changes = changes(view, subscriber, body)?;
         let mut count = 0;
         let mut needs_offer = false;
-        for (line, feed, stream) in changes {
-            let switched = subscriber.switch(host, line, feed, &stream);
+        for (line, feed, stream, wish) in changes {
+            let switched = subscriber.switch(host, line, (feed, &stream), &wish);
             count += u32::from(switched != Switched::Nothing);
             needs_offer |= switched == Switched::NeedsOffer;
         }
@@ -88,7 +89,7 @@ fn change(view: RoomView, subscriber: &Subscriber, wish: &Map<String, Value>) ->
     let stream = stream.ok_or_else(|| no_such(format!("No such mid '{mid}' in feed ({})", publisher.id)))?;
     let line = subscriber.lines.iter().position(|line| line.mid == sub_mid);
     let line = line.ok_or_else(|| no_such(format!("No such mid '{sub_mid}' in subscription")))?;
-    Ok((line, publisher.id, stream.clone()))
+    Ok((line, publisher.id, stream.clone(), LayerWish::of(wish)))
 }
 
 fn feed_changes(
@@ -105,7 +106,7 @@ fn feed_changes(
     let mut changes = Vec::new();
     for (index, line) in subscriber.lines.iter().enumerate() {
         if let Some(position) = left.iter().position(|stream| stream.kind == line.kind) {
-            changes.push((index, feed, left.remove(position).clone()));
+            changes.push((index, feed, left.remove(position).clone(), LayerWish::of(body)));
         }
     }
     Ok(changes)

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::error::{Code, Error};
+use super::layers::{LayerWish, check_layers};
 use super::publish::{check_objects, objects};
 use super::publisher::{PublishedStream, Publisher, StreamKind};
 use super::room::Room;
@@ -21,15 +22,6 @@ const UNSUBSCRIBE: [Field; 3] = [
     optional("mid", Type::String),
     optional("sub_mid", Type::String),
 ];
-/// Layer choices: checked, and without effect on a publisher that sends one encoding.
-const LAYERS: [Field; 5] = [
-    optional("substream", Type::Unsigned),
-    optional("temporal", Type::Unsigned),
-    optional("fallback", Type::Unsigned),
-    optional("spatial_layer", Type::Unsigned),
-    optional("temporal_layer", Type::Unsigned),
-];
-
 /// Streams that a request asks for.
 pub(super) struct Wish {
     feed: u64,
@@ -40,15 +32,17 @@ pub(super) struct Wish {
     skipped: Vec<StreamKind>,
     /// Kinds that do not flow at first.
     muted: Vec<StreamKind>,
+    layers: LayerWish,
 }
 
 /// A stream that was found, with how it is wanted.
 pub(super) struct Found {
-    feed: u64,
+    pub(super) feed: u64,
     e2ee: bool,
-    stream: PublishedStream,
-    send: bool,
-    crossrefid: Option<String>,
+    pub(super) stream: PublishedStream,
+    pub(super) send: bool,
+    pub(super) crossrefid: Option<String>,
+    pub(super) layers: LayerWish,
 }
 
 impl Room {
@@ -93,6 +87,7 @@ impl Wish {
             stream: stream.clone(),
             send: !self.muted.contains(&stream.kind),
             crossrefid: self.crossrefid.clone(),
+            layers: self.layers,
         }
     }
 
@@ -108,6 +103,7 @@ impl Wish {
             crossrefid: stream.text("crossrefid").map(str::to_owned),
             skipped: Vec::new(),
             muted,
+            layers: LayerWish::of(stream),
         }
     }
 
@@ -128,6 +124,7 @@ impl Wish {
             crossrefid: None,
             skipped: off("offer_"),
             muted: off(""),
+            layers: LayerWish::of(body),
         }
     }
 }
@@ -138,7 +135,7 @@ impl Subscriber {
         let mut is_changed = false;
         for found in found {
             self.e2ee |= found.e2ee;
-            is_changed |= self.add(host, found.feed, &found.stream, found.send, found.crossrefid);
+            is_changed |= self.add(host, found);
         }
         is_changed
     }
@@ -146,6 +143,7 @@ impl Subscriber {
 
 pub(super) fn join_wishes(body: &Map<String, Value>) -> Result<Vec<Wish>, Error> {
     check_streams(body, "streams")?;
+    check_layers(body)?;
     match (body.list("streams"), body.number("feed")) {
         (Some(streams), _) if streams.is_empty() => {
             Err(Error::invalid("Invalid element (streams should not be an empty array)"))
@@ -203,24 +201,4 @@ pub(super) fn update_wishes<'a>(request: &str, body: &'a Map<String, Value>) -> 
 fn check_streams(body: &Map<String, Value>, name: &str) -> Result<(), Error> {
     check_objects(body, name, &SUBSCRIBE)?;
     objects(body, name).try_for_each(check_layers)
-}
-
-pub(super) fn check_layers(body: &Map<String, Value>) -> Result<(), Error> {
-    check(body, &LAYERS)?;
-    let too_high = |names: [&str; 2]| {
-        names
-            .iter()
-            .any(|name| body.number(name).is_some_and(|layer| layer > 2))
-    };
-    if too_high(["spatial_layer", "substream"]) {
-        return Err(Error::invalid(
-            "Invalid value (substream/spatial_layer should be 0, 1 or 2)",
-        ));
-    }
-    if too_high(["temporal_layer", "temporal"]) {
-        return Err(Error::invalid(
-            "Invalid value (temporal/temporal_layer should be 0, 1 or 2)",
-        ));
-    }
-    Ok(())
 }
