@@ -115,13 +115,14 @@ function play(pc, kind = 'video') {
 
 // The figures a scenario asserts on, out of getStats().
 async function figures(pc) {
-  const found = { framesDecoded: 0, audioEnergy: 0, packetsReceived: 0, packetsLost: 0, bytesSent: 0, keyFramesDecoded: 0, freezes: 0 };
+  const found = { framesDecoded: 0, audioEnergy: 0, packetsReceived: 0, packetsLost: 0, bytesReceived: 0, bytesSent: 0, keyFramesDecoded: 0, freezes: 0 };
   const stats = await pc.getStats();
   const byId = new Map();
   stats.forEach((s) => byId.set(s.id, s));
   stats.forEach((s) => {
     if (s.type === 'inbound-rtp') {
       found.packetsReceived += s.packetsReceived;
+      found.bytesReceived += s.bytesReceived;
       found.packetsLost += s.packetsLost;
       if (s.kind === 'video') {
         found.framesDecoded += s.framesDecoded;

@@ -148,3 +148,67 @@ fn a_browser_refuses_a_relay_whose_certificate_nobody_vouches_for() {
     assert_eq!(server.metric("turn_allocations_made_total"), 0.0);
     server.stop();
 }
+
+/// Runs a page that publishes 1280x720 in several encodings or layers, and one that asks for these in turn.
+fn layers(namespace: &Namespace, config: &Value) -> Value {
+    let mut all = json!({ "url": url(), "room": 77, "seconds": 4 });
+    for (name, value) in config.as_object().expect("an object") {
+        all[name] = value.clone();
+    }
+    node(namespace, "layers.mjs", &all, PAGES_MAX)
+}
+
+/// Each choice gives a picture of its width, which goes on without a freeze and costs the publisher few requests.
+fn assert_widths(seen: &Value, widths: &[u64]) {
+    let looks = seen["looks"].as_array().expect("what was seen of each choice");
+    let seen_widths: Vec<_> = looks.iter().filter_map(|look| look["width"].as_u64()).collect();
+    assert_eq!(seen_widths, widths, "{seen:#}");
+    for look in looks {
+        assert!(number(look, "/frames") > 15.0, "{seen:#}");
+        assert_eq!(number(look, "/plisOfSubscriber"), 0.0, "{seen:#}");
+    }
+    // While the first picture comes up the publisher's estimate of the bandwidth may still grow.
+    for look in &looks[1..] {
+        assert!(number(look, "/plisToPublisher") <= 2.0, "{seen:#}");
+        assert_eq!(number(look, "/freezes"), 0.0, "{seen:#}");
+    }
+}
+
+#[test]
+fn a_subscriber_chooses_between_the_encodings_of_a_simulcast() {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, "");
+    let encoding = |rid: &str, scale: u32| json!({ "rid": rid, "scaleResolutionDownBy": scale });
+    let config = json!({
+        "codec": "VP8",
+        "encodings": [encoding("h", 1), encoding("m", 2), encoding("l", 4)],
+        "choices": [{ "substream": 0 }, { "substream": 1 }, { "substream": 2 }, { "substream": 0 }],
+    });
+    let seen = layers(&namespace, &config);
+    assert_eq!(seen["streams"][0]["simulcast"], true, "{seen:#}");
+    assert_eq!(seen["offered"][0]["simulcast"]["substream-target"], 2, "{seen:#}");
+    assert_widths(&seen, &[1280, 320, 640, 1280, 320]);
+    let events = seen["events"].as_array().expect("events");
+    let substreams: Vec<_> = events.iter().filter_map(|event| event["substream"].as_u64()).collect();
+    assert_eq!(substreams, [2, 0, 1, 2, 0], "{seen:#}");
+    server.stop();
+}
+
+#[test]
+fn a_subscriber_chooses_between_the_layers_of_vp9() {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, "");
+    let config = json!({
+        "codec": "VP9",
+        "mode": "L3T3",
+        "encodings": [{ "scalabilityMode": "L3T3" }],
+        "choices": [
+            { "spatial_layer": 0 }, { "spatial_layer": 1 }, { "spatial_layer": 2 },
+            { "temporal_layer": 0 }, { "temporal_layer": 2 },
+        ],
+    });
+    let seen = layers(&namespace, &config);
+    assert_eq!(seen["streams"][0]["svc"], true, "{seen:#}");
+    assert_widths(&seen, &[1280, 320, 640, 1280, 1280, 1280]);
+    server.stop();
+}

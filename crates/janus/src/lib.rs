@@ -44,9 +44,9 @@
 //! |---|---|---|
 //! | `create`, `edit`, `destroy`, `exists`, `list`, `allowed` | served; `permanent` is always answered `false`, signed tokens and dummy publishers are not built | `room_management`, `room_errors` |
 //! | `listparticipants`, `join` (publisher), `joinandconfigure`, `leave` | served | `join_and_leave` |
-//! | `publish`, `configure`, `unpublish` | served; recording fields are ignored, data channels and simulcast are refused in the answer | `publish_and_subscribe`, `renegotiation`, `publisher_dies` |
+//! | `publish`, `configure`, `unpublish` | served; simulcast by rid and SSRC; recording fields are ignored, data channels are refused in the answer | `publish_and_subscribe`, `renegotiation`, `publisher_dies`, `simulcast` |
 //! | `join` (subscriber, `streams` or `feed`), `start`, `pause` | served | `publish_and_subscribe`, `subscriber_updates` |
-//! | `configure` of a subscriber | `send` and the old switches; layers are checked only, `restart` is refused (423) | `publish_and_subscribe` |
+//! | `configure` of a subscriber | `send`, the old switches, encodings and layers with their events; playout delays are ignored, `restart` is refused (423) | `publish_and_subscribe`, `simulcast`, `svc` |
 //! | `subscribe`, `unsubscribe`, `update`, `autoupdate` | served | `subscriber_updates` |
 //! | `kick`, `moderate`, `fir_freq` | served | `moderation`, `key_frame_timer` |
 //! | `switch` | served; keeps SSRC and numbers | `switching` |
