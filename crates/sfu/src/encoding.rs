@@ -108,14 +108,10 @@ impl Encoding {
             other.reception.sender_report()?.info,
         );
         let rate = i128::from(other.newest?.clock_rate);
-        let apart = i128::from(other_report.ntp.wrapping_sub(own.ntp) as i64) * rate >> 32;
+        let apart = i128::from(other_report.ntp.wrapping_sub(own.ntp) as i64) * rate;
+        let apart = (apart >> 32) as u32;
         let since = timestamp.wrapping_sub(own.rtp_timestamp);
-        Some(
-            other_report
-                .rtp_timestamp
-                .wrapping_add(since)
-                .wrapping_sub(apart as u32),
-        )
+        Some(other_report.rtp_timestamp.wrapping_add(since).wrapping_sub(apart))
     }
 }
 

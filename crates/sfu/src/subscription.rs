@@ -251,11 +251,13 @@ impl Subscription {
         }
     }
 
+    #[inline]
     fn is_mapped(&self, packet: &MediaPacket<'_>) -> bool {
         self.payload_types[usize::from(packet.payload_index)] != NOT_MAPPED
     }
 
     /// Whether a packet of a stream with layers goes out while the stream flows.
+    #[inline(never)]
     fn admits_layer(&mut self, now: Instant, packet: &MediaPacket<'_>) -> Admission {
         let is_mapped = self.is_mapped(packet);
         let cold = &mut *self.cold;
@@ -282,6 +284,7 @@ impl Subscription {
     }
 
     /// The first packet of the flow.
+    #[inline(never)]
     fn begin(&mut self, now: Instant, packet: &MediaPacket<'_>, scene: &Scene) {
         let numbers = packet.layering.numbers;
         if self.followed == self.encoding {
@@ -365,6 +368,7 @@ impl Subscription {
         }
     }
 
+    #[inline]
     fn marker(&self, packet: &MediaPacket<'_>) -> bool {
         let is_vp9 = packet.layering.scheme == Scheme::Vp9;
         packet.marker || (is_vp9 && self.cold.filter.ends_picture(&packet.layering))

@@ -278,7 +278,7 @@ fn a_frame_sent_again_has_the_picture_id_that_it_left_with() {
             writer.receiver_report(9, &[]).unwrap();
             writer.nack(9, 200, [(number, 0)].into_iter()).unwrap();
         });
-        assert_eq!(room.heard(), [packet.clone()]);
+        assert_eq!(room.heard().first(), Some(packet));
     }
 }
 

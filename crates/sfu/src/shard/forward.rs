@@ -8,6 +8,7 @@ use super::{Position, Shard};
 use crate::DropReason;
 use crate::command::{Event, LayerChange};
 use crate::connection::Link;
+use crate::layering::Scheme;
 use crate::limits::{ENCODINGS_PER_TRACK_MAX, RESEND_INTERVAL_DEFAULT};
 use crate::packet::MediaPacket;
 use crate::subscription::{Admission, OVERHEAD_BYTES_MAX, Stamp, abs_send_time};
@@ -31,10 +32,13 @@ impl Shard {
         };
         let room_bytes = packet.payload.len() + OVERHEAD_BYTES_MAX;
         let (mut packets, mut bytes, mut failed) = (0, 0, 0);
+        let may_bring_news = track.is_simulcast() || packet.layering.scheme != Scheme::None;
         let mut has_news = false;
         for subscription in &mut track.subscriptions {
             let admission = subscription.admits(now, packet, &scene);
-            has_news |= subscription.has_news;
+            if may_bring_news {
+                has_news |= subscription.has_news;
+            }
             if admission == Admission::No {
                 continue;
             }

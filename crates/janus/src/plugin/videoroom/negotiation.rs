@@ -71,7 +71,6 @@ pub(super) fn choose(config: &RoomConfig, wishes: Wishes, index: usize, media: &
         msid: Some(format!("janus janus{index}")),
         ssrc: Some((ssrc, None)),
         cname: "janus".to_owned(),
-        ..Section::default()
     };
     Some(Chosen { format, section })
 }
