@@ -136,6 +136,8 @@ const MESSAGE_BYTES: u32 = 170;
 fn assert_tcp_relays_lose_nothing(more: &[&str]) {
     let namespace = Namespace::new();
     let server = Server::start(&namespace, TCP_RELAYS);
+    let ports = format!("TURN relays: 49152-65535/udp+tcp on {ADDRESS}");
+    assert!(server.log().contains(&ports), "{}", server.log());
     let done = tcp_uclient(&namespace, more);
     let report = format!("{}{}", done.stdout, done.stderr);
     assert!(done.success, "{report}");

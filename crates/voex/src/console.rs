@@ -105,9 +105,10 @@ pub(crate) fn listeners(
             false => format!("{} as {}", relay.local, relay.public),
         };
         let on = joined(addresses.relays.iter().map(shown).collect());
+        let over = if settings.turn.tcp_relays { "udp+tcp" } else { "udp" };
         lines.push((
             "TURN relays".to_owned(),
-            format!("{}/udp on {on}", settings.turn.relay_ports),
+            format!("{}/{over} on {on}", settings.turn.relay_ports),
         ));
     }
     let sockets = media.workers.media_sockets();
