@@ -108,6 +108,8 @@ pub enum HandshakeFailure {
     RefusedByClient,
     /// What the client sent is no handshake.
     Malformed,
+    /// The client sent more than handshakes are long.
+    TooLong,
     /// The client left before the end.
     Abandoned,
     /// It took too long.
@@ -133,6 +135,7 @@ impl Label for HandshakeFailure {
         Self::Incompatible,
         Self::RefusedByClient,
         Self::Malformed,
+        Self::TooLong,
         Self::Abandoned,
         Self::TimedOut,
         Self::Internal,
@@ -147,6 +150,7 @@ impl Label for HandshakeFailure {
             Self::Incompatible => "incompatible",
             Self::RefusedByClient => "refused_by_client",
             Self::Malformed => "malformed",
+            Self::TooLong => "too_long",
             Self::Abandoned => "abandoned",
             Self::TimedOut => "timed_out",
             Self::Internal => "internal",
@@ -154,34 +158,43 @@ impl Label for HandshakeFailure {
     }
 }
 
-/// Why a DTLS datagram of a client without an association was not taken.
+/// Why a DTLS datagram of a client without an open association was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum HelloRefusal {
     /// It begins as a ClientHello and is none.
     Malformed,
     /// It is a part of a ClientHello.
     Fragmented,
+    /// It is a ClientHello longer than those of clients are.
+    TooLong,
     /// It is no ClientHello, and there is no association that it could belong to.
     NoAssociation,
+    /// It came while a handshake ran, and is none of it.
+    NotHandshake,
     /// There is no certificate to show.
     NoIdentity,
     /// The worker has as many associations as it may.
     TooMany,
     /// The source address has as many associations without an allocation as it may.
     TooManyFromSource,
-    /// The cryptographic library has no memory for it.
-    NoResources,
+    /// The source address begins handshakes faster than it may.
+    TooFastFromSource,
+    /// As many handshakes wait for a step as may.
+    TooManyWaiting,
 }
 
 impl Label for HelloRefusal {
     const ALL: &'static [Self] = &[
         Self::Malformed,
         Self::Fragmented,
+        Self::TooLong,
         Self::NoAssociation,
+        Self::NotHandshake,
         Self::NoIdentity,
         Self::TooMany,
         Self::TooManyFromSource,
-        Self::NoResources,
+        Self::TooFastFromSource,
+        Self::TooManyWaiting,
     ];
 
     fn index(self) -> usize {
@@ -192,11 +205,14 @@ impl Label for HelloRefusal {
         match self {
             Self::Malformed => "malformed",
             Self::Fragmented => "fragmented",
+            Self::TooLong => "too_long",
             Self::NoAssociation => "no_association",
+            Self::NotHandshake => "not_handshake",
             Self::NoIdentity => "no_identity",
             Self::TooMany => "too_many",
             Self::TooManyFromSource => "too_many_from_source",
-            Self::NoResources => "no_resources",
+            Self::TooFastFromSource => "too_fast_from_source",
+            Self::TooManyWaiting => "too_many_waiting",
         }
     }
 }

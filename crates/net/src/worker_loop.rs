@@ -238,7 +238,7 @@ impl WorkerLoop {
         found += self.take_orders(clock);
         found += self.take_crossed(clock);
         found += self.take_moved(clock);
-        found += self.answer_hellos();
+        found += self.shake_hands(clock.now);
         self.run_timers(clock);
         self.outputs_left = self.obey_outputs(clock);
         self.outputs_left |= !self.pass_claims();

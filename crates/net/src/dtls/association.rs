@@ -6,17 +6,17 @@ use std::time::Instant;
 use voex_base::{FiveTuple, Protocol, SocketId};
 use voex_turn::ClientPath;
 
+use super::handshake::Handshake;
 use super::session::Session;
 
 /// How far an association is.
-#[derive(Debug)]
 pub(super) enum Stage {
     /// Its hello waits for its turn: answering one takes a signature.
-    Waiting(Vec<u8>),
+    Hello(Vec<u8>),
     /// The handshake runs.
-    ShakingHands,
+    ShakingHands(Handshake),
     /// Messages pass.
-    Open,
+    Open(Session),
 }
 
 pub(super) struct Association {
@@ -24,8 +24,9 @@ pub(super) struct Association {
     /// The socket it came in by, and the client.
     pub(super) key: FiveTuple,
     pub(super) local: SocketAddr,
-    pub(super) session: Session,
     pub(super) stage: Stage,
+    /// Is in line for a step of its handshake.
+    pub(super) is_waiting: bool,
     /// What the client said in its hello: a hello that says the same is that hello again.
     pub(super) random: [u8; 32],
     /// Counts among its source's, until it has an allocation.
@@ -37,15 +38,25 @@ pub(super) struct Association {
 
 impl Association {
     pub(super) fn is_open(&self) -> bool {
-        matches!(self.stage, Stage::Open)
+        matches!(self.stage, Stage::Open(_))
     }
 
-    pub(super) fn path(&self) -> ClientPath {
-        ClientPath {
+    /// Gives the session, once messages pass.
+    pub(super) fn session(&mut self) -> Option<&mut Session> {
+        match &mut self.stage {
+            Stage::Open(session) => Some(session),
+            Stage::Hello(_) | Stage::ShakingHands(_) => None,
+        }
+    }
+
+    /// Says how the client of an open association talks.
+    pub(super) fn path(&mut self) -> Option<ClientPath> {
+        let tls = Some(self.session()?.agreed());
+        Some(ClientPath {
             protocol: Protocol::Dtls,
             local: self.local,
-            tls: Some(self.session.agreed()),
-        }
+            tls,
+        })
     }
 }
 

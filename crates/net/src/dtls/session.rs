@@ -22,6 +22,8 @@ const HANDSHAKE_DATAGRAM_BYTES_MAX: u32 = 1_200;
 pub(crate) const RECORD_MESSAGE_BYTES_MAX: usize = 1 << 14;
 /// What TLS is served with, in OpenSSL's names: an ephemeral key, and ciphers that authenticate.
 const CIPHERS: &str = "ECDHE+AESGCM:ECDHE+CHACHA20";
+/// The groups of those keys: what every client has, without P-521, which takes milliseconds.
+const GROUPS: &str = "X25519:P-256:P-384";
 /// Reason codes of alerts that were received begin here (`SSL_AD_REASON_OFFSET`).
 const ALERT_REASONS: i32 = 1_000;
 /// Codes of OpenSSL for a client that has nothing in common with us: signature algorithm, cipher suite, application protocol,
@@ -38,6 +40,7 @@ pub(crate) fn context(
     let mut builder = SslContextBuilder::new(SslMethod::dtls_server())?;
     builder.set_min_proto_version(Some(SslVersion::DTLS1_2))?;
     builder.set_cipher_list(CIPHERS)?;
+    builder.set_groups_list(GROUPS)?;
     builder.set_options(
         SslOptions::COOKIE_EXCHANGE
             | SslOptions::NO_QUERY_MTU
@@ -69,20 +72,31 @@ pub(crate) fn context(
 #[derive(Default)]
 pub(super) struct Scratch {
     incoming: Vec<u8>,
-    pub(super) flight: Flight,
+    /// What a session has to send.
+    pub(super) flight: Datagrams,
 }
 
-/// Datagrams that a session has to send.
+/// Datagrams, one behind the other.
 #[derive(Default)]
-pub(super) struct Flight {
+pub(super) struct Datagrams {
     bytes: Vec<u8>,
     ends: Vec<usize>,
 }
 
-impl Flight {
-    pub(super) fn datagrams(&self) -> impl Iterator<Item = &[u8]> {
+impl Datagrams {
+    pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let starts = [0].into_iter().chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
+    }
+
+    /// Adds a datagram that is made of parts, unless they are empty; gives its length.
+    pub(super) fn push_all<'a>(&mut self, parts: impl Iterator<Item = &'a [u8]>) -> usize {
+        let start = self.bytes.len();
+        parts.for_each(|part| self.bytes.extend_from_slice(part));
+        if self.bytes.len() > start {
+            self.ends.push(self.bytes.len());
+        }
+        self.bytes.len() - start
     }
 
     pub(super) fn clear(&mut self) {
@@ -115,7 +129,7 @@ impl Read for Wire {
 
 impl Write for Wire {
     fn write(&mut self, datagram: &[u8]) -> io::Result<usize> {
-        let Flight { bytes, ends } = &mut self.scratch.flight;
+        let Datagrams { bytes, ends } = &mut self.scratch.flight;
         let start = bytes.len();
         bytes.extend_from_slice(datagram);
         ends.push(bytes.len());

@@ -17,15 +17,24 @@ use voex_turn::ClientPath;
 use super::association::{Association, Pair, Stage};
 use super::client_hello::{ClientHello, HelloError, is_client_hello};
 use super::cookie::Cookies;
+use super::handshake::{Handshake, Taken};
+use super::handshake_rate::HandshakeRate;
 use super::id::{association_id, slot_of};
-use super::session::{Over, RECORD_MESSAGE_BYTES_MAX, Scratch, Session};
+use super::session::{Over, RECORD_MESSAGE_BYTES_MAX, Scratch};
 use crate::metrics::{AssociationEnd, DropReason, HandshakeFailure, HelloRefusal, Metrics};
 use crate::streams::{STREAM_IDLE_MAX, Sources, TLS_HANDSHAKE_MAX};
 
 /// DTLS associations of one worker, those that shake hands included.
-pub const ASSOCIATIONS_MAX: usize = 16_384;
-/// Hellos answered in one pass; each takes a signature, and media must not wait for many.
-const HELLOS_PER_PASS: usize = 2;
+pub const ASSOCIATIONS_MAX: usize = 8_192;
+/// Associations of one source address, on one worker, that have no allocation.
+pub const ASSOCIATIONS_PER_SOURCE_MAX: u32 = 256;
+/// Handshakes of one worker that may wait for a step before more are begun: a second's work or so, after which the client
+/// has said its hello again.
+pub const DTLS_HANDSHAKES_WAITING_MAX: usize = 1_024;
+/// Longest datagram with a ClientHello.
+pub const DTLS_HELLO_BYTES_MAX: usize = 4 << 10;
+/// Steps of handshakes in one pass; one takes a signature and another a key agreement, and media must not wait for many.
+const HANDSHAKE_STEPS_PER_PASS: usize = 2;
 /// How often a handshake is looked at for what must be sent again. OpenSSL says what: after 1, 2, 4 and 8 s without an answer.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// Deadlines of associations that stand fall on multiples of this, so that they share a wake-up.
@@ -46,22 +55,25 @@ pub(crate) struct Associations {
     by_client: HashMap<FiveTuple, Pair, SeedableRandomState>,
     generation: u64,
     sources: Sources,
-    /// Those whose hello waits, in their order; some may have ended meanwhile.
+    rate: HandshakeRate,
+    /// Those in line for a step of their handshake, each once; some may have ended meanwhile.
     waiting: VecDeque<SocketId>,
+    opened: Vec<SocketId>,
     ended: Vec<SocketId>,
     deadlines: BTreeSet<(Instant, usize)>,
     start: Instant,
     scratch: Scratch,
+    /// For what is sealed: the caller sends it, and nothing of it may stay where flights are gathered.
+    sealed: Scratch,
     metrics: Arc<Metrics>,
 }
 
-/// What a datagram came to.
+/// A client whose handshake is over.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Heard {
-    /// Who may have messages to read.
+pub(crate) struct Opened {
     pub(crate) id: SocketId,
-    /// Set once, when the handshake is over: how the client talks.
-    pub(crate) opened: Option<ClientPath>,
+    pub(crate) client: SocketAddr,
+    pub(crate) path: ClientPath,
 }
 
 impl Associations {
@@ -76,12 +88,15 @@ impl Associations {
             slots: Slab::new(),
             by_client: HashMap::with_hasher(SeedableRandomState::with_seed(seed, SharedSeed::global_fixed())),
             generation: 0,
-            sources: Sources::new(seed),
+            sources: Sources::new(seed, ASSOCIATIONS_PER_SOURCE_MAX),
+            rate: HandshakeRate::new(seed),
             waiting: VecDeque::new(),
+            opened: Vec::new(),
             ended: Vec::new(),
             deadlines: BTreeSet::new(),
             start,
             scratch: Scratch::default(),
+            sealed: Scratch::default(),
             metrics,
         }
     }
@@ -96,8 +111,7 @@ impl Associations {
         self.context = Some(context);
     }
 
-    /// Takes a datagram that is DTLS; tells whose messages it may hold. [`read`](Self::read) gives them, of the datagram
-    /// unless the handshake has taken it.
+    /// Takes a datagram that is DTLS; tells whose messages it may hold, which [`read`](Self::read) gives.
     pub(crate) fn receive(
         &mut self,
         socket: SocketId,
@@ -105,41 +119,44 @@ impl Associations {
         datagram: &[u8],
         now: Instant,
         out: &mut impl Outbox,
-    ) -> Option<Heard> {
+    ) -> Option<SocketId> {
         let key = FiveTuple { socket, client };
-        let pair = self.by_client.get(&key).copied().unwrap_or_default();
-        let mut addressee = pair.addressee(datagram);
         if is_client_hello(datagram) {
-            let hello = match ClientHello::parse(datagram) {
-                Ok(hello) => hello,
-                Err(error) => {
-                    self.refuse(HelloRefusal::of(error));
-                    return None;
-                }
-            };
-            addressee = pair.all().find(|slot| self.slots[*slot].random == hello.random);
-            if addressee.is_none() {
-                self.greet(key, &hello, now, out);
-                return None;
-            }
+            self.hear_hello(key, datagram, now, out);
+            return None;
         }
-        let Some(slot) = addressee else {
+        let pair = self.by_client.get(&key).copied().unwrap_or_default();
+        let Some(slot) = pair.addressee(datagram) else {
             self.refuse(HelloRefusal::NoAssociation);
             return None;
         };
-        match self.slots[slot].stage {
-            // Sent again by a client that has not been answered yet.
-            Stage::Waiting(_) => None,
-            Stage::ShakingHands => self.shake(slot, datagram, now, out),
-            Stage::Open => Some(Heard {
-                id: self.slots[slot].id,
-                opened: None,
-            }),
+        match &self.slots[slot].stage {
+            // Nothing follows a hello that was not answered.
+            Stage::Hello(_) => self.refuse(HelloRefusal::NotHandshake),
+            Stage::ShakingHands(_) => self.hear_handshake(slot, datagram),
+            Stage::Open(_) => return Some(self.slots[slot].id),
         }
+        None
+    }
+
+    fn hear_hello(&mut self, key: FiveTuple, datagram: &[u8], now: Instant, out: &mut impl Outbox) {
+        if datagram.len() > DTLS_HELLO_BYTES_MAX {
+            return self.refuse(HelloRefusal::TooLong);
+        }
+        let hello = match ClientHello::parse(datagram) {
+            Ok(hello) => hello,
+            Err(error) => return self.refuse(HelloRefusal::of(error)),
+        };
+        let pair = self.by_client.get(&key).copied().unwrap_or_default();
+        // Said again by a client that was not answered yet, or whose answer was lost and will be said again.
+        if pair.all().any(|slot| self.slots[slot].random == hello.random) {
+            return;
+        }
+        self.greet(key, pair, &hello, now, out);
     }
 
     /// Answers a client that nothing is known of: without a good cookie it gets one, with it an association.
-    fn greet(&mut self, key: FiveTuple, hello: &ClientHello<'_>, now: Instant, out: &mut impl Outbox) {
+    fn greet(&mut self, key: FiveTuple, pair: Pair, hello: &ClientHello<'_>, now: Instant, out: &mut impl Outbox) {
         let FiveTuple { socket, client } = key;
         let Some(local) = self.listeners.get(&socket).copied().filter(|_| self.context.is_some()) else {
             return self.refuse(HelloRefusal::NoIdentity);
@@ -150,34 +167,47 @@ impl Associations {
             return out.send(socket, client, &hello.verify_request(&cookie), &[]);
         }
         // One handshake at a time: the client has left the one before.
-        if let Some(coming) = self.by_client.get(&key).and_then(|pair| pair.coming) {
+        if let Some(coming) = pair.coming {
             let association = &mut self.slots[coming];
-            if let Stage::Waiting(waiting) = &mut association.stage {
+            if let Stage::Hello(waiting) = &mut association.stage {
                 hello.datagram().clone_into(waiting);
                 association.random = hello.random;
                 return;
             }
             self.fail(coming, HandshakeFailure::Abandoned);
         }
-        if self.slots.len() == ASSOCIATIONS_MAX {
-            return self.refuse(HelloRefusal::TooMany);
+        match self.admit(client, now) {
+            Ok(()) => self.begin(key, local, hello, now),
+            Err(refusal) => self.refuse(refusal),
         }
-        let session = self.context.as_ref().and_then(|context| Session::new(context).ok());
-        let Some(session) = session else {
-            return self.refuse(HelloRefusal::NoResources);
-        };
-        if !self.sources.add(client.ip()) {
-            return self.refuse(HelloRefusal::TooManyFromSource);
+    }
+
+    /// Tells whether one more handshake may begin, and counts it if so.
+    fn admit(&mut self, client: SocketAddr, now: Instant) -> Result<(), HelloRefusal> {
+        if self.slots.len() >= ASSOCIATIONS_MAX {
+            return Err(HelloRefusal::TooMany);
         }
+        if self.waiting.len() >= DTLS_HANDSHAKES_WAITING_MAX {
+            return Err(HelloRefusal::TooManyWaiting);
+        }
+        if !self.rate.allows(now, client.ip()) {
+            return Err(HelloRefusal::TooFastFromSource);
+        }
+        match self.sources.add(client.ip()) {
+            true => Ok(()),
+            false => Err(HelloRefusal::TooManyFromSource),
+        }
+    }
+
+    fn begin(&mut self, key: FiveTuple, local: SocketAddr, hello: &ClientHello<'_>, now: Instant) {
         self.generation += 1;
         let slot = self.slots.vacant_key();
-        let id = association_id(self.worker, self.generation, slot);
         self.slots.insert(Association {
-            id,
+            id: association_id(self.worker, self.generation, slot),
             key,
             local,
-            session,
-            stage: Stage::Waiting(hello.datagram().to_vec()),
+            stage: Stage::Hello(hello.datagram().to_vec()),
+            is_waiting: false,
             random: hello.random,
             is_stranger: true,
             heard_at: now,
@@ -185,60 +215,90 @@ impl Associations {
         });
         self.by_client.entry(key).or_default().coming = Some(slot);
         self.schedule(slot, now + LOOK_EVERY);
-        self.waiting.push_back(id);
+        self.stand_in_line(slot);
     }
 
-    /// Tells whether a hello waits for its turn.
+    /// Takes what a client says while its handshake runs.
+    fn hear_handshake(&mut self, slot: usize, datagram: &[u8]) {
+        let Stage::ShakingHands(handshake) = &mut self.slots[slot].stage else {
+            return;
+        };
+        match handshake.take(datagram) {
+            Taken::Waits => self.stand_in_line(slot),
+            Taken::Foreign => self.refuse(HelloRefusal::NotHandshake),
+            Taken::TooMuch => self.fail(slot, HandshakeFailure::TooLong),
+        }
+    }
+
+    fn stand_in_line(&mut self, slot: usize) {
+        let association = &mut self.slots[slot];
+        if !std::mem::replace(&mut association.is_waiting, true) {
+            self.waiting.push_back(association.id);
+        }
+    }
+
+    /// Tells whether a handshake waits for its turn.
     pub(crate) fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// Answers hellos that wait, up to a bound; gives how many.
-    pub(crate) fn answer_hellos(&mut self, out: &mut impl Outbox) -> u32 {
-        let mut answered = 0;
-        while answered < HELLOS_PER_PASS
+    /// Goes on with handshakes that wait, up to a bound; gives how many. [`poll_opened`](Self::poll_opened) gives those
+    /// that are over.
+    pub(crate) fn shake_hands(&mut self, now: Instant, out: &mut impl Outbox) -> u32 {
+        let mut steps = 0;
+        while steps < HANDSHAKE_STEPS_PER_PASS
             && let Some(id) = self.waiting.pop_front()
         {
             let Some(slot) = self.find(id) else { continue };
-            answered += 1;
+            steps += 1;
             let association = &mut self.slots[slot];
-            let Stage::Waiting(datagram) = std::mem::replace(&mut association.stage, Stage::ShakingHands) else {
-                continue;
+            association.is_waiting = false;
+            let scratch = &mut self.scratch;
+            let shaken = match (&mut association.stage, &self.context) {
+                (Stage::Hello(hello), Some(context)) => Handshake::begin(context, hello, scratch).map(|handshake| {
+                    association.stage = Stage::ShakingHands(handshake);
+                    false
+                }),
+                (Stage::ShakingHands(handshake), _) => handshake.go_on(scratch),
+                (Stage::Hello(_), None) | (Stage::Open(_), _) => Ok(false),
             };
-            // It was read before.
-            let Ok(hello) = ClientHello::parse(&datagram) else {
-                continue;
-            };
-            let begun = association.session.begin(&hello, &mut self.scratch);
-            self.send_flight(slot, out);
-            if let Err(failure) = begun {
-                self.fail(slot, failure);
-            }
+            self.shaken(slot, shaken, now, out);
         }
-        answered as u32
+        steps as u32
     }
 
-    /// Goes on with a handshake.
-    fn shake(&mut self, slot: usize, datagram: &[u8], now: Instant, out: &mut impl Outbox) -> Option<Heard> {
-        let association = &mut self.slots[slot];
-        let shaken = association.session.shake(datagram, &mut self.scratch);
+    /// Sends what a step of a handshake left to send, and does what came of it.
+    fn shaken(&mut self, slot: usize, is_over: Result<bool, HandshakeFailure>, now: Instant, out: &mut impl Outbox) {
         self.send_flight(slot, out);
-        match shaken {
-            Ok(false) => None,
-            Ok(true) => Some(self.open(slot, now)),
-            Err(failure) => {
-                self.fail(slot, failure);
-                None
+        match is_over {
+            Ok(false) => {}
+            Ok(true) => self.open(slot, now),
+            Err(failure) => self.fail(slot, failure),
+        }
+    }
+
+    /// Gives the next client whose handshake is over; the worker must come to know it before anything is read of it.
+    pub(crate) fn poll_opened(&mut self) -> Option<Opened> {
+        while let Some(id) = self.opened.pop() {
+            let association = self.find(id).map(|slot| &mut self.slots[slot]);
+            if let Some(association) = association
+                && let Some(path) = association.path()
+            {
+                let client = association.key.client;
+                return Some(Opened { id, client, path });
             }
         }
+        None
     }
 
     /// Lets messages pass. An association of the same client that stood until now is over.
-    fn open(&mut self, slot: usize, now: Instant) -> Heard {
+    fn open(&mut self, slot: usize, now: Instant) {
         let association = &mut self.slots[slot];
-        association.stage = Stage::Open;
+        let stage = std::mem::replace(&mut association.stage, Stage::Hello(Vec::new()));
+        let Stage::ShakingHands(handshake) = stage else { return };
+        association.stage = Stage::Open(handshake.into_session());
         association.heard_at = now;
-        let (id, opened) = (association.id, Some(association.path()));
+        self.opened.push(association.id);
         let key = association.key;
         let replaced = self.by_client.get(&key).and_then(|pair| pair.standing);
         if let Some(replaced) = replaced {
@@ -252,7 +312,6 @@ impl Associations {
         self.metrics.dtls_handshakes.inc();
         self.metrics.associations.add(1);
         self.schedule(slot, now + STREAM_IDLE_MAX);
-        Heard { id, opened }
     }
 
     /// Reads the first message of a datagram into `room`, or with an empty one the next; gives its length. An association
@@ -267,9 +326,10 @@ impl Associations {
     ) -> Option<usize> {
         let slot = self.find(id)?;
         let association = &mut self.slots[slot];
-        let read = association.session.read(datagram, room, &mut self.scratch);
+        let session = association.session()?;
+        let read = session.read(datagram, room, &mut self.scratch);
         if read == Err(Over::ClosedByClient) {
-            association.session.close(&mut self.scratch);
+            session.close(&mut self.scratch);
         }
         if let Ok(Some(_)) = read {
             association.heard_at = now;
@@ -304,7 +364,8 @@ impl Associations {
 
     /// Seals a message; gives the record with the socket that it leaves by and the client that it goes to.
     pub(crate) fn seal(&mut self, id: SocketId, message: &[u8]) -> Option<(SocketId, SocketAddr, &[u8])> {
-        let Some(slot) = self.find(id).filter(|slot| self.slots[*slot].is_open()) else {
+        let association = self.find(id).map(|slot| &mut self.slots[slot]);
+        let Some(association) = association.filter(|association| association.is_open()) else {
             self.metrics.dropped.of(DropReason::SocketClosed).inc();
             return None;
         };
@@ -312,14 +373,14 @@ impl Associations {
             self.metrics.dropped.of(DropReason::RecordTooLong).inc();
             return None;
         }
-        self.scratch.flight.clear();
-        let association = &mut self.slots[slot];
-        if !association.session.seal(message, &mut self.scratch) {
+        self.sealed.flight.clear();
+        let (socket, client) = (association.key.socket, association.key.client);
+        if !association.session()?.seal(message, &mut self.sealed) {
             self.metrics.dropped.of(DropReason::SocketClosed).inc();
             return None;
         }
-        let record = self.scratch.flight.datagrams().next()?;
-        Some((association.key.socket, association.key.client, record))
+        let record = self.sealed.flight.iter().next()?;
+        Some((socket, client, record))
     }
 
     /// Gives the next association that has ended; the worker must forget it.
@@ -344,8 +405,9 @@ impl Associations {
                     continue;
                 }
                 self.schedule(slot, now + LOOK_EVERY);
-                if matches!(self.slots[slot].stage, Stage::ShakingHands) {
-                    self.shake(slot, &[], now, out);
+                if let Stage::ShakingHands(handshake) = &mut self.slots[slot].stage {
+                    let repeated = handshake.repeat(&mut self.scratch);
+                    self.shaken(slot, repeated, now, out);
                 }
                 continue;
             }
@@ -354,7 +416,9 @@ impl Associations {
                 false => heard_at + STREAM_IDLE_MAX,
             };
             if next <= now {
-                self.slots[slot].session.close(&mut self.scratch);
+                if let Some(session) = self.slots[slot].session() {
+                    session.close(&mut self.scratch);
+                }
                 self.send_flight(slot, out);
                 self.remove(slot, AssociationEnd::Idle);
             } else {
@@ -367,11 +431,11 @@ impl Associations {
     fn schedule(&mut self, slot: usize, at: Instant) {
         let association = &mut self.slots[slot];
         let at = match association.stage {
-            Stage::Open => {
+            Stage::Open(_) => {
                 let grains = at.saturating_duration_since(self.start).as_secs() + 1;
                 self.start + DEADLINE_GRAIN * u32::try_from(grains).unwrap_or(u32::MAX)
             }
-            Stage::Waiting(_) | Stage::ShakingHands => at,
+            Stage::Hello(_) | Stage::ShakingHands(_) => at,
         };
         self.deadlines.remove(&(association.deadline, slot));
         association.deadline = at;
@@ -381,7 +445,7 @@ impl Associations {
     /// Sends what a session has to send, and nothing else.
     fn send_flight(&mut self, slot: usize, out: &mut impl Outbox) {
         let association = &self.slots[slot];
-        for datagram in self.scratch.flight.datagrams() {
+        for datagram in self.scratch.flight.iter() {
             out.send(association.key.socket, association.key.client, datagram, &[]);
         }
         self.scratch.flight.clear();

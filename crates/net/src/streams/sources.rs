@@ -6,26 +6,31 @@ use std::net::IpAddr;
 use foldhash::SharedSeed;
 use foldhash::fast::SeedableRandomState;
 
-/// Streams of one source address, on one worker, that have no allocation yet; and as many DTLS associations. One person has few; an office behind one
+/// Streams of one source address, on one worker, that have no allocation yet. One person has few; an office behind one
 /// address has many, but each gets an allocation within a second.
 pub const STREAMS_PER_SOURCE_MAX: u32 = 1_024;
 
 /// Counts by source: an IPv4 address, or the /64 network that one IPv6 host has to itself.
-pub(crate) struct Sources(HashMap<IpAddr, u32, SeedableRandomState>);
+pub(crate) struct Sources {
+    counts: HashMap<IpAddr, u32, SeedableRandomState>,
+    /// How many each may have.
+    max: u32,
+}
 
 impl Sources {
-    /// Makes an empty table; `seed` keeps the network from choosing collisions.
-    pub(crate) fn new(seed: u64) -> Self {
-        Self(HashMap::with_hasher(SeedableRandomState::with_seed(
-            seed,
-            SharedSeed::global_fixed(),
-        )))
+    /// Makes an empty table in which each source may have `max`; `seed` keeps the network from choosing collisions.
+    pub(crate) fn new(seed: u64, max: u32) -> Self {
+        let hash = SeedableRandomState::with_seed(seed, SharedSeed::global_fixed());
+        Self {
+            counts: HashMap::with_hasher(hash),
+            max,
+        }
     }
 
     /// Counts one more stream; false when the source has as many as it may.
     pub(crate) fn add(&mut self, source: IpAddr) -> bool {
-        let count = self.0.entry(network(source)).or_default();
-        if *count == STREAMS_PER_SOURCE_MAX {
+        let count = self.counts.entry(network_of(source)).or_default();
+        if *count == self.max {
             return false;
         }
         *count += 1;
@@ -34,17 +39,18 @@ impl Sources {
 
     /// Counts one less.
     pub(crate) fn remove(&mut self, source: IpAddr) {
-        let source = network(source);
-        if let Some(count) = self.0.get_mut(&source) {
+        let source = network_of(source);
+        if let Some(count) = self.counts.get_mut(&source) {
             *count -= 1;
             if *count == 0 {
-                self.0.remove(&source);
+                self.counts.remove(&source);
             }
         }
     }
 }
 
-fn network(source: IpAddr) -> IpAddr {
+/// Gives what counts as one source.
+pub(crate) fn network_of(source: IpAddr) -> IpAddr {
     match source {
         IpAddr::V4(_) => source,
         IpAddr::V6(v6) => IpAddr::from((u128::from(v6) & !u128::from(u64::MAX)).to_be_bytes()),
@@ -57,7 +63,7 @@ mod tests {
 
     #[test]
     fn a_source_has_a_bound_of_its_own_and_leaves_nothing_behind() {
-        let mut sources = Sources::new(1);
+        let mut sources = Sources::new(1, STREAMS_PER_SOURCE_MAX);
         let (one, other) = (IpAddr::from([192, 0, 2, 1]), IpAddr::from([192, 0, 2, 2]));
         for _ in 0..STREAMS_PER_SOURCE_MAX {
             assert!(sources.add(one));
@@ -70,12 +76,12 @@ mod tests {
             sources.remove(one);
         }
         sources.remove(other);
-        assert!(sources.0.is_empty());
+        assert!(sources.counts.is_empty());
     }
 
     #[test]
     fn addresses_of_one_ipv6_network_are_one_source() {
-        let mut sources = Sources::new(1);
+        let mut sources = Sources::new(1, STREAMS_PER_SOURCE_MAX);
         for host in 0..u128::from(STREAMS_PER_SOURCE_MAX) {
             assert!(sources.add(IpAddr::from((0x2001_0db8_u128 << 96 | host).to_be_bytes())));
         }

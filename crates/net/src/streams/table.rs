@@ -19,7 +19,7 @@ use super::framer::{Framed, Framer};
 use super::id::{listener_of, listener_token, slot_of, stream_id};
 use super::listener::{LISTENER_REST, Listener, is_exhaustion};
 use super::outgoing::{Spares, Urgency};
-use super::sources::Sources;
+use super::sources::{STREAMS_PER_SOURCE_MAX, Sources};
 use super::stream::{Beginnings, Heard, Layer, Room, Stream};
 use crate::identity::Identity;
 use crate::metrics::{DropReason, HandshakeFailure, Metrics, StreamEnd, StreamRefusal};
@@ -102,7 +102,7 @@ impl Streams {
             listeners,
             streams: Slab::new(),
             generation: 0,
-            sources: Sources::new(seed),
+            sources: Sources::new(seed, STREAMS_PER_SOURCE_MAX),
             touched: Vec::new(),
             ended: Vec::new(),
             deadlines: BTreeSet::new(),

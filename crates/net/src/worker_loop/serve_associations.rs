@@ -7,6 +7,7 @@ use voex_base::{FiveTuple, SocketId};
 use voex_worker::{Role, Worker};
 
 use super::{Clock, LoopEgress, Takes, WorkerLoop};
+use crate::dtls::Opened;
 
 impl WorkerLoop {
     /// Says what a socket takes.
@@ -23,12 +24,21 @@ impl WorkerLoop {
         }
     }
 
-    /// Answers DTLS clients that wait for it, after the media of this pass; gives how many.
-    pub(super) fn answer_hellos(&mut self) -> u32 {
+    /// Goes on with handshakes of DTLS clients, after the media of this pass; gives how many.
+    pub(super) fn shake_hands(&mut self, now: Instant) -> u32 {
         let LoopEgress {
             arena, associations, ..
         } = &mut self.egress;
-        associations.answer_hellos(arena)
+        let steps = associations.shake_hands(now, arena);
+        self.welcome_opened();
+        steps
+    }
+
+    /// Has the worker know clients whose handshake is over.
+    fn welcome_opened(&mut self) {
+        while let Some(Opened { id, client, path }) = self.egress.associations.poll_opened() {
+            self.worker.add_socket(id, Role::TurnClient(path, client));
+        }
     }
 
     pub(super) fn expire_associations(&mut self, now: Instant) {
@@ -38,6 +48,7 @@ impl WorkerLoop {
         if associations.next_deadline().is_some_and(|at| at <= now) {
             let worker = &self.worker;
             associations.expire(now, |client| worker.serves(client), arena);
+            self.welcome_opened();
         }
     }
 
@@ -63,16 +74,10 @@ pub(super) fn handle_dtls(
     let LoopEgress {
         arena, associations, ..
     } = &mut *egress;
-    let Some(heard) = associations.receive(listener, client, datagram, clock.now, arena) else {
+    let Some(id) = associations.receive(listener, client, datagram, clock.now, arena) else {
         return;
     };
-    let id = heard.id;
     let mut unread = datagram;
-    if let Some(path) = heard.opened {
-        worker.add_socket(id, Role::TurnClient(path, client));
-        // The handshake has taken it.
-        unread = &[];
-    }
     loop {
         let LoopEgress {
             arena, associations, ..

@@ -10,7 +10,6 @@ use voex_base::VecOutbox;
 use super::super::client_hello::tests::hello;
 use super::super::session::context;
 use super::*;
-use crate::streams::STREAMS_PER_SOURCE_MAX;
 
 const LISTENER: SocketId = SocketId(3);
 
@@ -55,7 +54,12 @@ impl Write for Pipe {
 
 impl Client {
     fn new(address: SocketAddr) -> Self {
-        let builder = SslContext::builder(SslMethod::dtls()).unwrap();
+        Self::with_groups(address, "X25519:P-256:P-384:P-521")
+    }
+
+    fn with_groups(address: SocketAddr, groups: &str) -> Self {
+        let mut builder = SslContext::builder(SslMethod::dtls()).unwrap();
+        builder.set_groups_list(groups).unwrap();
         let mut ssl = Ssl::new(&builder.build()).unwrap();
         ssl.set_connect_state();
         ssl.set_mtu(1_200).unwrap();
@@ -119,19 +123,16 @@ impl Bench {
             let heard = self
                 .associations
                 .receive(LISTENER, client, datagram, self.now, &mut self.out);
-            let Some(heard) = heard else { continue };
+            let Some(id) = heard else { continue };
             let mut room = [0; ROOM_BYTES];
-            let mut unread = if heard.opened.is_some() { &[][..] } else { &datagram[..] };
-            while let Some(len) = self
-                .associations
-                .read(heard.id, unread, &mut room, self.now, &mut self.out)
-            {
+            let mut unread = &datagram[..];
+            while let Some(len) = self.associations.read(id, unread, &mut room, self.now, &mut self.out) {
                 messages.push(room[..len].to_vec());
                 unread = &[];
             }
         }
         while self.associations.has_waiting() {
-            self.associations.answer_hellos(&mut self.out);
+            self.associations.shake_hands(self.now, &mut self.out);
         }
         (self.sent(), messages)
     }
@@ -156,6 +157,19 @@ impl Bench {
     fn connect(&mut self, port: u16) -> Client {
         let mut client = Client::new((Ipv4Addr::LOCALHOST, port).into());
         self.shake(&mut client, |_| {});
+        let opened = self.associations.poll_opened().unwrap();
+        assert_eq!((opened.id, opened.client), (self.id_of(&client), client.address));
+        client
+    }
+
+    /// Has a client say its hello with a good cookie, and hear what that is answered with.
+    fn greet(&mut self, port: u16) -> Client {
+        let mut client = Client::new((Ipv4Addr::LOCALHOST, port).into());
+        for _ in 0..2 {
+            let flight = client.shake();
+            let (answer, _) = self.take(client.address, &flight);
+            client.stream.get_mut().incoming.extend(answer);
+        }
         client
     }
 
@@ -182,7 +196,10 @@ impl Bench {
 
     /// Takes a hello that has a good cookie and says `random`, without answering it.
     fn hear_hello(&mut self, port: u16, random: u8) {
-        let client = (Ipv4Addr::LOCALHOST, port).into();
+        self.hear_hello_of((Ipv4Addr::LOCALHOST, port).into(), random);
+    }
+
+    fn hear_hello_of(&mut self, client: SocketAddr, random: u8) {
         let local = (Ipv4Addr::LOCALHOST, 5349).into();
         let said = |number, cookie: &[u8]| {
             let mut said = hello(number, number as u16, cookie);
@@ -199,6 +216,14 @@ impl Bench {
     fn expire(&mut self, after: Duration, serves: bool) {
         self.now += after;
         self.associations.expire(self.now, |_| serves, &mut self.out);
+    }
+
+    fn refused(&self, refusal: HelloRefusal) -> u64 {
+        self.metrics.dtls_refused.of(refusal).value()
+    }
+
+    fn failed(&self, failure: HandshakeFailure) -> u64 {
+        self.metrics.handshakes_failed.of(failure).value()
     }
 
     fn ended(&self, end: AssociationEnd) -> u64 {
@@ -401,39 +426,64 @@ fn a_silent_association_without_an_allocation_is_told_goodbye_after_the_idle_lim
 #[test]
 fn a_handshake_that_takes_too_long_is_given_up() {
     let mut bench = Bench::new();
-    let mut client = Client::new((Ipv4Addr::LOCALHOST, 4_000).into());
-    for _ in 0..2 {
-        let flight = client.shake();
-        let (answer, _) = bench.take(client.address, &flight);
-        client.stream.get_mut().incoming.extend(answer);
-    }
+    bench.greet(4_000);
     bench.expire(TLS_HANDSHAKE_MAX - Duration::from_secs(1), false);
     assert_eq!(bench.associations.slots.len(), 1);
     bench.expire(Duration::from_secs(1), false);
-    assert_eq!(
-        bench.metrics.handshakes_failed.of(HandshakeFailure::TimedOut).value(),
-        1
-    );
+    assert_eq!(bench.failed(HandshakeFailure::TimedOut), 1);
     assert!(bench.associations.slots.is_empty() && bench.associations.by_client.is_empty());
     assert_eq!(bench.associations.poll_ended(), None, "the worker never heard of it");
+}
+
+#[test]
+fn what_was_sealed_for_one_client_goes_to_no_other() {
+    let mut bench = Bench::new();
+    let (one, mut other) = (bench.connect(4_000), bench.connect(4_001));
+    let id = bench.id_of(&one);
+    let sealed = bench.associations.seal(id, b"for one").unwrap().2.to_vec();
+    let said = other.say(b"from the other");
+    let (sent, messages) = bench.take(other.address, &[said]);
+    assert_eq!((sent.len(), messages.len()), (0, 1));
+    let new = bench.greet(4_002);
+    assert_eq!(new.stream.get_ref().outgoing.len(), 0);
+    bench.expire(STREAM_IDLE_MAX * 2, false);
+    assert!(!bench.sent().contains(&sealed));
 }
 
 #[test]
 fn a_source_has_so_many_associations_until_they_have_allocations() {
     let mut bench = Bench::new();
     let first = bench.connect(999);
-    for port in 1_000..1_000 + STREAMS_PER_SOURCE_MAX as u16 {
+    bench.now += Duration::from_secs(1);
+    for port in 1_000..1_000 + ASSOCIATIONS_PER_SOURCE_MAX as u16 {
         bench.hear_hello(port, 1);
     }
-    let refused = |bench: &Bench| bench.metrics.dtls_refused.of(HelloRefusal::TooManyFromSource).value();
-    assert_eq!(bench.associations.slots.len(), STREAMS_PER_SOURCE_MAX as usize);
-    assert_eq!(refused(&bench), 1);
+    assert_eq!(bench.associations.slots.len(), ASSOCIATIONS_PER_SOURCE_MAX as usize);
+    assert_eq!(bench.refused(HelloRefusal::TooManyFromSource), 1);
     let id = bench.id_of(&first);
     bench.associations.is_known(id);
+    bench.now += Duration::from_secs(1);
     bench.hear_hello(9_000, 1);
-    assert_eq!(bench.associations.slots.len(), STREAMS_PER_SOURCE_MAX as usize + 1);
+    assert_eq!(bench.associations.slots.len(), ASSOCIATIONS_PER_SOURCE_MAX as usize + 1);
     bench.hear_hello(9_001, 1);
-    assert_eq!(refused(&bench), 2);
+    assert_eq!(bench.refused(HelloRefusal::TooManyFromSource), 2);
+}
+
+#[test]
+fn a_source_that_gives_up_handshakes_and_begins_new_ones_is_slowed_down() {
+    let mut bench = Bench::new();
+    for random in 0..=255 {
+        bench.hear_hello(1_000, random);
+        bench.associations.shake_hands(bench.now, &mut bench.out);
+    }
+    assert_eq!(bench.refused(HelloRefusal::TooFastFromSource), 0);
+    bench.hear_hello(1_000, 0);
+    assert_eq!(bench.refused(HelloRefusal::TooFastFromSource), 1);
+    bench.hear_hello_of("192.0.2.1:4000".parse().unwrap(), 0);
+    assert_eq!(bench.associations.slots.len(), 1, "another is served");
+    bench.now += Duration::from_secs(1);
+    bench.hear_hello(1_000, 0);
+    assert_eq!(bench.associations.slots.len(), 2);
 }
 
 #[test]
@@ -450,10 +500,98 @@ fn hellos_of_one_client_that_wait_are_one_and_those_of_many_wait_their_turn() {
         bench.hear_hello(port, 1);
     }
     for left in [8, 6, 4, 2, 0] {
-        assert_eq!(bench.associations.answer_hellos(&mut bench.out), 2);
+        assert_eq!(bench.associations.shake_hands(bench.now, &mut bench.out), 2);
         assert_eq!(bench.associations.waiting.len(), left);
     }
-    assert_eq!(bench.associations.answer_hellos(&mut bench.out), 0);
+    assert_eq!(bench.associations.shake_hands(bench.now, &mut bench.out), 0);
+}
+
+#[test]
+fn the_other_half_of_handshakes_waits_its_turn_with_the_hellos() {
+    let mut bench = Bench::new();
+    let mut clients: Vec<_> = (1_000..1_004).map(|port| bench.greet(port)).collect();
+    for client in &mut clients {
+        for datagram in client.shake() {
+            let heard = bench
+                .associations
+                .receive(LISTENER, client.address, &datagram, bench.now, &mut bench.out);
+            assert_eq!(heard, None);
+        }
+    }
+    bench.hear_hello(2_000, 1);
+    let opened = |bench: &Bench| bench.metrics.dtls_handshakes.value();
+    for done in [2, 4, 4] {
+        assert!(bench.associations.has_waiting());
+        bench.associations.shake_hands(bench.now, &mut bench.out);
+        assert_eq!(opened(&bench), done);
+    }
+    assert!(!bench.associations.has_waiting());
+}
+
+#[test]
+fn no_more_hellos_wait_than_may() {
+    let mut bench = Bench::new();
+    for client in 0..DTLS_HANDSHAKES_WAITING_MAX as u32 + 1 {
+        bench.hear_hello_of((Ipv4Addr::from(0x0a00_0000 | client), 4_000).into(), 1);
+    }
+    assert_eq!(bench.associations.waiting.len(), DTLS_HANDSHAKES_WAITING_MAX);
+    assert_eq!(bench.associations.slots.len(), DTLS_HANDSHAKES_WAITING_MAX);
+    assert_eq!(bench.refused(HelloRefusal::TooManyWaiting), 1);
+}
+
+#[test]
+fn a_flood_of_sealed_records_costs_a_handshake_little_and_ends_none() {
+    let mut bench = Bench::new();
+    let client = bench.greet(4_000);
+    let mut sealed = vec![22, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 0, 0, 40];
+    sealed.resize(13 + 40, 7);
+    let (sent, messages) = bench.take(client.address, &vec![sealed; 1_000]);
+    assert_eq!((sent.len(), messages.len()), (0, 0));
+    assert_eq!(bench.refused(HelloRefusal::NotHandshake), 996, "four were kept");
+    assert_eq!(bench.associations.slots.len(), 1);
+}
+
+#[test]
+fn a_handshake_of_more_datagrams_than_any_has_is_given_up() {
+    let mut bench = Bench::new();
+    let client = bench.greet(4_000);
+    // Part of a message whose rest never comes.
+    let mut part = vec![
+        22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 22, 16, 0, 0, 99, 0, 5, 0, 0, 0, 0, 0, 10,
+    ];
+    part.resize(35, 7);
+    let flood = vec![part; super::super::DTLS_HANDSHAKE_DATAGRAMS_MAX];
+    bench.take(client.address, &flood);
+    assert_eq!(bench.associations.slots.len(), 1);
+    bench.take(client.address, &flood[..1]);
+    assert_eq!(bench.failed(HandshakeFailure::TooLong), 1);
+    assert!(bench.associations.slots.is_empty() && bench.associations.by_client.is_empty());
+}
+
+#[test]
+fn messages_in_the_clear_that_somebody_forges_disturb_no_handshake() {
+    let mut bench = Bench::new();
+    let mut client = bench.greet(4_000);
+    for kind in [0, 19, 23, 24, 255] {
+        let forged = vec![kind, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 9, 0, 1, 7];
+        bench.take(client.address, &[forged]);
+    }
+    bench.shake(&mut client, |_| {});
+    bench.talk(&mut client);
+}
+
+#[test]
+fn a_client_that_likes_a_costly_group_best_is_served_with_another() {
+    for (groups, bits) in [
+        ("P-521:P-384:P-256", 384),
+        ("P-521:P-256", 256),
+        ("P-521:X25519:P-256", 253),
+    ] {
+        let mut bench = Bench::new();
+        let mut client = Client::with_groups((Ipv4Addr::LOCALHOST, 4_000).into(), groups);
+        bench.shake(&mut client, |_| {});
+        assert_eq!(client.stream.ssl().peer_tmp_key().unwrap().bits(), bits, "{groups}");
+    }
 }
 
 #[test]
@@ -464,14 +602,16 @@ fn what_belongs_to_nobody_is_counted_by_what_it_is() {
     part[24] -= 1;
     let sealed = vec![23, 0xfe, 0xfd, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0];
     let client = (Ipv4Addr::LOCALHOST, 4_000).into();
-    let (sent, _) = bench.take(client, &[whole[..60].to_vec(), part, sealed]);
+    let long = [&whole[..], &[0; DTLS_HELLO_BYTES_MAX]].concat();
+    let (sent, _) = bench.take(client, &[whole[..60].to_vec(), part, long, sealed]);
     assert_eq!(sent.len(), 0);
     for refusal in [
         HelloRefusal::Malformed,
         HelloRefusal::Fragmented,
+        HelloRefusal::TooLong,
         HelloRefusal::NoAssociation,
     ] {
-        assert_eq!(bench.metrics.dtls_refused.of(refusal).value(), 1, "{refusal:?}");
+        assert_eq!(bench.refused(refusal), 1, "{refusal:?}");
     }
 }
 
