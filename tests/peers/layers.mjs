@@ -71,6 +71,7 @@ await run(async (open, config) => {
       bytes: after.bytesReceived - before.bytesReceived,
       keyFrames: after.keyFramesDecoded - before.keyFramesDecoded,
       freezes: after.freezes - before.freezes,
+      frozenSeconds: after.frozenSeconds - (before.frozenSeconds ?? 0),
       plisOfSubscriber: after.pliSent - (before.pliSent ?? 0),
       plisToPublisher: (await publisher.evaluate(() => figures(pc))).pliReceived - asked.pliReceived,
     };

@@ -128,6 +128,7 @@ async function figures(pc) {
         found.framesDecoded += s.framesDecoded;
         found.keyFramesDecoded += s.keyFramesDecoded;
         found.freezes += s.freezeCount ?? 0;
+        found.frozenSeconds = s.totalFreezesDuration ?? 0;
         found.width = s.frameWidth;
         found.pliSent = s.pliCount;
         found.nackSent = s.nackCount;

@@ -10,23 +10,25 @@
 //! | `u0` | the first transport that was opened comes up, when it is there still |
 //! | `d0` | it goes down |
 //! | `r0` | its first track receives |
+//! | `l0` | the first subscription that was made forwards other layers |
 //!
-//! In a message `$A` .. `$Z` is the handle that was attached first, second, ...; `@offer` and `@answer` are the JSON
-//! strings of descriptions.
+//! In a message `$A` .. `$Z` is the handle that was attached first, second, ...; `@offer`, `@simulcast` and `@answer` are
+//! the JSON strings of descriptions.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use voex_base::{Rng, SocketId, TrackId, TransportId, WallTime, WorkerId};
-use voex_sfu::command::{Command, DownReason, Event};
+use voex_base::{Rng, SocketId, SubscriptionId, TrackId, TransportId, WallTime, WorkerId};
+use voex_sfu::command::{Command, DownReason, Event, LayerChange};
 
 use crate::{
     Candidate, Config, ConnectionId, Gateway, Metrics, Output, PortsExhausted, RtpPair, RtpPorts, WorkerMedia,
 };
 
 const OFFER: &str = include_str!("../tests/sdp/chromium-publisher.sdp");
+const SIMULCAST: &str = include_str!("../tests/sdp/chromium-publisher-simulcast.sdp");
 const ANSWER: &str = include_str!("../tests/sdp/chromium-subscriber.sdp");
 
 /// Most lines of one input that are played.
@@ -54,6 +56,8 @@ struct Player {
     handles: Vec<u64>,
     /// Transports in the order of opening.
     opened: Vec<TransportId>,
+    /// Subscriptions in the order of making, and where they leave.
+    subscriptions: Vec<(TransportId, SubscriptionId)>,
     /// Transports that exist on the workers, with their tracks.
     transports: BTreeMap<TransportId, Vec<TrackId>>,
 }
@@ -68,6 +72,7 @@ impl Player {
             is_open: [false; 4],
             handles: Vec::new(),
             opened: Vec::new(),
+            subscriptions: Vec::new(),
             transports: BTreeMap::new(),
         }
     }
@@ -85,6 +90,7 @@ impl Player {
                 self.gateway.handle_timeout(self.now);
             }
             'u' | 'd' | 'r' => self.media(first, number),
+            'l' => self.change_layers(number),
             _ => {}
         }
         self.collect(None);
@@ -126,6 +132,20 @@ impl Player {
             },
         };
         self.gateway.handle_media_event(self.now, worker, event);
+    }
+
+    fn change_layers(&mut self, number: usize) {
+        let Some((transport, subscription)) = self.subscriptions.get(number).copied() else {
+            return;
+        };
+        for change in [
+            LayerChange::Encoding(1),
+            LayerChange::Spatial(0),
+            LayerChange::Temporal(2),
+        ] {
+            let event = Event::LayerChanged(transport, subscription, change);
+            self.gateway.handle_media_event(self.now, WorkerId(0), event);
+        }
     }
 
     /// Obeys what the gateway wants; true when `connection` was sent something.
@@ -190,6 +210,7 @@ impl Player {
                     self.transports.contains_key(&subscription.transport),
                     "its transport is there"
                 );
+                self.subscriptions.push((subscription.transport, subscription.id));
             }
             _ => {}
         }
@@ -247,6 +268,7 @@ impl Player {
         }
         filled
             .replace("@offer", &escaped(OFFER))
+            .replace("@simulcast", &escaped(SIMULCAST))
             .replace("@answer", &escaped(ANSWER))
     }
 }

@@ -53,6 +53,18 @@ fn chromium_video_gives_codecs_with_feedback_retransmission_and_simulcast() {
 }
 
 #[test]
+fn the_layers_of_a_sim_group_stand_in_its_order_each_with_its_retransmissions() {
+    let offer = Description::parse(
+        "v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=ssrc-group:FID 3 4\r\na=ssrc-group:SIM 1 3 5\r\n\
+         a=ssrc-group:FID 1 2\r\na=ssrc-group:SIM 7 8\r\n",
+    );
+    let video = &offer.expect("parses").media[0];
+    assert_eq!(video.simulcast_ssrcs(), [(1, Some(2)), (3, Some(4)), (5, None)]);
+    let without = Description::parse("v=0\r\nm=video 9 UDP/TLS/RTP/SAVPF 96\r\na=ssrc-group:FID 3 4\r\n");
+    assert_eq!(without.expect("parses").media[0].simulcast_ssrcs(), []);
+}
+
+#[test]
 fn chromium_audio_gives_the_ssrc_with_its_stream() {
     let offer = sample!("chromium-publisher.sdp");
     let audio = &offer.media[0];

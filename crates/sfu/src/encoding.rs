@@ -5,7 +5,7 @@ use std::time::Instant;
 use crate::DropReason;
 use crate::command::{EncodingSpec, MediaKind, TrackSpec};
 use crate::key_frames::KeyFrameRequests;
-use crate::limits::{ENCODINGS_PER_TRACK_MAX, SOURCE_CHANGE_INTERVAL};
+use crate::limits::{ENCODINGS_PER_TRACK_MAX, FALLBACK_DEFAULT, SOURCE_CHANGE_INTERVAL, STEADY_TIME};
 use crate::missing::Missing;
 use crate::reception::Reception;
 use crate::ring::Ring;
@@ -33,6 +33,8 @@ pub(crate) struct Newest {
     /// When the first packet with its timestamp came, and the first one with the timestamp before.
     frame_at: Instant,
     frame_before_at: Option<Instant>,
+    /// Since when packets come without a silence.
+    steady_since: Instant,
 }
 
 impl Encoding {
@@ -85,12 +87,15 @@ impl Encoding {
             Some(before) if before.timestamp == timestamp => (before.frame_at, before.frame_before_at),
             before => (now, before.map(|before| before.frame_at)),
         };
+        let goes_on = |before: &Newest| now.saturating_duration_since(before.at) <= FALLBACK_DEFAULT;
+        let steady_since = self.newest.filter(goes_on).map_or(now, |before| before.steady_since);
         self.newest = Some(Newest {
             at: now,
             timestamp,
             clock_rate,
             frame_at,
             frame_before_at,
+            steady_since,
         });
     }
 
@@ -119,6 +124,7 @@ impl Encoding {
 #[derive(Clone, Copy, Default)]
 pub(crate) struct Flow {
     newest: [Option<Instant>; ENCODINGS_PER_TRACK_MAX],
+    steady_since: [Option<Instant>; ENCODINGS_PER_TRACK_MAX],
     /// Something came of another encoding, after a whole frame of it: silent is who sent nothing since.
     frame_before_at: Option<Instant>,
 }
@@ -128,6 +134,7 @@ impl Flow {
         let mut flow = Self::default();
         for (at, encoding) in encodings.iter().enumerate().take(ENCODINGS_PER_TRACK_MAX) {
             flow.newest[at] = encoding.newest.map(|newest| newest.at);
+            flow.steady_since[at] = encoding.newest.map(|newest| newest.steady_since);
             let before = encoding.newest.and_then(|newest| newest.frame_before_at);
             flow.frame_before_at = flow.frame_before_at.max(before);
         }
@@ -141,6 +148,12 @@ impl Flow {
         newest.is_some_and(|at| {
             now.saturating_duration_since(at) <= patience || self.frame_before_at.is_none_or(|frame| at >= frame)
         })
+    }
+
+    /// Whether an encoding that flows has done so for a while: worth a key frame to change to.
+    pub(crate) fn is_steady(&self, now: Instant, encoding: u8) -> bool {
+        let since = self.steady_since.get(usize::from(encoding)).copied().flatten();
+        since.is_some_and(|since| now.saturating_duration_since(since) >= STEADY_TIME)
     }
 }
 

@@ -53,6 +53,9 @@ pub const RANGES_REMEMBERED: usize = 64;
 pub const AUDIO_RANGES_REMEMBERED: usize = 4;
 /// How long an encoding that is wanted may be silent until the next lower one that flows is sent, unless told otherwise.
 pub const FALLBACK_DEFAULT: Duration = Duration::from_millis(250);
+/// How long an encoding must have flowed without such a silence until its key frame is asked for to go back to it. One
+/// that comes by itself is taken at once.
+pub const STEADY_TIME: Duration = Duration::from_secs(1);
 
 /// Packets that a subscription may have retransmitted at once.
 pub const RESEND_BURST_PACKETS: u32 = 128;

@@ -56,6 +56,8 @@ pub(crate) struct Cold {
     /// Encodings that there are.
     encodings: u8,
     told_encoding: Option<u8>,
+    /// Encoding whose key frame was asked for, as long as it is awaited.
+    asked: Option<u8>,
     filter: LayerFilter,
     pub(crate) news: News,
 }
@@ -169,6 +171,7 @@ impl Subscription {
                 wanted: spec.layers.encoding,
                 encodings,
                 told_encoding: None,
+                asked: None,
                 filter: LayerFilter::new(&spec.layers),
                 news: News::default(),
             }),
@@ -186,7 +189,8 @@ impl Subscription {
             }
             (true, _) => return None,
         }
-        self.awaits()
+        self.cold.asked = self.awaits();
+        self.cold.asked
     }
 
     /// An encoding of the track has another source from now on.
@@ -205,7 +209,9 @@ impl Subscription {
         (self.cold.wanted, self.cold.patience) = (layers.encoding, layers.fallback);
         self.cold.filter.want(layers);
         self.choose_encoding(now, flow);
-        self.awaits().filter(|awaited| Some(*awaited) != before)
+        let awaited = self.awaits().filter(|awaited| Some(*awaited) != before);
+        self.cold.asked = awaited.or(self.cold.asked);
+        awaited
     }
 
     /// The encoding whose key frame it waits for.
@@ -217,6 +223,12 @@ impl Subscription {
             Phase::Flowing if awaits_layer() => Some(self.encoding),
             Phase::Flowing | Phase::Starting | Phase::Off => None,
         }
+    }
+
+    /// Whether the key frame of an encoding is to be asked for again as long as it does not come.
+    pub(crate) fn presses_for(&self, encoding: u8) -> bool {
+        let has_asked = self.phase == Phase::AwaitingKeyFrame || self.cold.asked == Some(encoding);
+        has_asked && self.awaits() == Some(encoding)
     }
 
     /// Whether it gets an encoding or waits for it.
@@ -302,6 +314,7 @@ impl Subscription {
             self.followed = self.encoding;
         }
         self.phase = Phase::Flowing;
+        self.cold.asked = None;
         if self.cold.encodings > 1 && self.cold.told_encoding != Some(self.encoding) {
             self.cold.told_encoding = Some(self.encoding);
             self.cold.news.encoding = Some(self.encoding);
@@ -316,13 +329,10 @@ impl Subscription {
             return false;
         }
         if let Some(flow) = &scene.flow {
-            let before = self.awaits();
             self.choose_encoding(now, flow);
-            let awaited = self.awaits().filter(|awaited| Some(*awaited) != before);
-            let comes = packet.is_key_frame && awaited == Some(packet.encoding);
-            if let Some(awaited) = awaited.filter(|_| !comes) {
-                self.cold.news.needs_key_frame = Some(awaited);
-                self.has_news = true;
+            let comes = |awaited: &u8| packet.is_key_frame && *awaited == packet.encoding;
+            if let Some(awaited) = self.awaits().filter(|awaited| !comes(awaited)) {
+                self.ask(now, flow, awaited);
             }
         }
         if packet.encoding == self.encoding {
@@ -334,6 +344,17 @@ impl Subscription {
         }
         (self.encoding, self.phase) = (packet.encoding, Phase::AwaitingKeyFrame);
         true
+    }
+
+    /// Asks once for the key frame of an encoding that is awaited; of a higher one than flows only when it is worth it.
+    fn ask(&mut self, now: Instant, flow: &Flow, awaited: u8) {
+        let is_upward = self.phase == Phase::Flowing && awaited > self.encoding;
+        let is_worth_it = !is_upward || flow.is_steady(now, awaited);
+        if is_worth_it && self.cold.asked != Some(awaited) {
+            self.cold.asked = Some(awaited);
+            self.cold.news.needs_key_frame = Some(awaited);
+            self.has_news = true;
+        }
     }
 
     /// Chooses the encoding that should flow: the wanted one, else the next lower that flows, else the next higher.
@@ -349,6 +370,8 @@ impl Subscription {
             .unwrap_or(wanted);
         if self.phase != Phase::Flowing {
             self.encoding = self.next;
+        } else if self.encoding == self.next {
+            self.cold.asked = None;
         }
     }
 

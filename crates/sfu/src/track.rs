@@ -118,8 +118,7 @@ impl Track {
 
     /// Whether a subscription waits for a key frame of an encoding.
     pub(crate) fn is_awaited(&self, encoding: u8) -> bool {
-        let waits = |subscription: &Subscription| subscription.awaits() == Some(encoding);
-        self.subscriptions.iter().any(waits)
+        self.subscriptions.iter().any(|one| one.presses_for(encoding))
     }
 
     /// Whether somebody gets an encoding or waits for it. A track without a choice is always watched.

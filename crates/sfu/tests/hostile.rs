@@ -7,7 +7,7 @@ use common::{KEY_FRAME, Leg, Rtp, World, ms, subscription, video};
 use proptest::prelude::*;
 use voex_base::Rng;
 use voex_sfu::DropReason;
-use voex_sfu::command::EncodingSpec;
+use voex_sfu::command::{Codec, EncodingSpec, Layers, Payload};
 
 /// A camera on leg 1, watched from leg 2 with RTX.
 fn watched() -> (World, Leg, Leg) {
@@ -161,6 +161,40 @@ proptest! {
                 0 | 1 => world.command(voex_sfu::Command::SetSubscriptionActive(voex_base::SubscriptionId(200), act == 0)),
                 2 => drop(world.rtp(camera, &Rtp::new(96, 77, (sequence + 1) as u16, 3_000).with_payload(&[]))),
                 3 => world.advance(ms(30)),
+                _ => {}
+            }
+        }
+        let mut numbers: Vec<_> = world.heard(screen).iter().map(|packet| packet.sequence).collect();
+        let count = numbers.len();
+        numbers.sort_unstable();
+        numbers.dedup();
+        prop_assert_eq!(numbers.len(), count);
+    }
+
+    #[test]
+    fn any_descriptors_of_any_encoding_keep_outgoing_numbers_unique(
+        packets in prop::collection::vec((0_u32..3, -20_i32..40, prop::collection::vec(any::<u8>(), 1..9), 0_u8..12), 1..300),
+    ) {
+        let mut world = World::new();
+        let (camera, screen) = (world.leg(1), world.leg(2));
+        let mut spec = video(camera, 1);
+        spec.payloads.push(Payload { payload_type: 98, codec: Codec::Vp9, ..spec.payloads[0] });
+        spec.encodings = (0..3).map(|at| EncodingSpec { rid: String::new(), ssrc: Some((70 + at, None)) }).collect();
+        world.track(spec);
+        let mut spec = subscription(200, 1, screen);
+        spec.payloads.push((98, 98, None));
+        world.subscribe(spec);
+        let mut sequences = [1_000_i32, 30_000, 65_530];
+        for (encoding, step, payload, act) in packets {
+            let sequence = &mut sequences[encoding as usize];
+            *sequence += step;
+            let payload_type = if act % 2 == 0 { 96 } else { 98 };
+            let packet = Rtp::new(payload_type, 70 + encoding, *sequence as u16, 3_000).with_payload(&payload);
+            let _ = world.rtp(camera, &packet);
+            let layers = Layers { encoding: act % 3, spatial: act % 2, temporal: act / 4, ..Layers::default() };
+            match act {
+                0..4 => world.command(voex_sfu::Command::SetSubscriptionLayers(voex_base::SubscriptionId(200), layers)),
+                4 => world.advance(ms(300)),
                 _ => {}
             }
         }
