@@ -4,7 +4,8 @@
 //! script = step*        step = kind (1) │ length (1) │ body
 //! kind % 6:  0 datagram of a stranger      1 datagram of a client      2 datagram of a peer
 //!            3 request signed by a client: method (1), then attributes: type (2) │ length (1) │ value
-//!            4 time passes: seconds (1)    5 the next bind request fails
+//!            4 time passes: seconds (1)
+//!            5 an empty body: the next bind request fails; else ICMP tells of a peer's path: type (1), code (1)
 //! kind >= 128, kind % 4:
 //!            0 request signed with SHA-256 by a client that names a password algorithm: as 3
 //!            1 request of a user of the credential store: as 3
@@ -13,7 +14,7 @@
 //! kind / 6 % 4:  clients 0 and 1 over UDP, 2 and 3 over TCP: one may have a TCP relay, the other its data connection
 //! ```
 //!
-//! A CONNECTION-ID of one byte stands for the id of the nth connection.
+//! A CONNECTION-ID of one byte stands for the id of the nth connection, a MOBILITY-TICKET of one for the nth ticket given.
 //! Peers on ports that are multiples of four refuse TCP connections, those on odd ports never answer.
 
 use std::collections::{BTreeSet, VecDeque};
@@ -23,7 +24,7 @@ use std::time::{Duration, Instant};
 
 use voex_base::{FiveTuple, Protocol, Rng, SocketId, VecOutbox, WallTime};
 use voex_stun::{
-    AttributeType, Class, IntegrityKey, IntegrityKeySha256, Message, MessageWriter, Method, PasswordAlgorithm,
+    AttributeType, Class, Icmp, IntegrityKey, IntegrityKeySha256, Message, MessageWriter, Method, PasswordAlgorithm,
     TransactionId, long_term_key, long_term_key_sha256,
 };
 
@@ -81,6 +82,8 @@ struct World {
     next_socket: u64,
     next_id: u32,
     bind_fails: bool,
+    /// Tickets that were given to clients; a few are as good as many.
+    tickets: Vec<Vec<u8>>,
     /// Questions to the credential store that it has not answered.
     questions: VecDeque<LookUpId>,
     last_question: u64,
@@ -102,19 +105,28 @@ enum Signer<'a> {
 const LISTENER: SocketId = SocketId(1);
 const SERVER_NAME: &str = "server";
 const MAC_KEY: [u8; 20] = [0x6d; 20];
+const IPV6: [u16; 8] = [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1];
+const TICKETS_MAX: usize = 16;
 
 impl World {
     fn new() -> Self {
-        let any = RelayAddress {
-            local: [10, 0, 0, 1].into(),
-            public: [198, 51, 100, 1].into(),
-        };
-        let mut config = Config::new("realm", [7; 32], vec![any], PortShare::whole(50_000..=50_007));
+        let relays = vec![
+            RelayAddress {
+                local: [10, 0, 0, 1].into(),
+                public: [198, 51, 100, 1].into(),
+            },
+            RelayAddress {
+                local: IPV6.into(),
+                public: IPV6.into(),
+            },
+        ];
+        let mut config = Config::new("realm", [7; 32], relays, PortShare::whole(50_000..=50_007));
         config.users = vec![("user".to_owned(), UserSecret::Password(Secret::new("password")))];
         config.credential_store = true;
         config.third_party_authorization = Some(SERVER_NAME.to_owned());
         config.token_keys = vec![("kid".to_owned(), token_key())];
         config.tcp_relays = true;
+        config.mobility = true;
         let metrics = Arc::new(Metrics::default());
         let mut server = Server::new(config, Rng::from_number(1), Arc::clone(&metrics));
         for (socket, local) in [(1, 3_478), (2, 3_479)] {
@@ -142,6 +154,7 @@ impl World {
             next_socket: 100,
             next_id: 0,
             bind_fails: false,
+            tickets: Vec::new(),
             questions: VecDeque::new(),
             last_question: 0,
         }
@@ -155,7 +168,10 @@ impl World {
             2 => self.peer_sends(kind / 6, body),
             3 => self.client_asks(client(kind / 6 % 4), body, Signer::Static),
             4 => self.pass(Duration::from_secs(body.first().copied().unwrap_or(0).into())),
-            _ => self.bind_fails = true,
+            _ => match body {
+                [] => self.bind_fails = true,
+                [icmp, rest @ ..] => self.path_fails(kind / 6, *icmp & 0x7f, rest.first().copied().unwrap_or(0)),
+            },
         }
         self.serve_sockets();
     }
@@ -225,6 +241,22 @@ impl World {
             .handle_peer_datagram(self.now(), relay, peer, datagram, &mut self.out);
     }
 
+    fn path_fails(&mut self, which: u8, kind: u8, code: u8) {
+        let Some(relay) = self.open.get(usize::from(which) % self.open.len().max(1)).copied() else {
+            return;
+        };
+        let peer = SocketAddr::from(([192, 0, 2, which % 4], 7_000));
+        let icmp = Icmp {
+            kind,
+            code,
+            data: 1_280,
+        };
+        // Whoever is not told of it is counted.
+        let _ = self
+            .server
+            .handle_peer_error(self.now(), relay, peer, icmp, &mut self.out);
+    }
+
     fn peer_comes_in(&mut self, relay: SocketId, peer: SocketAddr) {
         let now = self.now();
         if let Ok(connection) = self.server.handle_peer_accepted(now, relay, peer, &mut self.out) {
@@ -249,6 +281,10 @@ impl World {
             let (value, tail) = tail.split_at(usize::from(*len).min(tail.len()));
             writer = match (AttributeType(u16::from_be_bytes([*k0, *k1])), value) {
                 (AttributeType::CONNECTION_ID, [nth]) => writer.connection_id(self.nth_connection(*nth)),
+                (AttributeType::MOBILITY_TICKET, [nth]) => writer.attribute(
+                    AttributeType::MOBILITY_TICKET,
+                    self.tickets.get(usize::from(*nth)).map_or(&[], Vec::as_slice),
+                ),
                 (kind, value) => writer.attribute(kind, value),
             };
             attributes = tail;
@@ -351,11 +387,15 @@ impl World {
             (self.peers.len() - self.bound.len()) as i64
         );
         for (_, _, datagram) in self.out.sent.drain(..) {
-            let is_channel_data = matches!(datagram.first(), Some(0x40..=0x7f));
-            assert!(
-                is_channel_data || Message::parse(&datagram).is_ok(),
-                "what we send can be read"
-            );
+            if matches!(datagram.first(), Some(0x40..=0x7f)) {
+                continue;
+            }
+            let message = Message::parse(&datagram).expect("what we send can be read");
+            if let Some(ticket) = message.mobility_ticket()
+                && self.tickets.len() < TICKETS_MAX
+            {
+                self.tickets.push(ticket.to_vec());
+            }
         }
     }
 

@@ -49,6 +49,20 @@ fn the_seeds_reach_relaying_reservations_and_every_refusal_of_a_known_user() {
 }
 
 #[test]
+fn the_seeds_reach_moves_relays_of_both_families_and_broken_paths() {
+    let moved = run("mobility");
+    assert!(moved.moves_total.value() >= 1, "{}", moved.moves_total.value());
+    assert!(moved.to_peer_packets.value() >= 1 && moved.to_client_packets.value() >= 2);
+    assert!(moved.refused.of(Refusal::AllocationMismatch).value() > 0);
+    let dual = run("dual");
+    assert_eq!(dual.allocations_total.value(), 3);
+    assert_eq!(dual.to_client_packets.value(), 1);
+    let icmp = run("icmp");
+    assert!(icmp.icmp_to_client.value() >= 1, "{}", icmp.icmp_to_client.value());
+    assert!(icmp.dropped.of(DropReason::NoPermission).value() > 0);
+}
+
+#[test]
 fn the_seeds_reach_every_way_to_be_let_in() {
     let stored = run("stored-users");
     assert_eq!(
