@@ -8,6 +8,7 @@ use rustls::crypto::aws_lc_rs::{self, Ticketer};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::NoServerSessionStorage;
 use rustls::{Error, InconsistentKeys, ServerConfig, SupportedProtocolVersion};
+use voex_base::Protocol;
 
 use crate::dtls;
 
@@ -25,7 +26,8 @@ pub(crate) const ALPN: &[u8] = b"\x09stun.turn\x12stun.nat-discovery";
 #[derive(Clone)]
 pub struct Identity {
     pub(crate) tls: Arc<ServerConfig>,
-    pub(crate) dtls: SslContext,
+    /// Only where DTLS is served.
+    pub(crate) dtls: Option<SslContext>,
 }
 
 /// Why a chain and a key make no identity.
@@ -37,8 +39,11 @@ pub enum IdentityError {
     /// The chain is empty, a certificate cannot be read, or the key is of a kind that we cannot sign with.
     #[error("{0}")]
     Unusable(Error),
-    /// The same, for DTLS: its library is stricter or knows less than the one for TLS.
-    #[error("{0}")]
+    /// The same, for DTLS: its library is stricter than the one for TLS, and refuses weak keys and signatures anywhere in
+    /// the chain.
+    #[error(
+        "cannot be used for DTLS ({0}); have it issued anew, with SHA-256 and RSA keys of 2048 bits or more, or leave dtls out of what is served"
+    )]
     UnusableForDtls(ErrorStack),
     /// The cryptographic library failed.
     #[error("the cryptographic library failed: {0}")]
@@ -46,15 +51,23 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    /// Makes an identity of a chain, the host's own certificate first, and the key of that certificate.
+    /// Makes an identity of a chain, the host's own certificate first, and the key of that certificate. It can be shown over
+    /// DTLS when that is among the `protocols`.
     ///
     /// # Errors
     /// When the two do not fit each other, or cannot be used.
-    pub fn new(chain: Vec<CertificateDer<'static>>, key: PrivateKeyDer<'static>) -> Result<Self, IdentityError> {
+    pub fn new(
+        chain: Vec<CertificateDer<'static>>,
+        key: PrivateKeyDer<'static>,
+        protocols: &[Protocol],
+    ) -> Result<Self, IdentityError> {
         let builder = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(VERSIONS)
             .map_err(IdentityError::Library)?;
-        let dtls = dtls::context(&chain, &key);
+        let dtls = protocols
+            .contains(&Protocol::Dtls)
+            .then(|| dtls::context(&chain, &key))
+            .transpose();
         let mut config = builder
             .with_no_client_auth()
             .with_single_cert(chain, key)

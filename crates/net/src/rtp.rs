@@ -122,12 +122,12 @@ impl RtpPorts {
     pub(crate) fn new(
         range: RangeInclusive<u16>,
         reserved: Vec<u16>,
-        seed: [u8; 32],
+        rng: Rng,
         ids: Arc<SocketIds>,
         senders: Vec<CommandSender>,
     ) -> Self {
         let state = State {
-            rng: Rng::from_seed(seed),
+            rng,
             pools: BTreeMap::new(),
             unclosed: Vec::new(),
         };

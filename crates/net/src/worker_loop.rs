@@ -83,10 +83,17 @@ pub(crate) struct Parts {
     pub(crate) nap_max: Duration,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) epoll: Epoll,
-    /// Seed of what the network must not foresee.
-    pub(crate) seed: u64,
+    pub(crate) secrets: Secrets,
+}
+
+/// What the network must not foresee. All workers have the same, so that none depends on where the kernel sends a client's
+/// next datagram.
+#[derive(Clone, Copy)]
+pub(crate) struct Secrets {
+    /// Seed of the hashes of tables.
+    pub(crate) table_seed: u64,
     /// What DTLS cookies are made with.
-    pub(crate) cookie_secret: [u8; 32],
+    pub(crate) cookie: [u8; 32],
 }
 
 /// What TURN clients may come over.
@@ -106,6 +113,7 @@ pub(crate) fn run(parts: Parts) {
     while !stop.load(Ordering::Acquire) {
         wait = worker_loop.pass(wait);
     }
+    worker_loop.close_associations();
     worker_loop.egress.flush();
 }
 
@@ -173,10 +181,10 @@ impl WorkerLoop {
             parts.stream_listeners,
             parts.serves.tcp,
             epoll.clone(),
-            parts.seed,
+            parts.secrets.table_seed,
             metrics.clone(),
         );
-        let associations = Associations::new(parts.id, &parts.cookie_secret, parts.seed, metrics.clone());
+        let associations = Associations::new(parts.id, parts.secrets, metrics.clone());
         let mut this = Self {
             worker: parts.worker,
             egress: LoopEgress {
@@ -222,8 +230,10 @@ impl WorkerLoop {
 
     /// Shows this to those who begin a session from now on.
     fn set_identity(&mut self, identity: Identity) {
-        if self.serves.dtls {
-            self.egress.associations.set_context(identity.dtls.clone());
+        if self.serves.dtls
+            && let Some(context) = &identity.dtls
+        {
+            self.egress.associations.set_context(context.clone());
         }
         if self.serves.tls {
             self.egress.streams.set_identity(identity);

@@ -22,7 +22,7 @@ use crate::rtp::{RtpPorts, SocketIds};
 use crate::streams::{MoveReceiver, MoveSender, moves};
 use crate::sys::{self, Epoll};
 use crate::wake::Wake;
-use crate::worker_loop::{self, Parts, Serves};
+use crate::worker_loop::{self, Parts, Secrets, Serves};
 
 /// The running media plane. Stops when dropped.
 pub struct Workers {
@@ -81,11 +81,13 @@ impl Workers {
         let wakes = (0..count)
             .map(|_| Ok(Arc::new(Wake::new()?)))
             .collect::<io::Result<Vec<_>>>()?;
+        let (secrets, rtp_order) = secrets(config.seed);
         let wiring = Wiring {
             config: &config,
             ids: &ids,
             capabilities,
             stop: Arc::default(),
+            secrets,
         };
         let (mut prepared, mut events, mut turn_events) = (Vec::new(), Vec::new(), Vec::new());
         let ends = wakes.iter().zip(ways(&wakes));
@@ -110,7 +112,7 @@ impl Workers {
             turn_listeners: bound.turn_listeners,
             shows_identity: config.turn_protocols.iter().any(|protocol| needs_identity(*protocol)),
             capabilities,
-            rtp_ports: RtpPorts::new(config.media_ports.clone(), reserved, config.seed, ids, senders),
+            rtp_ports: RtpPorts::new(config.media_ports.clone(), reserved, rtp_order, ids, senders),
             stop,
         };
         let cores = if config.pin { sys::allowed_cores() } else { Vec::new() };
@@ -239,6 +241,19 @@ struct Wiring<'a> {
     ids: &'a Arc<SocketIds>,
     capabilities: Capabilities,
     stop: Arc<AtomicBool>,
+    secrets: Secrets,
+}
+
+/// Draws what the network must not foresee; the order of RTP ports, which it sees, is drawn from numbers of its own.
+fn secrets(seed: [u8; 32]) -> (Secrets, Rng) {
+    let mut rng = Rng::from_seed(seed);
+    let (mut tables, mut cookies, rtp_order) = (rng.split(), rng.split(), rng.split());
+    let mut secrets = Secrets {
+        table_seed: tables.u64(),
+        cookie: [0; 32],
+    };
+    cookies.fill(&mut secrets.cookie);
+    (secrets, rtp_order)
 }
 
 impl Wiring<'_> {
@@ -257,11 +272,6 @@ impl Wiring<'_> {
         let (turn_events, turn_queue) = EventSender::new(self.config.turn_event_wake.clone(), metrics.clone());
         let epoll = Epoll::new()?;
         epoll.add(wake.descriptor(), worker_loop::WAKE_TOKEN)?;
-        // All workers have the same secrets, so that none depends on where the kernel sends a client's next datagram.
-        let mut rng = Rng::from_seed(self.config.seed);
-        let seed = rng.u64();
-        let mut cookie_secret = [0; 32];
-        rng.fill(&mut cookie_secret);
         let serves = |protocol| self.config.turn_protocols.contains(&protocol);
         let parts = Parts {
             id,
@@ -290,8 +300,7 @@ impl Wiring<'_> {
             nap_max: self.config.nap_max,
             metrics: metrics.clone(),
             epoll,
-            seed,
-            cookie_secret,
+            secrets: self.secrets,
         };
         let running = Running {
             commands,

@@ -95,7 +95,7 @@ pub(crate) fn problems(settings: &Settings) -> Vec<Problem> {
         let (key, path) = files.place(file);
         problems.push(problem(severity, key, format!("{}: {text}", path.display())));
     }
-    if is_usable && let Err(line) = files.identity() {
+    if is_usable && let Err(line) = files.identity(settings) {
         problems.push(problem(Severity::Error, "", line));
     }
     problems
@@ -161,13 +161,14 @@ impl Files {
             end: inspect::end(&self.chain).unwrap_or_default(),
         };
         Ok(Shown {
-            identity: self.identity()?,
+            identity: self.identity(settings)?,
             origin: Some(origin),
         })
     }
 
-    fn identity(self) -> Result<Identity, String> {
-        Identity::new(self.chain, self.key).map_err(|error| wrong_file("tls.certificate", &self.chain_path, error))
+    fn identity(self, settings: &Settings) -> Result<Identity, String> {
+        Identity::new(self.chain, self.key, &settings.turn.transports)
+            .map_err(|error| wrong_file("tls.certificate", &self.chain_path, error))
     }
 }
 
@@ -217,7 +218,8 @@ fn self_signed(settings: &Settings, addresses: &Addresses) -> Result<Shown, Stri
     let key = KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(failed)?;
     let certificate = params.self_signed(&key).map_err(failed)?;
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
-    let identity = Identity::new(vec![certificate.into()], key).map_err(|error| wrong("tls", error))?;
+    let identity =
+        Identity::new(vec![certificate.into()], key, &settings.turn.transports).map_err(|error| wrong("tls", error))?;
     Ok(Shown { identity, origin: None })
 }
 

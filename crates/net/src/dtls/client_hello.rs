@@ -35,6 +35,8 @@ pub(crate) struct ClientHello<'a> {
     /// Where its cookie stands, without the length in front.
     cookie_start: usize,
     cookie_len: usize,
+    /// Where its extensions begin, or it ends.
+    extensions_start: usize,
 }
 
 /// Why a datagram that begins as a ClientHello is of no use.
@@ -83,6 +85,7 @@ impl<'a> ClientHello<'a> {
         let cookie = reader.vector(1, 0..=255)?;
         let suites = reader.vector(2, 2..=usize::from(u16::MAX))?;
         reader.vector(1, 1..=255)?;
+        let extensions_start = reader.at;
         if reader.rest() > 0 {
             reader.vector(2, 0..=usize::from(u16::MAX))?;
         }
@@ -96,12 +99,23 @@ impl<'a> ClientHello<'a> {
             random,
             cookie_start: cookie.start,
             cookie_len: cookie.len(),
+            extensions_start,
         })
     }
 
     /// Gives the cookie; empty when the client has none.
     pub(crate) fn cookie(&self) -> &'a [u8] {
         &self.datagram[self.cookie_start..][..self.cookie_len]
+    }
+
+    /// Gives what a client must say again as it said it (RFC 6347 §4.2.1): version, random and session id; cipher suites and
+    /// compression methods.
+    pub(crate) fn parameters(&self) -> [&'a [u8]; 2] {
+        let behind = self.cookie_start + self.cookie_len;
+        [
+            &self.datagram[BODY..self.cookie_start - 1],
+            &self.datagram[behind..self.extensions_start],
+        ]
     }
 
     /// Gives the whole datagram.

@@ -9,13 +9,13 @@ use subtle::ConstantTimeEq;
 
 use super::client_hello::{COOKIE_BYTES, ClientHello};
 
-/// Cookies are of one epoch and hold in the next: half a minute at least, a minute at most.
-pub(crate) const COOKIE_EPOCH: Duration = Duration::from_secs(30);
+/// Cookies are of one epoch and hold in the next: ten seconds at least, which is what a handshake has, twenty at most.
+pub(crate) const COOKIE_EPOCH: Duration = Duration::from_secs(10);
 
 /// Makes and checks cookies.
 ///
-/// A cookie is HMAC-SHA256 over the epoch, both addresses and the client's random, cut to half its length (RFC 2104 §5). It
-/// holds for one client on one listener, and for the one handshake that it was asked for in.
+/// A cookie is HMAC-SHA256 over the epoch, both addresses and what the client must say again, cut to half its length
+/// (RFC 2104 §5). It holds for one client on one listener, and for the one handshake that it was asked for in.
 pub(crate) struct Cookies {
     mac: Hmac<Sha256>,
     start: Instant,
@@ -67,7 +67,9 @@ impl Cookies {
             }
             mac.update(&address.port().to_be_bytes());
         }
-        mac.update(&hello.random);
+        for said in hello.parameters() {
+            mac.update(said);
+        }
         let mut cookie = [0; COOKIE_BYTES];
         cookie.copy_from_slice(&mac.finalize().into_bytes()[..COOKIE_BYTES]);
         cookie
@@ -104,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn no_cookie_a_forged_one_and_one_for_another_random_do_not_hold() {
+    fn no_cookie_a_forged_one_and_one_for_another_hello_do_not_hold() {
         let start = Instant::now();
         let (cookies, local, client) = cookies(start);
         let bare = hello(0, 0, &[]);
@@ -119,9 +121,14 @@ mod tests {
         forged[15] ^= 1;
         let forged = hello(1, 1, &forged);
         assert!(!cookies.holds(start, local, client, &ClientHello::parse(&forged).unwrap()));
-        let mut other = hello(1, 1, &cookie);
-        other[27] ^= 1;
-        assert!(!cookies.holds(start, local, client, &ClientHello::parse(&other).unwrap()));
+        // Version, random, cipher suite, compression method.
+        let len = hello(1, 1, &cookie).len();
+        for at in [26, 27, 58, len - 3, len - 1] {
+            let mut other = hello(1, 1, &cookie);
+            other[at] ^= 1;
+            let other = ClientHello::parse(&other).unwrap();
+            assert!(!cookies.holds(start, local, client, &other), "byte {at}");
+        }
     }
 
     #[test]

@@ -30,6 +30,9 @@ const ALERT_REASONS: i32 = 1_000;
 /// version (two), group (two), signature algorithm again, version again.
 const INCOMPATIBLE_REASONS: [i32; 9] = [118, 193, 235, 258, 266, 295, 410, 376, 396];
 
+/// Security level of OpenSSL: 112 bits, which is RSA of 2048 bits and no SHA-1 (SSL_CTX_set_security_level(3)).
+const SECURITY_LEVEL: u32 = 2;
+
 /// Makes what sessions begin with.
 ///
 /// Sessions are not resumed, so nothing of them is kept anywhere once they are over.
@@ -39,6 +42,7 @@ pub(crate) fn context(
 ) -> Result<SslContext, ErrorStack> {
     let mut builder = SslContextBuilder::new(SslMethod::dtls_server())?;
     builder.set_min_proto_version(Some(SslVersion::DTLS1_2))?;
+    builder.set_security_level(SECURITY_LEVEL);
     builder.set_cipher_list(CIPHERS)?;
     builder.set_groups_list(GROUPS)?;
     builder.set_options(
@@ -61,11 +65,20 @@ pub(crate) fn context(
         builder.set_certificate(&*host?)?;
     }
     for authority in chain {
-        builder.add_extra_chain_cert(authority?)?;
+        let authority = authority?;
+        check_strength(&authority)?;
+        builder.add_extra_chain_cert(authority)?;
     }
     builder.set_private_key(&*PKey::private_key_from_der(key.secret_der())?)?;
     builder.check_private_key()?;
     Ok(builder.build())
+}
+
+/// Finds out now what OpenSSL would find out of an authority when a client comes: that its key or signature is too weak.
+fn check_strength(authority: &X509) -> Result<(), ErrorStack> {
+    let mut builder = SslContextBuilder::new(SslMethod::dtls_server())?;
+    builder.set_security_level(SECURITY_LEVEL);
+    builder.set_certificate(authority)
 }
 
 /// What sessions read from and write to, shared by all of one worker.
@@ -248,5 +261,55 @@ fn failure(error: &Error) -> HandshakeFailure {
         reason if reason >= ALERT_REASONS => HandshakeFailure::RefusedByClient,
         reason if INCOMPATIBLE_REASONS.contains(&reason) => HandshakeFailure::Incompatible,
         _ => HandshakeFailure::Malformed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openssl::asn1::Asn1Time;
+    use openssl::ec::{EcGroup, EcKey};
+    use openssl::hash::MessageDigest;
+    use openssl::nid::Nid;
+    use openssl::pkey::Private;
+    use openssl::rsa::Rsa;
+    use openssl::x509::X509Name;
+
+    use super::*;
+
+    fn ec_key() -> PKey<Private> {
+        let group = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).unwrap();
+        PKey::from_ec_key(EcKey::generate(&group).unwrap()).unwrap()
+    }
+
+    fn name(text: &str) -> X509Name {
+        let mut name = X509Name::builder().unwrap();
+        name.append_entry_by_text("CN", text).unwrap();
+        name.build()
+    }
+
+    /// A certificate of `key` that another has issued.
+    fn certificate(key: &PKey<Private>, digest: MessageDigest) -> CertificateDer<'static> {
+        let mut builder = X509::builder().unwrap();
+        builder.set_version(2).unwrap();
+        builder.set_subject_name(&name("subject")).unwrap();
+        builder.set_issuer_name(&name("issuer")).unwrap();
+        builder.set_pubkey(key).unwrap();
+        builder.set_not_before(&Asn1Time::days_from_now(0).unwrap()).unwrap();
+        builder.set_not_after(&Asn1Time::days_from_now(1).unwrap()).unwrap();
+        builder.sign(&ec_key(), digest).unwrap();
+        builder.build().to_der().unwrap().into()
+    }
+
+    #[test]
+    fn a_chain_with_a_weak_signature_or_key_anywhere_is_refused_when_it_is_loaded() {
+        let key = ec_key();
+        let private = PrivateKeyDer::Pkcs8(key.private_key_to_pkcs8().unwrap().into());
+        let small = PKey::from_rsa(Rsa::generate(1_024).unwrap()).unwrap();
+        let (sha1, sha256) = (MessageDigest::sha1(), MessageDigest::sha256());
+        let is_taken = |own, authority| context(&[own, authority], &private).is_ok();
+        assert!(is_taken(certificate(&key, sha256), certificate(&ec_key(), sha256)));
+        assert!(!is_taken(certificate(&key, sha1), certificate(&ec_key(), sha256)));
+        assert!(!is_taken(certificate(&key, sha256), certificate(&ec_key(), sha1)));
+        assert!(!is_taken(certificate(&key, sha256), certificate(&small, sha256)));
     }
 }

@@ -22,7 +22,8 @@ use super::handshake_rate::HandshakeRate;
 use super::id::{association_id, slot_of};
 use super::session::{Over, RECORD_MESSAGE_BYTES_MAX, Scratch};
 use crate::metrics::{AssociationEnd, DropReason, HandshakeFailure, HelloRefusal, Metrics};
-use crate::streams::{STREAM_IDLE_MAX, Sources, TLS_HANDSHAKE_MAX};
+use crate::streams::{EXPIRIES_PER_PASS, STREAM_IDLE_MAX, Sources, TLS_HANDSHAKE_MAX};
+use crate::worker_loop::Secrets;
 
 /// DTLS associations of one worker, those that shake hands included.
 pub const ASSOCIATIONS_MAX: usize = 8_192;
@@ -77,13 +78,13 @@ pub(crate) struct Opened {
 }
 
 impl Associations {
-    /// `secret` is the process's own; `seed` keeps the network from choosing collisions.
-    pub(crate) fn new(worker: WorkerId, secret: &[u8; 32], seed: u64, metrics: Arc<Metrics>) -> Self {
+    pub(crate) fn new(worker: WorkerId, secrets: Secrets, metrics: Arc<Metrics>) -> Self {
+        let seed = secrets.table_seed;
         let start = Instant::now();
         Self {
             worker,
             context: None,
-            cookies: Cookies::new(secret, start),
+            cookies: Cookies::new(&secrets.cookie, start),
             listeners: FxHashMap::default(),
             slots: Slab::new(),
             by_client: HashMap::with_hasher(SeedableRandomState::with_seed(seed, SharedSeed::global_fixed())),
@@ -394,9 +395,12 @@ impl Associations {
     }
 
     /// Goes on with handshakes that were not answered, and ends them when they take too long; ends associations that were
-    /// silent too long and have no allocation, as `serves` says.
+    /// silent too long and have no allocation, as `serves` says. What is beyond a bound stays due.
     pub(crate) fn expire(&mut self, now: Instant, serves: impl Fn(&FiveTuple) -> bool, out: &mut impl Outbox) {
-        while let Some((_, slot)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+        for _ in 0..EXPIRIES_PER_PASS {
+            let Some((_, slot)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) else {
+                return;
+            };
             let association = &self.slots[slot];
             let (id, client, heard_at) = (association.id, association.key.client, association.heard_at);
             if !association.is_open() {
@@ -411,20 +415,41 @@ impl Associations {
                 }
                 continue;
             }
-            let next = match serves(&FiveTuple { socket: id, client }) {
+            let is_served = serves(&FiveTuple { socket: id, client });
+            let next = match is_served {
                 true => now + STREAM_IDLE_MAX,
                 false => heard_at + STREAM_IDLE_MAX,
             };
-            if next <= now {
-                if let Some(session) = self.slots[slot].session() {
-                    session.close(&mut self.scratch);
-                }
-                self.send_flight(slot, out);
+            if next <= now || (!is_served && !self.counts_again(slot)) {
+                self.close(slot, out);
                 self.remove(slot, AssociationEnd::Idle);
             } else {
                 self.schedule(slot, next);
             }
         }
+    }
+
+    /// Counts an association among its source's again that has no allocation any more; false when the source has as many
+    /// as it may.
+    fn counts_again(&mut self, slot: usize) -> bool {
+        let association = &mut self.slots[slot];
+        association.is_stranger = association.is_stranger || self.sources.add(association.key.client.ip());
+        association.is_stranger
+    }
+
+    /// Tells every client that nothing follows.
+    pub(crate) fn close_all(&mut self, out: &mut impl Outbox) {
+        let slots: Vec<_> = self.slots.iter().map(|(slot, _)| slot).collect();
+        for slot in slots {
+            self.close(slot, out);
+        }
+    }
+
+    fn close(&mut self, slot: usize, out: &mut impl Outbox) {
+        if let Some(session) = self.slots[slot].session() {
+            session.close(&mut self.scratch);
+        }
+        self.send_flight(slot, out);
     }
 
     /// Moves the deadline of an association.

@@ -36,5 +36,5 @@ pub use outgoing::{STREAM_ANSWER_BYTES_MAX, STREAM_QUEUE_BYTES_MAX};
 pub use sources::STREAMS_PER_SOURCE_MAX;
 pub(crate) use sources::{Sources, network_of};
 pub(crate) use stream::{READ_BYTES_PER_PASS, Room, is_transient};
-pub(crate) use table::{Arrived, Streams};
+pub(crate) use table::{Arrived, EXPIRIES_PER_PASS, Streams};
 pub use table::{STREAM_IDLE_MAX, STREAM_QUEUES_BYTES_MAX, STREAMS_MAX, TLS_HANDSHAKE_MAX};

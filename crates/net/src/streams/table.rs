@@ -40,6 +40,8 @@ const HANDSHAKES_PER_PASS: usize = 2;
 const ACCEPTS_PER_PASS: usize = 64;
 /// Deadlines fall on multiples of this, so that idle streams share a wake-up.
 const DEADLINE_GRAIN: Duration = Duration::from_secs(1);
+/// Streams whose deadlines are looked at in one pass, and DTLS associations likewise; the rest stays due.
+pub(crate) const EXPIRIES_PER_PASS: usize = 256;
 
 /// The streams of one worker, with what is read from them and what waits to be written.
 pub(crate) struct Streams {
@@ -352,33 +354,46 @@ impl Streams {
         [idle, rest].into_iter().flatten().min()
     }
 
-    /// Ends streams that were silent too long and have no allocation, as `serves` says; wakes listeners that rested.
+    /// Ends streams that were silent too long and have no allocation, as `serves` says; wakes listeners that rested. What is
+    /// beyond a bound stays due.
     pub(crate) fn expire(&mut self, now: Instant, serves: impl Fn(&FiveTuple) -> bool) {
         for index in 0..self.listeners.len() {
             if self.listeners[index].rests_until.is_some_and(|until| until <= now) {
                 self.watch_listener(index, now);
             }
         }
-        while let Some((_, slot)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+        for _ in 0..EXPIRIES_PER_PASS {
+            let Some((_, slot)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) else {
+                return;
+            };
             let stream = &self.streams[slot];
             let (id, client) = (stream.id, stream.client);
             if let Some(end) = stream.data.as_ref().and_then(|data| data.closing) {
                 self.remove(id, end);
                 continue;
             }
-            let next = match serves(&FiveTuple { socket: id, client }) {
+            let is_served = serves(&FiveTuple { socket: id, client });
+            let next = match is_served {
                 true => now + STREAM_IDLE_MAX,
                 false => stream.heard_at + STREAM_IDLE_MAX,
             };
             if stream.is_shaking_hands() {
                 self.metrics.handshakes_failed.of(HandshakeFailure::TimedOut).inc();
                 self.remove(id, StreamEnd::HandshakeFailed);
-            } else if next <= now {
+            } else if next <= now || (!is_served && !self.counts_again(slot)) {
                 self.remove(id, StreamEnd::Idle);
             } else {
                 self.schedule(slot, next);
             }
         }
+    }
+
+    /// Counts a stream among its source's again that has no allocation any more; false when the source has as many as it
+    /// may.
+    fn counts_again(&mut self, slot: usize) -> bool {
+        let stream = &mut self.streams[slot];
+        stream.is_stranger = stream.is_stranger || self.sources.add(stream.client.ip());
+        stream.is_stranger
     }
 
     /// Moves the deadline of a stream.
@@ -546,6 +561,26 @@ mod tests {
         assert_eq!(bench.idle(), 0);
         bench.expire(SECOND * 2, false);
         assert_eq!((bench.idle(), bench.streams.poll_ended()), (1, Some(id)));
+    }
+
+    #[test]
+    fn a_stream_that_has_lost_its_allocation_counts_for_its_source_again() {
+        let mut bench = Bench::new();
+        let (mut client, id) = bench.connect();
+        bench.streams.is_known(id);
+        bench.now += STREAM_IDLE_MAX - SECOND * 5;
+        client.write_all(&[0, 1]).unwrap();
+        let arrived = bench.streams.receive(id, &mut Room::new(), bench.now).unwrap();
+        bench.streams.took(id, arrived, Ok(Framed::default()));
+        bench.now += STREAM_IDLE_MAX;
+        client.write_all(&[0, 1]).unwrap();
+        let arrived = bench.streams.receive(id, &mut Room::new(), bench.now).unwrap();
+        bench.streams.took(id, arrived, Ok(Framed::default()));
+        assert!(!bench.streams.is_stranger(id));
+        bench.expire(SECOND * 2, false);
+        assert!(bench.streams.is_stranger(id));
+        bench.expire(STREAM_IDLE_MAX, false);
+        assert_eq!(bench.idle(), 1);
     }
 
     #[test]

@@ -52,6 +52,14 @@ impl WorkerLoop {
         }
     }
 
+    /// Tells DTLS clients that nothing follows, before the loop ends.
+    pub(super) fn close_associations(&mut self) {
+        let LoopEgress {
+            arena, associations, ..
+        } = &mut self.egress;
+        associations.close_all(arena);
+    }
+
     /// Has the worker forget associations that ended; their allocations end with them.
     pub(super) fn forget_ended_associations(&mut self) {
         while let Some(id) = self.egress.associations.poll_ended() {

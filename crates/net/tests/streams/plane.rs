@@ -37,11 +37,22 @@ impl Plane {
 
     /// Starts workers that serve no protocol but these.
     pub(crate) fn start_with(ip: IpAddr, count: usize, identity: Option<Identity>, protocols: &[Protocol]) -> Self {
+        Self::start_on(ip, 1, count, identity, protocols)
+    }
+
+    /// Starts workers that clients reach by so many ports.
+    pub(crate) fn start_on(
+        ip: IpAddr,
+        ports: usize,
+        count: usize,
+        identity: Option<Identity>,
+        protocols: &[Protocol],
+    ) -> Self {
         let relay = RelayAddress { local: ip, public: ip };
         let config = Config {
             workers: count,
             pin: false,
-            turn_listeners: vec![(ip, 0).into()],
+            turn_listeners: vec![(ip, 0).into(); ports],
             identity,
             turn_protocols: protocols.to_vec(),
             relays: Some(RelayRange {

@@ -33,7 +33,7 @@ impl Host {
         let certificate = CertificateDer::from(params.self_signed(&key).unwrap());
         let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
         Self {
-            identity: Identity::new(vec![certificate.clone()], key).unwrap(),
+            identity: Identity::new(vec![certificate.clone()], key, &Protocol::ALL).unwrap(),
             certificate,
         }
     }

@@ -100,7 +100,11 @@ impl Client {
 impl Bench {
     fn new() -> Self {
         let metrics = Arc::<Metrics>::default();
-        let mut associations = Associations::new(WorkerId(3), &[1; 32], 1, metrics.clone());
+        let secrets = Secrets {
+            table_seed: 1,
+            cookie: [1; 32],
+        };
+        let mut associations = Associations::new(WorkerId(3), secrets, metrics.clone());
         associations.listen(LISTENER, (Ipv4Addr::LOCALHOST, 5349).into());
         let key = KeyPair::generate().unwrap();
         // Longer than a datagram.
@@ -467,6 +471,124 @@ fn a_source_has_so_many_associations_until_they_have_allocations() {
     assert_eq!(bench.associations.slots.len(), ASSOCIATIONS_PER_SOURCE_MAX as usize + 1);
     bench.hear_hello(9_001, 1);
     assert_eq!(bench.refused(HelloRefusal::TooManyFromSource), 2);
+}
+
+#[test]
+fn an_association_that_has_lost_its_allocation_counts_for_its_source_again() {
+    for others in [ASSOCIATIONS_PER_SOURCE_MAX - 1, ASSOCIATIONS_PER_SOURCE_MAX] {
+        let mut bench = Bench::new();
+        let mut client = bench.connect(999);
+        let id = bench.id_of(&client);
+        bench.associations.is_known(id);
+        bench.now += STREAM_IDLE_MAX - Duration::from_secs(5);
+        bench.talk(&mut client);
+        for port in 1_000..1_000 + others as u16 {
+            bench.hear_hello(port, 1);
+        }
+        bench.expire(Duration::from_secs(7), false);
+        bench.expire(Duration::ZERO, false);
+        let is_full = others == ASSOCIATIONS_PER_SOURCE_MAX;
+        assert_eq!(bench.associations.is_stranger(id), !is_full);
+        assert_eq!(bench.ended(AssociationEnd::Idle), is_full.into());
+        bench.hear_hello(9_000, 1);
+        assert_eq!(bench.refused(HelloRefusal::TooManyFromSource), 1);
+    }
+}
+
+#[test]
+fn so_many_deadlines_are_looked_at_in_a_pass_and_the_rest_in_the_next() {
+    let mut bench = Bench::new();
+    for client in 0..EXPIRIES_PER_PASS as u32 + 50 {
+        bench.hear_hello_of((Ipv4Addr::from(0x0a00_0000 | client), 4_000).into(), 1);
+    }
+    bench.expire(TLS_HANDSHAKE_MAX, false);
+    assert_eq!(bench.failed(HandshakeFailure::TimedOut), EXPIRIES_PER_PASS as u64);
+    assert!(bench.associations.next_deadline().is_some_and(|at| at <= bench.now));
+    bench.expire(Duration::ZERO, false);
+    assert_eq!(bench.failed(HandshakeFailure::TimedOut), EXPIRIES_PER_PASS as u64 + 50);
+    assert_eq!(bench.associations.next_deadline(), None);
+}
+
+#[test]
+fn a_worker_that_stops_says_goodbye_to_each_open_association() {
+    let mut bench = Bench::new();
+    let (mut one, mut other) = (bench.connect(4_000), bench.connect(4_001));
+    bench.greet(4_002);
+    bench.associations.close_all(&mut bench.out);
+    for (client, goodbye) in [&mut one, &mut other].into_iter().zip(bench.sent()) {
+        client.stream.get_mut().incoming.push_back(goodbye);
+        let error = client.stream.ssl_read(&mut [0; 10]).unwrap_err();
+        assert_eq!(error.code(), ErrorCode::ZERO_RETURN);
+    }
+}
+
+#[test]
+fn a_last_flight_that_was_lost_is_sent_again_when_the_client_asks() {
+    let mut bench = Bench::new();
+    let mut client = bench.greet(4_000);
+    let flight = client.shake();
+    let (lost, _) = bench.take(client.address, &flight);
+    assert!(!lost.is_empty() && bench.metrics.dtls_handshakes.value() == 1);
+    std::thread::sleep(Duration::from_millis(1_050));
+    let again = client.shake();
+    assert!(!again.is_empty(), "the client has waited long enough");
+    let (answer, _) = bench.take(client.address, &again);
+    client.stream.get_mut().incoming.extend(answer);
+    client.shake();
+    assert!(client.is_done());
+    bench.talk(&mut client);
+}
+
+#[test]
+fn a_worker_has_so_many_associations() {
+    let mut bench = Bench::new();
+    for client in 0..ASSOCIATIONS_MAX as u32 + 1 {
+        bench.hear_hello_of((Ipv4Addr::from(0x0a00_0000 | client), 4_000).into(), 1);
+        // As if they had had their turn.
+        bench.associations.waiting.clear();
+    }
+    assert_eq!(bench.associations.slots.len(), ASSOCIATIONS_MAX);
+    assert_eq!(bench.refused(HelloRefusal::TooMany), 1);
+}
+
+#[test]
+fn handshakes_with_a_wrong_byte_anywhere_leave_others_alone_and_nothing_behind() {
+    let mut bench = Bench::new();
+    let mut witness = bench.connect(3_000);
+    for (flights, step) in [(2, 3), (3, 7)] {
+        let mut at = 0;
+        loop {
+            let mut client = Client::new((Ipv4Addr::LOCALHOST, 4_000).into());
+            let mut flight = client.shake();
+            for _ in 1..flights {
+                let (answer, _) = bench.take(client.address, &flight);
+                client.stream.get_mut().incoming.extend(answer);
+                flight = client.shake();
+            }
+            let mut datagrams = flight.iter_mut();
+            let mut rest = at;
+            let hit = datagrams.find_map(|datagram| match rest < datagram.len() {
+                true => Some(&mut datagram[rest]),
+                false => {
+                    rest -= datagram.len();
+                    None
+                }
+            });
+            let Some(byte) = hit else { break };
+            *byte ^= 0x15;
+            bench.take(client.address, &flight);
+            assert!(bench.associations.slots.len() <= 3, "byte {at} of flight {flights}");
+            bench.now += Duration::from_millis(20);
+            at += step;
+        }
+        assert!(at > 100);
+    }
+    bench.talk(&mut witness);
+    bench.expire(TLS_HANDSHAKE_MAX, true);
+    assert!(
+        bench.associations.slots.len() <= 2,
+        "the witness, and who was well enough"
+    );
 }
 
 #[test]
