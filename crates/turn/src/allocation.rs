@@ -91,6 +91,11 @@ impl Allocation {
         self.relays.are_bound()
     }
 
+    /// Tells whether its client has been given a ticket.
+    pub(crate) fn may_be_resumed(&self) -> bool {
+        self.mobility.is_some() && self.has_begun()
+    }
+
     /// Tells whether its client has gone without saying where to.
     #[inline]
     pub(crate) fn is_away(&self) -> bool {

@@ -159,7 +159,7 @@ impl Server {
     pub(crate) fn resumed(&self, request: &Request<'_>) -> Option<AllocationId> {
         let is_refresh = request.message.method() == Method::REFRESH && self.config.mobility;
         let ticket = request.message.mobility_ticket().filter(|_| is_refresh)?;
-        self.allocation_of_ticket(request, ticket).ok()
+        self.allocation_of_ticket(request, ticket).ok().map(|(id, _)| id)
     }
 
     /// Serves a Refresh with a ticket (RFC 8016 §3.2.2).
@@ -172,12 +172,14 @@ impl Server {
         if !self.config.mobility {
             return Err(Refusal::MobilityForbidden);
         }
-        let id = self.allocation_of_ticket(request, ticket)?;
+        let (id, which) = self.allocation_of_ticket(request, ticket)?;
         let allocation = self.table.get(id);
-        if !allocation.is_of(identity) {
+        if !allocation.is_of(identity) || !allocation.knows(identity, request) {
             return Err(Refusal::WrongCredentials);
         }
-        let is_again = allocation.is_given_for(request);
+        // Who lost the answer may ask anew with what it has.
+        let asks_anew = which == Ticketed::Serving && allocation.is_awaited_on(&request.five_tuple);
+        let is_again = asks_anew || allocation.is_given_for(request);
         match self.table.id_of_client(&request.five_tuple) {
             Some(own) if own == id && !is_again => return Err(Refusal::BadRequest),
             Some(own) if own != id => return Err(Refusal::AllocationMismatch),
@@ -189,8 +191,9 @@ impl Server {
         }
         match self.prolong(id, request, identity)? {
             Granted::Refreshed(lifetime_s) => {
-                if !is_again {
-                    self.expect(id, request);
+                match is_again {
+                    true => self.remember_move(id, request),
+                    false => self.expect(id, request),
                 }
                 Ok(Granted::Moved(id, lifetime_s))
             }
@@ -259,15 +262,19 @@ impl Server {
     }
 
     /// Reads whose ticket it is, and whether it still holds: the newest and that of the path which serves do.
-    fn allocation_of_ticket(&self, request: &Request<'_>, ticket: &[u8]) -> Result<AllocationId, Refusal> {
+    fn allocation_of_ticket(&self, request: &Request<'_>, ticket: &[u8]) -> Result<(AllocationId, Ticketed), Refusal> {
         let ticket = self.tickets.read(ticket).ok_or(Refusal::BadRequest)?;
         let is_here = ticket.shard == self.config.ports.index();
         let allocation = self.table.at(ticket.allocation);
         let allocation = allocation.filter(|own| is_here && own.has_begun() && mark_of(own.session) == ticket.mark);
         let allocation = allocation.ok_or(Refusal::AllocationMismatch)?;
         let mobility = allocation.mobility.as_ref().ok_or(Refusal::BadRequest)?;
-        let holds = [mobility.newest, mobility.serving].contains(&ticket.number) || allocation.is_given_for(request);
-        holds.then_some(ticket.allocation).ok_or(Refusal::BadRequest)
+        let which = match ticket.number {
+            number if number == mobility.newest => Ticketed::Newest,
+            number if number == mobility.serving || allocation.is_given_for(request) => Ticketed::Serving,
+            _ => return Err(Refusal::BadRequest),
+        };
+        Ok((ticket.allocation, which))
     }
 
     /// Has a client heard on the path of its request too.
@@ -278,15 +285,22 @@ impl Server {
             return;
         };
         mobility.newest = mobility.newest.wrapping_add(1);
-        mobility.given_for = Some((five_tuple, request.message.transaction_id()));
         mobility.next = Some(NextPath { five_tuple, via });
         let is_away = mobility.is_away;
+        self.remember_move(id, request);
         self.table.add_path(five_tuple, id);
         if let Some(shard) = via {
             self.claim(shard, five_tuple, true);
         }
         if is_away {
             self.switch_path(id);
+        }
+    }
+
+    /// Takes note that the newest ticket answers this request.
+    fn remember_move(&mut self, id: AllocationId, request: &Request<'_>) {
+        if let Some(mobility) = &mut self.table.get_mut(id).mobility {
+            mobility.given_for = Some((request.five_tuple, request.message.transaction_id()));
         }
     }
 
@@ -332,6 +346,13 @@ impl Server {
 }
 
 impl Allocation {
+    /// Tells whether who moves it has its key, where that alone tells clients apart: the name of a token is that of the key
+    /// which sealed it, and many have tokens of one.
+    fn knows(&self, identity: &Identity<'_>, request: &Request<'_>) -> bool {
+        let by_token = self.origin.is_token() || identity.origin.is_token();
+        !by_token || self.key.fits(&request.message)
+    }
+
     /// Tells whether the newest ticket was given for this very request.
     fn is_given_for(&self, request: &Request<'_>) -> bool {
         let asked = (request.five_tuple, request.message.transaction_id());

@@ -159,10 +159,7 @@ impl Server {
     }
 
     fn serve(&mut self, request: &Request<'_>, identity: &Identity<'_>, out: &mut impl Outbox) {
-        let id = self
-            .resumed(request)
-            .or_else(|| self.table.id_of_client(&request.five_tuple));
-        if let Some(id) = id {
+        if let Some(id) = self.table.id_of_client(&request.five_tuple) {
             self.table.adopt_key(id, identity);
         }
         // One that asks for a TCP relay too is refused for asking both, not for what we cannot do.
@@ -187,6 +184,10 @@ impl Server {
                 _ => self.bind_channel(request, identity),
             }
         };
+        // Who is elsewhere has to be let in first.
+        if let Ok(Granted::Moved(id, _)) = outcome {
+            self.table.adopt_key(id, identity);
+        }
         let sent = match outcome {
             Ok(granted) => self.answer_granted(request, identity, granted, out),
             Err(refusal) => {

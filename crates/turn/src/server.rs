@@ -306,14 +306,14 @@ impl Server {
         self.listeners.remove(socket);
     }
 
-    /// Ends the allocation of a client whose stream is gone, unless it has a ticket to come back with, or the peer data connection it was bound to, and forgets what
-    /// it has asked.
+    /// Ends the allocation of a client whose stream is gone, unless it was given a ticket to come back with, or the peer
+    /// data connection it was bound to, and forgets what it has asked.
     pub fn close_client(&mut self, five_tuple: FiveTuple) {
         self.forget_waiting(&five_tuple);
         self.close_connection_of_client(&five_tuple);
         match self.table.id_of_client(&five_tuple) {
-            Some(id) if self.table.get(id).mobility.is_some() && self.config.mobility => {
-                self.lose_path(id, &five_tuple)
+            Some(id) if self.config.mobility && self.table.get(id).may_be_resumed() => {
+                self.lose_path(id, &five_tuple);
             }
             Some(id) => self.end(id, EndReason::Disconnected),
             None => {}

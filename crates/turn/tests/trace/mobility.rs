@@ -191,6 +191,21 @@ fn a_retransmission_gets_the_same_ticket_even_after_the_client_was_heard() {
 }
 
 #[test]
+fn a_client_that_lost_the_answer_to_its_move_asks_anew_and_gets_the_same_ticket() {
+    let (mut world, _, relay, first) = allocated();
+    let mut new = alice_at(&mut world, NEW);
+    let lost = ticket(&new.resumes(&mut world, &first).granted());
+    let again = refresh(&mut new, &first);
+    let answer = world.ask(new.five_tuple, &again).granted();
+    assert_eq!(ticket(&answer), lost);
+    new.sends_channel(&mut world, CHANNEL, b"x").unwrap();
+    assert_eq!(world.peer_reaches(relay), new.five_tuple);
+    assert_eq!(world.ask(new.five_tuple, &again), answer);
+    assert_eq!(new.resumes(&mut world, &first).code(), 400);
+    assert_eq!(world.moves().len(), 1);
+}
+
+#[test]
 fn a_retransmitted_allocate_request_gets_the_same_ticket() {
     let mut world = World::with(mobile_config());
     let mut alice = Client::alice();
@@ -370,6 +385,25 @@ fn an_allocation_whose_client_does_not_come_back_ends_in_time() {
             ..
         })
     ));
+}
+
+#[test]
+fn a_stream_that_closes_before_its_client_has_a_ticket_leaves_nothing_behind() {
+    let mut world = World::with(mobile_config());
+    let mut alice = Client::alice().over_stream(&mut world, STREAM);
+    alice.learns_nonce(&mut world);
+    world.binds_by_hand = true;
+    let request = alice.signed(Method::ALLOCATE, |writer| {
+        writer
+            .requested_transport_udp()
+            .attribute(AttributeType::MOBILITY_TICKET, b"")
+    });
+    assert_eq!(world.deliver(alice.five_tuple, &request), ClientVerdict::Handled);
+    assert_eq!(world.server.allocations(), 1);
+    world.server.close_client(alice.five_tuple);
+    assert_eq!(world.server.allocations(), 0);
+    world.serve_sockets();
+    assert!(world.relays.is_empty() && world.out.sent.is_empty());
 }
 
 #[test]

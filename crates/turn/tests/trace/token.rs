@@ -287,6 +287,47 @@ fn an_allocation_lives_no_longer_than_its_token_unless_a_new_one_comes() {
 }
 
 #[test]
+fn nobody_moves_an_allocation_with_another_token_of_the_same_kid() {
+    let mut world = World::with(Config {
+        mobility: true,
+        ..with_tokens()
+    });
+    let mut holder = Holder::new();
+    let token = Token::fresh().seal();
+    let allocated = holder.asks(&mut world, Some(&token), Method::ALLOCATE, |writer| {
+        writer.attribute(AttributeType::MOBILITY_TICKET, b"")
+    });
+    let ticket = allocated.granted().message().mobility_ticket().unwrap().to_vec();
+    let mut thief = Holder::at("198.18.0.7:6100");
+    thief.mac_key = vec![9; 20];
+    let other = Token {
+        mac_key: &[9; 20],
+        ..Token::fresh()
+    };
+    for _ in 0..2 {
+        let refused = thief.asks(&mut world, Some(&other.seal()), Method::REFRESH, |writer| {
+            writer.attribute(AttributeType::MOBILITY_TICKET, &ticket)
+        });
+        assert_eq!(refused.code(), 441);
+    }
+    assert!(!world.server.serves(&thief.client.five_tuple));
+    // It has the key that it had, here and elsewhere.
+    let peer = "192.0.2.1:7000".parse().unwrap();
+    holder
+        .asks(&mut world, None, Method::CREATE_PERMISSION, |writer| {
+            writer.xor_peer_address(peer)
+        })
+        .granted();
+    for (at, token) in [("198.18.0.8:6100", None), ("198.18.0.9:6100", Some(&token[..]))] {
+        Holder::at(at)
+            .asks(&mut world, token, Method::REFRESH, |writer| {
+                writer.attribute(AttributeType::MOBILITY_TICKET, &ticket)
+            })
+            .granted();
+    }
+}
+
+#[test]
 fn requests_of_an_allocation_need_no_token_and_may_have_one() {
     let mut world = World::with(with_tokens());
     let mut holder = Holder::new();
@@ -461,8 +502,12 @@ struct Holder {
 
 impl Holder {
     fn new() -> Self {
+        Self::at("203.0.113.9:6000")
+    }
+
+    fn at(client: &str) -> Self {
         Self {
-            client: Client::new("203.0.113.9:6000", KID, ""),
+            client: Client::new(client, KID, ""),
             mac_key: MAC_KEY.to_vec(),
         }
     }
