@@ -102,13 +102,13 @@ pub struct Turn {
     pub quota_allocations: u32,
     /// Most allocations of one user at once, of all workers; 0 = no limit.
     pub quota_allocations_per_user: u32,
-    /// Most bytes of data a second that one allocation relays each way; 0 = no limit.
+    /// Most bytes of data a second that one allocation relays each way, over UDP and TCP; 0 = no limit.
     pub quota_bytes_per_s: u32,
-    /// Most bytes of data a second that all allocations relay each way; 0 = no limit.
+    /// Most bytes of data a second that all allocations relay each way, over UDP and TCP; 0 = no limit.
     pub quota_total_bytes_per_s: u32,
-    /// Most datagrams a second that one allocation relays each way; 0 = no limit.
+    /// Most datagrams a second that one allocation relays each way; 0 = no limit. TCP relays have none.
     pub quota_packets_per_s: u32,
-    /// Most new peers a second that one allocation gets permission for; 0 = no limit.
+    /// Most new peers a second that one allocation gets permission for, or a connection with; 0 = no limit.
     pub quota_new_peers_per_s: u32,
     /// Whether answers to authenticated clients name the server (SOFTWARE).
     pub software_attribute: bool,

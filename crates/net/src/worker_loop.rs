@@ -1,6 +1,5 @@
 //! One media worker: an epoll loop around its state machines.
 
-use std::collections::VecDeque;
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
@@ -32,7 +31,7 @@ use crate::socket::{Sharing, bind_udp};
 use crate::streams::{MoveReceiver, MoveSender, Room, Streams, is_listener, is_stream};
 use crate::sys::{self, Epoll, RECEIVE_BATCH, Ready, ReceiveBatch};
 use crate::wake::Wake;
-use between_workers::Claim;
+use between_workers::{Claim, Claims};
 use serve_associations::handle_dtls;
 
 mod between_workers;
@@ -136,7 +135,7 @@ struct WorkerLoop {
     turn_events: EventSender<voex_turn::Event>,
     crossings_in: Vec<(WorkerId, CrossingReceiver)>,
     /// Claims for which the way to another worker was full, in order.
-    claims: VecDeque<Claim>,
+    claims: Claims,
     /// Connections with peers of TCP relays.
     peers: Peers,
     /// Ways to the other workers for streams, by their number; none to itself.
@@ -210,7 +209,7 @@ impl WorkerLoop {
             events: parts.events,
             turn_events: parts.turn_events,
             crossings_in: parts.crossings_in,
-            claims: VecDeque::new(),
+            claims: Claims::default(),
             crossed: vec![0; usize::from(u16::MAX)].into(),
             ids: parts.ids,
             gro: parts.capabilities.gro,
@@ -475,6 +474,7 @@ impl WorkerLoop {
         self.expire_associations(clock.now);
         if self.peers.next_deadline().is_some_and(|at| at <= clock.now) {
             self.peers.expire(clock.now);
+            self.unthrottle(clock);
         }
     }
 
@@ -491,7 +491,7 @@ impl WorkerLoop {
                         .handle_relay_bound(clock.now, clock.wall, request, bound, &mut self.egress);
                 }
                 Output::CloseRelay(socket) => self.close_relay(socket),
-                Output::Claim { shard, client, holds } => self.claims.push_back(Claim {
+                Output::Claim { shard, client, holds } => self.queue_claim(Claim {
                     worker: WorkerId(shard),
                     client,
                     holds,

@@ -146,6 +146,24 @@ impl Allocation {
         }
     }
 
+    /// Takes bytes of a TCP relay, which have passed already, from what may pass.
+    pub(crate) fn pay_bytes(&mut self, now: Instant, way: Way, bytes: usize, rates: &Rates, quotas: &Quotas) {
+        if let Some(meters) = &mut self.meters {
+            meters.pay_bytes(now, way, bytes, rates, quotas);
+        }
+    }
+
+    /// Tells from when on a TCP relay may carry on one way, if it is over a limit now.
+    pub(crate) fn bytes_empty_until(
+        &mut self,
+        now: Instant,
+        way: Way,
+        rates: &Rates,
+        quotas: &Quotas,
+    ) -> Option<Instant> {
+        self.meters.as_mut()?.bytes_empty_until(now, way, rates, quotas)
+    }
+
     /// Lets a request with so many new peers pass, or refuses it with 508.
     pub(crate) fn admit_peers(&mut self, now: Instant, count: usize, rates: &Rates) -> Result<(), Refusal> {
         let meters = self.meters.as_mut();

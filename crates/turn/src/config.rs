@@ -98,18 +98,19 @@ pub struct AnswerRate {
 }
 
 /// How much may pass in a second; 0 is no limit. Each counts the two directions apart, and lets a second's worth pass at
-/// once after some quiet. What goes beyond is dropped and counted. Data of TCP relays is not limited.
+/// once after some quiet. What goes beyond is dropped and counted. Data of TCP relays is not lost: who sends more than a limit
+/// of bytes lets through is not read until it is paid off.
 #[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
 pub struct Rates {
     /// Bytes of application data of one allocation.
     pub bytes_per_s: u32,
     /// Bytes of application data of all allocations of all shards.
     pub total_bytes_per_s: u32,
-    /// Datagrams of one allocation.
+    /// Datagrams of one allocation. Nothing to TCP relays: a stream of bytes has none.
     pub packets_per_s: u32,
-    /// Peers, by address, that one allocation asks permission for and that have none yet; over TCP, connections it asks
-    /// for. More are refused with 508, and
-    /// not with 403: the peer is not closed, and its client may ask again soon.
+    /// Peers, by address, that one allocation asks permission for and that have none yet; of a TCP relay, connections too,
+    /// those that its client asks for and those that peers make. More are refused with 508, and not with 403: the peer is
+    /// not closed, and its client may ask again soon. A peer that comes in is closed.
     pub new_peers_per_s: u32,
 }
 

@@ -31,6 +31,8 @@ label_enum! {
         TcpRelay = "tcp_relay",
         /// A peer came in to a TCP relay that has as many connections as it may, or its shard has.
         ConnectionsFull = "connections_full",
+        /// Peers come in to a TCP relay faster than its allocation may have new ones.
+        NewPeerRate = "new_peer_rate",
         /// The stream of the allocation's client is gone; it may come back with its ticket (RFC 8016).
         ClientAway = "client_away",
         /// More than one UDP datagram can carry to the client, or a request too long to wait for the credential store.

@@ -339,8 +339,11 @@ impl World {
                 Output::Bind { connection, .. } => {
                     assert!(self.peers.contains(&connection), "only what stands is bound");
                     assert!(self.bound.insert(connection), "and only once");
-                    self.server.handle_carried(connection, Way::ToPeer, 1_000);
-                    self.server.handle_carried(connection, Way::ToClient, 70_000);
+                    for (way, bytes) in [(Way::ToPeer, 1_000), (Way::ToClient, 70_000)] {
+                        let now = self.now();
+                        let until = self.server.handle_carried(now, connection, way, bytes);
+                        assert!(until.is_none_or(|until| until > now));
+                    }
                 }
                 Output::ClosePeer(connection) => {
                     assert!(self.peers.remove(&connection), "only what is open is closed");

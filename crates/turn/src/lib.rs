@@ -110,5 +110,5 @@ pub use relay_port::{PortShare, owner_of_port};
 pub use server::{BindError, BindRequest, ClientVerdict, Output, Server};
 pub use session::{EndReason, Flow, Session, SessionId, Traffic, TrafficCounters};
 pub use stored_user::{StoredUser, TokenAlgorithm, TokenKey};
-pub use tcp_relay::{ConnectionId, Departure, RelayTransport, Way};
+pub use tcp_relay::{ConnectionId, Departure, RelayTransport, THROTTLED_MAX, Way};
 pub use voex_stun::{Icmp, PasswordAlgorithm};

@@ -39,6 +39,8 @@ pub struct Metrics {
     pub connections_total: Counter,
     /// Of them, those that no client came for in time.
     pub connections_unbound: Counter,
+    /// Times that a limit of bytes kept one side of a connection of a TCP relay from being read.
+    pub reads_throttled: Counter,
     /// Datagrams relayed from clients to peers; of TCP relays, the pieces in which bytes came.
     pub to_peer_packets: Counter,
     /// Application bytes relayed from clients to peers.

@@ -16,6 +16,8 @@ pub(crate) const CONNECTIONS_MAX: usize = 8_192;
 /// Of them, those that no client data connection was bound to yet: each may hold a kernel buffer full of what its peer
 /// has sent.
 pub(crate) const CONNECTIONS_WAITING_MAX: usize = 1_024;
+/// And of one allocation's, so that nobody takes the room of all.
+pub(crate) const CONNECTIONS_WAITING_OF_ALLOCATION_MAX: usize = 8;
 /// How long a peer may take to answer, and then a client to come for it (RFC 6062 §5.2, §5.3).
 pub(crate) const CONNECTION_WAIT: Duration = Duration::from_secs(30);
 
@@ -47,6 +49,13 @@ pub(crate) enum Stage {
     Bound { client: SocketId },
 }
 
+impl Stage {
+    /// Tells whether no client data connection is bound yet.
+    fn waits(&self) -> bool {
+        !matches!(self, Self::Bound { .. })
+    }
+}
+
 impl PeerConnections {
     pub(crate) fn new(rng: &mut Rng) -> Self {
         Self {
@@ -68,9 +77,12 @@ impl PeerConnections {
 
     /// Tells whether there is room for one more of an allocation.
     pub(crate) fn has_room(&self, allocation: AllocationId) -> bool {
+        let waits = |id| self.get(id).is_some_and(|connection| connection.stage.waits());
+        let mine = || self.of_allocation(allocation).map(|(_, id)| id);
         self.len() < CONNECTIONS_MAX
             && self.waiting() < CONNECTIONS_WAITING_MAX
-            && self.of_allocation(allocation).count() < CONNECTIONS_OF_ALLOCATION_MAX
+            && mine().count() < CONNECTIONS_OF_ALLOCATION_MAX
+            && mine().filter(|id| waits(*id)).count() < CONNECTIONS_WAITING_OF_ALLOCATION_MAX
     }
 
     pub(crate) fn get(&self, id: ConnectionId) -> Option<&PeerConnection> {

@@ -80,12 +80,31 @@ impl Quotas {
 
     /// Takes bytes from what all allocations together may relay one way.
     pub(crate) fn take_bytes(&self, now: Instant, way: Way, per_s: u32, bytes: usize) -> bool {
-        let bucket = match way {
+        self.bucket(way).take(self.since_start_ns(now), per_s, bytes as u64)
+    }
+
+    /// Takes them when they were relayed already.
+    pub(crate) fn pay_bytes(&self, now: Instant, way: Way, per_s: u32, bytes: usize) {
+        self.bucket(way).pay(self.since_start_ns(now), per_s, bytes as u64);
+    }
+
+    /// Tells from when on a TCP relay may go on one way, if all allocations together are over their limit now. That is
+    /// after something is left: datagrams do not wait, and shall get some of it.
+    pub(crate) fn bytes_empty_until(&self, now: Instant, way: Way, per_s: u32) -> Option<Instant> {
+        let empty_for = self.bucket(way).empty_for(self.since_start_ns(now), per_s)?;
+        Some(now + empty_for * 3 / 2)
+    }
+
+    fn bucket(&self, way: Way) -> &SharedBucket {
+        match way {
             Way::ToPeer => &self.to_peers,
             Way::ToClient => &self.to_clients,
-        };
+        }
+    }
+
+    fn since_start_ns(&self, now: Instant) -> u64 {
         let passed = now.saturating_duration_since(*self.start.get_or_init(|| now));
-        bucket.take(passed.as_nanos() as u64, per_s, bytes as u64)
+        passed.as_nanos() as u64
     }
 }
 

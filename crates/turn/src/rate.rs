@@ -10,6 +10,9 @@ use crate::{DropReason, Quotas, Rates, Way};
 const FULL: Duration = Duration::from_secs(1);
 const FULL_NS: u64 = FULL.as_nanos() as u64;
 
+/// By which something is left after nothing was.
+const INSTANT: Duration = Duration::from_nanos(1);
+
 /// A token bucket as the time at which it will be full again.
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct Bucket {
@@ -46,6 +49,12 @@ impl Bucket {
         has_some
     }
 
+    /// Tells from when on anything is left, if nothing is now.
+    fn empty_until(&self, now: Instant, per_s: u32) -> Option<Instant> {
+        let full_at = self.full_at.filter(|_| !self.has_some(now, per_s))?;
+        Some(full_at - FULL + INSTANT)
+    }
+
     /// Tells whether anything is left; always where there is no limit (0).
     fn has_some(&self, now: Instant, per_s: u32) -> bool {
         per_s == 0 || self.full_at.is_none_or(|at| at < now + FULL)
@@ -64,6 +73,21 @@ impl SharedBucket {
         let paid = |full_at: u64| (full_at < now_ns + FULL_NS).then(|| full_at.max(now_ns) + price_ns(amount, per_s));
         per_s == 0 || self.full_at.fetch_update(Relaxed, Relaxed, paid).is_ok()
     }
+
+    /// Takes what is owed for what has passed already.
+    pub(crate) fn pay(&self, now_ns: u64, per_s: u32, amount: u64) {
+        if per_s > 0 {
+            let paid = |full_at: u64| Some(full_at.max(now_ns) + price_ns(amount, per_s));
+            // Never fails: what it is given is always paid.
+            let _ = self.full_at.fetch_update(Relaxed, Relaxed, paid);
+        }
+    }
+
+    /// Tells how long nothing is left; `None` while there is.
+    pub(crate) fn empty_for(&self, now_ns: u64, per_s: u32) -> Option<Duration> {
+        let owed = self.full_at.load(Relaxed).checked_sub(now_ns + FULL_NS)?;
+        (per_s > 0).then(|| Duration::from_nanos(owed) + INSTANT)
+    }
 }
 
 impl Meters {
@@ -81,10 +105,7 @@ impl Meters {
         rates: &Rates,
         quotas: &Quotas,
     ) -> Result<(), DropReason> {
-        let meter = match way {
-            Way::ToPeer => &mut self.to_peer,
-            Way::ToClient => &mut self.to_client,
-        };
+        let meter = self.meter(way);
         if !meter.packets.has_some(now, rates.packets_per_s) {
             return Err(DropReason::PacketRate);
         }
@@ -99,7 +120,32 @@ impl Meters {
         Ok(())
     }
 
-    /// Lets a request with so many new peers pass.
+    /// Takes bytes of a stream, which have passed already.
+    pub(crate) fn pay_bytes(&mut self, now: Instant, way: Way, bytes: usize, rates: &Rates, quotas: &Quotas) {
+        self.meter(way).bytes.pay(now, rates.bytes_per_s, bytes);
+        quotas.pay_bytes(now, way, rates.total_bytes_per_s, bytes);
+    }
+
+    /// Tells from when on a stream may go on one way, if it is over a limit now.
+    pub(crate) fn bytes_empty_until(
+        &mut self,
+        now: Instant,
+        way: Way,
+        rates: &Rates,
+        quotas: &Quotas,
+    ) -> Option<Instant> {
+        let own = self.meter(way).bytes.empty_until(now, rates.bytes_per_s);
+        own.max(quotas.bytes_empty_until(now, way, rates.total_bytes_per_s))
+    }
+
+    fn meter(&mut self, way: Way) -> &mut Meter {
+        match way {
+            Way::ToPeer => &mut self.to_peer,
+            Way::ToClient => &mut self.to_client,
+        }
+    }
+
+    /// Lets so many new peers pass.
     pub(crate) fn admit_peers(&mut self, now: Instant, count: usize, rates: &Rates) -> bool {
         let admits = count == 0 || self.new_peers.has_some(now, rates.new_peers_per_s);
         if admits {
@@ -153,5 +199,27 @@ mod tests {
         let granted = |now_ns| (0..1_000).filter(|_| bucket.take(now_ns, 1_000, 100)).count();
         assert_eq!((granted(0), granted(100_000_000), granted(60 * FULL_NS)), (10, 1, 10));
         assert!((0..1_000).all(|_| bucket.take(0, 0, 65_507)), "0 is no limit");
+    }
+
+    #[test]
+    fn what_is_owed_is_paid_off_exactly_when_a_bucket_says_so() {
+        let start = Instant::now();
+        let (mut own, shared) = (Bucket::default(), SharedBucket::default());
+        own.pay(start, 1_000, 999);
+        shared.pay(0, 1_000, 999);
+        assert_eq!(
+            (own.empty_until(start, 1_000), shared.empty_for(0, 1_000)),
+            (None, None)
+        );
+        own.pay(start, 1_000, 5_001);
+        shared.pay(0, 1_000, 5_001);
+        let (until, time) = (own.empty_until(start, 1_000), shared.empty_for(0, 1_000));
+        assert_eq!(until, time.map(|time| start + time));
+        let until = until.expect("5 seconds are owed");
+        assert!(until - start >= Duration::from_secs(5) && until - start < Duration::from_millis(5_001));
+        assert!(own.has_some(until, 1_000) && !own.has_some(until - INSTANT, 1_000));
+        let until_ns = (until - start).as_nanos() as u64;
+        assert!(!shared.take(until_ns - 1, 1_000, 1) && shared.take(until_ns, 1_000, 1));
+        assert_eq!((own.empty_until(start, 0), shared.empty_for(0, 0)), (None, None));
     }
 }

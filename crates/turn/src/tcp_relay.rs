@@ -16,7 +16,7 @@
 //! allocation ends, the time to bind is over, or the peer is closed to relays.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use voex_base::{FiveTuple, Outbox, SocketId};
 use voex_stun::{AttributeType, Class, Message, MessageWriter, Method, RequestedTransport, TransactionId};
@@ -53,7 +53,7 @@ impl RelayTransport {
 }
 
 /// Which way bytes went between a client and its peer.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Way {
     /// From the client.
     ToPeer,
@@ -123,12 +123,13 @@ impl Server {
         self.count_connections();
     }
 
-    /// Counts bytes that a bound connection carried one way.
-    pub fn handle_carried(&mut self, id: ConnectionId, way: Way, bytes: usize) {
-        let Some(connection) = self.connections.get(id) else {
-            return;
-        };
+    /// Counts bytes that a bound connection carried one way. Gives until when the side that said them is not to be read:
+    /// [`throttled_until`](Self::throttled_until).
+    #[must_use]
+    pub fn handle_carried(&mut self, now: Instant, id: ConnectionId, way: Way, bytes: usize) -> Option<Instant> {
+        let connection = self.connections.get(id)?;
         let allocation = self.table.get_mut(connection.allocation);
+        allocation.pay_bytes(now, way, bytes, &self.config.rates, &self.quotas);
         let traffic = &allocation.traffic;
         match way {
             Way::ToPeer => {
@@ -143,6 +144,20 @@ impl Server {
             }
         }
         report_traffic(allocation, &mut self.events);
+        let until = self.throttled_until(now, id, way);
+        if until.is_some() {
+            self.metrics.reads_throttled.inc();
+        }
+        until
+    }
+
+    /// Tells until when nothing more is to be read that goes one way over a connection, since [`Rates`](crate::Rates) let
+    /// no more through; then it is to be asked again. A limit that is lifted is so heard of within [`THROTTLED_MAX`].
+    #[must_use]
+    pub fn throttled_until(&mut self, now: Instant, id: ConnectionId, way: Way) -> Option<Instant> {
+        let allocation = self.table.get_mut(self.connections.get(id)?.allocation);
+        let until = allocation.bytes_empty_until(now, way, &self.config.rates, &self.quotas)?;
+        Some(until.min(now + THROTTLED_MAX))
     }
 
     /// Tells, right after a message of a stream was handled, whether the stream departs with it. The outputs, which are
@@ -312,6 +327,9 @@ impl Server {
         if !self.table.get(owner).permissions.permits(peer.ip(), now) {
             return Err(DropReason::NoPermission);
         }
+        let allocation = self.table.get_mut(owner);
+        let admitted = allocation.admit_peers(now, 1, &self.config.rates);
+        admitted.map_err(|_| DropReason::NewPeerRate)?;
         let until = now + CONNECTION_WAIT;
         let id = self.add_connection(owner, peer, Stage::Unbound { until });
         let id = id.ok_or(DropReason::ConnectionsFull)?;
@@ -390,6 +408,9 @@ impl Server {
 
 /// A ConnectionAttempt: header, an IPv6 XOR-PEER-ADDRESS, CONNECTION-ID.
 const ATTEMPT_BYTES_MAX: usize = 20 + 24 + 8;
+
+/// How long a limit may keep a connection from being read before it is asked again.
+pub const THROTTLED_MAX: Duration = Duration::from_secs(1);
 
 /// Tells whether an Allocate request asks for a TCP relay.
 pub(crate) fn asks_for_tcp(message: &Message<'_>) -> bool {

@@ -46,11 +46,16 @@ impl Worker {
         }
     }
 
-    /// Counts bytes that a bound connection carried one way.
-    pub fn handle_carried(&mut self, id: ConnectionId, way: Way, bytes: usize) {
-        if let Some(turn) = &mut self.turn {
-            turn.handle_carried(id, way, bytes);
-        }
+    /// Counts bytes that a bound connection carried one way; gives until when the side that said them is not to be read.
+    #[must_use]
+    pub fn handle_carried(&mut self, now: Instant, id: ConnectionId, way: Way, bytes: usize) -> Option<Instant> {
+        self.turn.as_mut()?.handle_carried(now, id, way, bytes)
+    }
+
+    /// Tells until when nothing more is to be read that goes one way over a connection; then it is to be asked again.
+    #[must_use]
+    pub fn throttled_until(&mut self, now: Instant, id: ConnectionId, way: Way) -> Option<Instant> {
+        self.turn.as_mut()?.throttled_until(now, id, way)
     }
 
     /// Tells, right after a message of a stream was handled, whether the stream departs with it; the outputs, which are to

@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 use voex_base::SocketId;
-use voex_turn::ConnectionId;
+use voex_turn::{ConnectionId, Way};
 
 use crate::streams::{Outgoing, Spares, is_transient};
 use crate::sys::{Epoll, Interest};
@@ -44,6 +44,9 @@ pub(super) struct Peer {
     pub(super) out: Outgoing,
     /// The client is slow: the peer is not read.
     pub(super) is_paused: bool,
+    /// Until when limits keep the client, and the peer, from being read.
+    pub(super) client_throttled: Option<Instant>,
+    pub(super) peer_throttled: Option<Instant>,
     /// The peer has said that it sends no more.
     pub(super) heard_end: bool,
     pub(super) ending: Ending,
@@ -61,6 +64,8 @@ impl Peer {
             stage,
             out: Outgoing::default(),
             is_paused: false,
+            client_throttled: None,
+            peer_throttled: None,
             heard_end: false,
             ending: Ending::Open,
             watched: Some(Interest::INPUT),
@@ -75,6 +80,14 @@ impl Peer {
         }
     }
 
+    /// Gives until when limits keep the side from being read whose bytes go one way.
+    pub(super) fn throttled(&mut self, way: Way) -> &mut Option<Instant> {
+        match way {
+            Way::ToPeer => &mut self.client_throttled,
+            Way::ToClient => &mut self.peer_throttled,
+        }
+    }
+
     /// Tells what came of connecting.
     pub(super) fn is_connected(&self) -> bool {
         matches!(self.socket.take_error(), Ok(None)) && self.socket.peer_addr().is_ok()
@@ -85,7 +98,7 @@ impl Peer {
         let wanted = Interest {
             input: !self.heard_end
                 && match self.stage {
-                    Stage::Bound(_) => !self.is_paused,
+                    Stage::Bound(_) => !self.is_paused && self.peer_throttled.is_none(),
                     Stage::Lingering(_) => true,
                     Stage::Connecting | Stage::Unbound => false,
                 },

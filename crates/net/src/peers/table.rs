@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use rustc_hash::FxHashMap;
 use slab::Slab;
 use voex_base::SocketId;
-use voex_turn::ConnectionId;
+use voex_turn::{ConnectionId, Way};
 
 use super::id::{listener_of, listener_token, peer_token, slot_of};
 use super::listener::{PeerListener, connect, listen};
@@ -35,6 +35,8 @@ pub(crate) struct Peers {
     by_client: FxHashMap<SocketId, u64>,
     lingering: BTreeSet<(Instant, u64)>,
     resting: BTreeSet<(Instant, usize)>,
+    /// Sides of connections that limits keep from being read, by the way that their bytes go.
+    throttled: BTreeSet<(Instant, u64, Way)>,
     generation: u64,
     spares: Spares,
     /// Where peers are read into.
@@ -73,6 +75,7 @@ impl Peers {
             by_client: FxHashMap::default(),
             lingering: BTreeSet::new(),
             resting: BTreeSet::new(),
+            throttled: BTreeSet::new(),
             generation: 0,
             spares: Spares::default(),
             room: Vec::new(),
@@ -208,10 +211,35 @@ impl Peers {
         }
     }
 
+    /// Has the side whose bytes go one way left unread for a while; with [`Way::ToPeer`] that is the client's stream, which
+    /// others see to.
+    pub(crate) fn throttle(&mut self, client: SocketId, way: Way, until: Instant) {
+        self.set_throttled(client, way, Some(until));
+    }
+
+    /// Goes on reading that side.
+    pub(crate) fn unthrottle(&mut self, client: SocketId, way: Way) {
+        self.set_throttled(client, way, None);
+    }
+
+    /// Gives a side that was left unread for long enough: it is to be throttled again, or no more.
+    pub(crate) fn poll_throttled(&mut self, now: Instant) -> Option<(ConnectionId, SocketId, Way)> {
+        loop {
+            let (_, token, way) = self.throttled.first().copied().filter(|(until, ..)| *until <= now)?;
+            self.throttled.pop_first();
+            if let Some(peer) = self.get(token)
+                && let Some(client) = peer.client()
+            {
+                return Some((peer.connection, client, way));
+            }
+        }
+    }
+
     /// Ends a connection: what waits for its peer is still delivered, for [`LINGER_MAX`] at most. Gives the client's stream
     /// that it was bound to.
     pub(crate) fn close(&mut self, connection: ConnectionId, now: Instant) -> Option<SocketId> {
         let token = self.by_connection.remove(&connection)?;
+        self.forget_throttled(token);
         let peer = &mut self.peers[slot_of(token)];
         let client = peer.client();
         if let Some(client) = client {
@@ -259,11 +287,12 @@ impl Peers {
         &self.room[..len]
     }
 
-    /// Gives when [`expire`](Self::expire) is due.
+    /// Gives when [`expire`](Self::expire) or [`poll_throttled`](Self::poll_throttled) is due.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
         let lingering = self.lingering.first().map(|(until, _)| *until);
         let resting = self.resting.first().map(|(until, _)| *until);
-        [lingering, resting].into_iter().flatten().min()
+        let throttled = self.throttled.first().map(|(until, ..)| *until);
+        [lingering, resting, throttled].into_iter().flatten().min()
     }
 
     /// Forgets connections that were ended and could not deliver; wakes listeners that rested.
@@ -306,7 +335,7 @@ impl Peers {
                 return Heard::Drained(client);
             }
         }
-        if peer.is_paused || peer.heard_end {
+        if peer.is_paused || peer.peer_throttled.is_some() || peer.heard_end {
             // Nothing is left to read and nothing can be said.
             if is_broken && peer.heard_end && peer.ending != Ending::Said {
                 self.remove(token);
@@ -368,7 +397,28 @@ impl Peers {
         true
     }
 
+    fn set_throttled(&mut self, client: SocketId, way: Way, until: Option<Instant>) {
+        let Some(peer) = of_client(&self.by_client, &mut self.peers, client) else {
+            return;
+        };
+        if let Some(before) = std::mem::replace(peer.throttled(way), until) {
+            self.throttled.remove(&(before, peer.token, way));
+        }
+        self.throttled.extend(until.map(|until| (until, peer.token, way)));
+        peer.watch(&self.epoll);
+    }
+
+    fn forget_throttled(&mut self, token: u64) {
+        let peer = &mut self.peers[slot_of(token)];
+        for way in [Way::ToPeer, Way::ToClient] {
+            if let Some(until) = peer.throttled(way).take() {
+                self.throttled.remove(&(until, token, way));
+            }
+        }
+    }
+
     fn remove(&mut self, token: u64) {
+        self.forget_throttled(token);
         let mut peer = self.peers.remove(slot_of(token));
         peer.unwatch(&self.epoll);
         match peer.stage {

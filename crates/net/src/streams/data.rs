@@ -19,6 +19,10 @@ pub const DATA_QUEUE_BYTES_MAX: usize = 64 << 10;
 pub(super) struct Data {
     /// The peer is slow: the client is not read.
     is_paused: bool,
+    /// A limit is reached: the client is not read.
+    is_throttled: bool,
+    /// What the client sent behind its request; no more than one read brought.
+    first: Vec<u8>,
     /// The client has said that it sends no more.
     heard_end: bool,
     pub(super) ending: Ending,
@@ -55,20 +59,24 @@ pub(crate) enum DataNews {
 impl Data {
     /// Tells whether its client is to be read.
     pub(super) fn is_read(&self) -> bool {
-        !self.heard_end && (!self.is_paused || self.closing.is_some())
+        let is_stopped = self.is_paused || self.is_throttled;
+        !self.heard_end && (!is_stopped || self.closing.is_some())
     }
 }
 
 impl Streams {
-    /// Makes a stream a data connection; gives what its client has sent behind the last message, and whether that is all.
-    /// `None` when the stream is no more, or ends.
-    pub(crate) fn begin_data(&mut self, id: SocketId) -> Option<(Vec<u8>, bool)> {
-        let stream = slot_of(id).and_then(|slot| self.streams.get_mut(slot))?;
+    /// Makes a stream a data connection; false when the stream is no more, or ends.
+    pub(crate) fn begin_data(&mut self, id: SocketId) -> bool {
+        let Some(stream) = slot_of(id).and_then(|slot| self.streams.get_mut(slot)) else {
+            return false;
+        };
         if stream.id != id || stream.ending.is_some() {
-            return None;
+            return false;
         }
         stream.data = Some(Box::new(Data {
             is_paused: false,
+            is_throttled: false,
+            first: std::mem::take(&mut stream.framer).into_unread(),
             heard_end: stream.has_said_all,
             ending: Ending::Open,
             is_end_sealed: false,
@@ -77,7 +85,14 @@ impl Streams {
         }));
         stream.is_held = false;
         stream.watch(&self.epoll);
-        Some((std::mem::take(&mut stream.framer).into_unread(), stream.has_said_all))
+        true
+    }
+
+    /// Gives what the client of a data connection has sent behind its request, once, and whether that is all.
+    pub(crate) fn take_first_data(&mut self, id: SocketId) -> (Vec<u8>, bool) {
+        let data = self.get_mut(id).and_then(|stream| stream.data.as_mut());
+        data.map(|data| (std::mem::take(&mut data.first), data.heard_end))
+            .unwrap_or_default()
     }
 
     /// Tells whether a stream is a data connection.
@@ -172,6 +187,17 @@ impl Streams {
             && let Some(data) = &mut stream.data
         {
             data.is_paused = is_paused;
+            stream.watch(&self.epoll);
+        }
+    }
+
+    /// Stops or goes on reading a data connection as limits want it.
+    pub(crate) fn throttle_data(&mut self, id: SocketId, is_throttled: bool) {
+        if let Some(stream) = slot_of(id).and_then(|slot| self.streams.get_mut(slot))
+            && stream.id == id
+            && let Some(data) = &mut stream.data
+        {
+            data.is_throttled = is_throttled;
             stream.watch(&self.epoll);
         }
     }

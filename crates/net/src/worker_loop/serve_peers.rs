@@ -1,6 +1,7 @@
 //! What the loop does with peers of TCP relays: between their connections, the streams of clients, and the worker.
 
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use voex_base::SocketId;
 use voex_turn::{BindError, ConnectionId, Way};
@@ -8,8 +9,8 @@ use voex_worker::{Output, Role};
 
 use super::{Clock, WorkerLoop, bind_error};
 use crate::metrics::StreamEnd;
-use crate::peers::{Heard, PEERS_ACCEPTED_PER_PASS};
-use crate::streams::{DataHeard, DataNews};
+use crate::peers::{Heard, PEERS_ACCEPTED_PER_PASS, Peers};
+use crate::streams::{DataHeard, DataNews, Streams};
 use crate::sys::ReadyEvent;
 
 impl WorkerLoop {
@@ -78,7 +79,7 @@ impl WorkerLoop {
             Heard::NotConnected(connection) => self.answer_connect(connection, false, clock),
             Heard::Gone(connection) => self.worker.handle_peer_closed(connection),
             Heard::Bytes(connection, client, len) => {
-                self.worker.handle_carried(connection, Way::ToClient, len);
+                self.count_carried(connection, client, Way::ToClient, len, clock);
                 if !self.egress.streams.send_data(client, self.peers.said(len)) {
                     self.peers.pause(client, true);
                 }
@@ -103,10 +104,10 @@ impl WorkerLoop {
             .streams
             .receive_data(client, &mut self.stream_room, event.is_broken, clock.now);
         if matches!(heard, DataHeard::Bytes | DataHeard::LastBytes) {
-            let bytes = self.stream_room.messages();
-            if let Some(connection) = self.peers.connection_of(client).filter(|_| !bytes.is_empty()) {
-                self.worker.handle_carried(connection, Way::ToPeer, bytes.len());
-                if !self.peers.carry(client, bytes) {
+            let len = self.stream_room.messages().len();
+            if let Some(connection) = self.peers.connection_of(client).filter(|_| len > 0) {
+                self.count_carried(connection, client, Way::ToPeer, len, clock);
+                if !self.peers.carry(client, self.stream_room.messages()) {
                     self.egress.streams.pause_data(client, true);
                 }
             }
@@ -140,20 +141,59 @@ impl WorkerLoop {
     /// Joins a client's stream to its peer, beginning with what the client has sent already.
     fn bind_data(&mut self, connection: ConnectionId, client: SocketId, clock: Clock) {
         // A stream that is no more is being forgotten, and its peer with it.
-        let Some((unread, is_all)) = self.egress.streams.begin_data(client) else {
+        if !self.egress.streams.begin_data(client) {
             return;
-        };
+        }
         if !self.peers.bind(connection, client) {
             return self.egress.streams.close_data(client, StreamEnd::PeerBroken, clock.now);
         }
-        if !unread.is_empty() {
-            self.worker.handle_carried(connection, Way::ToPeer, unread.len());
-            if !self.peers.carry(client, &unread) {
+        // What other connections owe of a limit, this one waits for too: or a new one would be a way around it.
+        let mut is_throttled = |way| match self.worker.throttled_until(clock.now, connection, way) {
+            Some(until) => {
+                throttle(&mut self.peers, &mut self.egress.streams, client, way, until);
+                true
+            }
+            None => false,
+        };
+        is_throttled(Way::ToClient);
+        if !is_throttled(Way::ToPeer) {
+            self.carry_first(connection, client, clock);
+        }
+    }
+
+    /// Carries what a client has sent behind its request.
+    fn carry_first(&mut self, connection: ConnectionId, client: SocketId, clock: Clock) {
+        let (first, is_all) = self.egress.streams.take_first_data(client);
+        if !first.is_empty() {
+            self.count_carried(connection, client, Way::ToPeer, first.len(), clock);
+            if !self.peers.carry(client, &first) {
                 self.egress.streams.pause_data(client, true);
             }
         }
         if is_all {
             self.peers.finish(client);
+        }
+    }
+
+    /// Counts what was carried, and leaves who said it unread for a while if a limit is reached.
+    fn count_carried(&mut self, connection: ConnectionId, client: SocketId, way: Way, len: usize, clock: Clock) {
+        if let Some(until) = self.worker.handle_carried(clock.now, connection, way, len) {
+            throttle(&mut self.peers, &mut self.egress.streams, client, way, until);
+        }
+    }
+
+    /// Reads on who was left unread for long enough.
+    pub(super) fn unthrottle(&mut self, clock: Clock) {
+        while let Some((connection, client, way)) = self.peers.poll_throttled(clock.now) {
+            if let Some(until) = self.worker.throttled_until(clock.now, connection, way) {
+                throttle(&mut self.peers, &mut self.egress.streams, client, way, until);
+                continue;
+            }
+            self.peers.unthrottle(client, way);
+            if way == Way::ToPeer {
+                self.egress.streams.throttle_data(client, false);
+                self.carry_first(connection, client, clock);
+            }
         }
     }
 
@@ -176,5 +216,13 @@ impl WorkerLoop {
         self.worker.remove_socket(client);
         let way = self.moves_out.get_mut(usize::from(shard)).and_then(Option::as_mut);
         self.egress.streams.depart(client, way);
+    }
+}
+
+/// Leaves the side unread whose bytes go one way.
+fn throttle(peers: &mut Peers, streams: &mut Streams, client: SocketId, way: Way, until: Instant) {
+    peers.throttle(client, way, until);
+    if way == Way::ToPeer {
+        streams.throttle_data(client, true);
     }
 }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use voex_base::{Counter, Protocol, Rng, WorkerId};
 use voex_net::{Config, Events, Identity, Workers};
 use voex_stun::frame_len;
-use voex_turn::{ClientPath, PeerRules, PortShare, RelayAddress, Secret, Server, UserSecret};
+use voex_turn::{ClientPath, PeerRules, PortShare, Rates, RelayAddress, Secret, Server, UserSecret};
 use voex_worker::{RelayRange, Worker};
 
 use crate::turn_client::{
@@ -48,6 +48,22 @@ impl Plane {
         identity: Option<Identity>,
         protocols: &[Protocol],
     ) -> Self {
+        Self::start_as(ip, ports, count, identity, protocols, Rates::default())
+    }
+
+    /// Starts workers whose relays are limited.
+    pub(crate) fn start_limited(host: u8, count: usize, rates: Rates) -> Self {
+        Self::start_as([127, 91, 0, host].into(), 1, count, None, &Protocol::ALL, rates)
+    }
+
+    fn start_as(
+        ip: IpAddr,
+        ports: usize,
+        count: usize,
+        identity: Option<Identity>,
+        protocols: &[Protocol],
+        rates: Rates,
+    ) -> Self {
         let relay = RelayAddress { local: ip, public: ip };
         let config = Config {
             workers: count,
@@ -65,7 +81,8 @@ impl Plane {
         let (workers, _, events) = Workers::start(config, |id, topology| {
             let metrics = Arc::<voex_turn::Metrics>::default();
             turn_metrics.push(metrics.clone());
-            let config = turn_config(relay, id.0, count as u16);
+            let mut config = turn_config(relay, id.0, count as u16);
+            config.rates = rates;
             let server = Server::new(config, Rng::from_number(id.0.into()), metrics);
             Worker::new(id, topology.clone(), Arc::default()).with_turn(server)
         })

@@ -10,7 +10,7 @@ use rustls::version::{TLS12, TLS13};
 use socket2::{Domain, SockRef, Socket, Type};
 use voex_net::{DATA_QUEUE_BYTES_MAX, StreamEnd};
 use voex_stun::{Class, Message, Method};
-use voex_turn::DropReason;
+use voex_turn::{DropReason, Rates};
 
 use crate::plane::{Client, PATIENCE, Plane, ask, connect, read_message};
 use crate::tls::{Host, TlsStream, connect_tls};
@@ -329,6 +329,82 @@ fn a_side_that_does_not_read_stops_the_other_and_then_gets_every_byte() {
         assert!(read_all(&mut reader) == bytes);
         drop(writing.join().unwrap());
     }
+}
+
+#[test]
+fn a_limited_relay_carries_every_byte_both_ways_and_rests_where_it_is_over_its_limit() {
+    let plane = Plane::start_limited(
+        56,
+        2,
+        Rates {
+            bytes_per_s: 1_000_000,
+            ..Rates::default()
+        },
+    );
+    let (control, here, there) = talking(&plane);
+    floods(here, there, 2_500_000);
+    assert!(plane.turn_sum(|m| m.reads_throttled.value()) > 0);
+    assert_eq!(plane.turn_sum(|m| m.to_peer_bytes.value()), 2_500_000);
+    assert_eq!(plane.turn_sum(|m| m.to_client_bytes.value()), 2_500_000);
+    drop(control);
+    plane.is_empty_again();
+}
+
+#[test]
+fn what_one_connection_owes_of_a_limit_the_next_waits_for_and_loses_nothing() {
+    let plane = Plane::start_limited(
+        57,
+        1,
+        Rates {
+            bytes_per_s: 4_000,
+            ..Rates::default()
+        },
+    );
+    let (mut control, mut first, mut first_there) = talking(&plane);
+    let words = pattern(17, 16_000);
+    first.write_all(&words).unwrap();
+    assert!(read_exactly(&mut first_there, words.len()) == words);
+
+    // Now three seconds are owed. The client says everything in one flight with its request.
+    let (id, mut there) = connects(&mut control, &peer(&plane));
+    let mut here = connect(&plane);
+    let mut turn = TurnClient::new();
+    let challenge = ask(&mut here, &turn.connection_bind(id));
+    turn.challenged(&challenge);
+    here.write_all(&[&turn.connection_bind(id)[..], b"everything"].concat())
+        .unwrap();
+    here.shutdown(Shutdown::Write).unwrap();
+    success(&read_message(&mut here));
+    there.set_read_timeout(Some(Duration::from_millis(100))).unwrap();
+    let early = there.read(&mut [0; 1]).map_err(|error| error.kind());
+    assert_eq!(early, Err(ErrorKind::WouldBlock), "nothing goes to the peer yet");
+    // The other way owes nothing.
+    there.write_all(b"heard").unwrap();
+    assert_eq!(read_exactly(&mut here, 5), b"heard");
+    there.set_read_timeout(Some(PATIENCE * 4)).unwrap();
+    assert_eq!(read_all(&mut there), b"everything");
+    drop((control, first, first_there, here, there));
+    plane.is_empty_again();
+}
+
+#[test]
+fn who_leaves_while_a_limit_keeps_it_unread_is_forgotten_with_what_it_owes() {
+    let plane = Plane::start_limited(
+        58,
+        1,
+        Rates {
+            bytes_per_s: 100,
+            ..Rates::default()
+        },
+    );
+    let (control, mut here, mut there) = talking(&plane);
+    here.write_all(&[7; 10_000]).unwrap();
+    read_exactly(&mut there, 10_000);
+    there.write_all(&[7; 10_000]).unwrap();
+    read_exactly(&mut here, 10_000);
+    assert_eq!(plane.turn_sum(|m| m.reads_throttled.value()), 2);
+    drop((control, here, there));
+    plane.is_empty_again();
 }
 
 #[test]

@@ -53,6 +53,11 @@ impl Expose for Turn {
                 sum(shards, |m| m.connections_unbound.value()),
             ),
             (
+                "turn_reads_throttled",
+                "Times that a limit of bytes kept one side of a TCP relay's connection from being read.",
+                sum(shards, |m| m.reads_throttled.value()),
+            ),
+            (
                 "turn_allocations_made",
                 "Allocations ever made.",
                 sum(shards, |m| m.allocations_total.value()),
