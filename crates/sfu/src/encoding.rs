@@ -22,6 +22,7 @@ pub(crate) struct Encoding {
     pub(crate) ring: Option<Ring>,
     pub(crate) key_frames: KeyFrameRequests,
     pub(crate) newest: Option<Newest>,
+    frames: Option<Frames>,
 }
 
 /// The newest packet.
@@ -30,9 +31,13 @@ pub(crate) struct Newest {
     pub(crate) at: Instant,
     pub(crate) timestamp: u32,
     pub(crate) clock_rate: u32,
-    /// When the first packet with its timestamp came, and the first one with the timestamp before.
-    frame_at: Instant,
-    frame_before_at: Option<Instant>,
+}
+
+/// When frames of one of several encodings began, as their timestamps tell.
+#[derive(Clone, Copy)]
+struct Frames {
+    newest_at: Instant,
+    before_at: Option<Instant>,
     /// Since when packets come without a silence.
     steady_since: Instant,
 }
@@ -49,6 +54,7 @@ impl Encoding {
             ring: keeps_packets.then(Ring::new),
             key_frames: KeyFrameRequests::default(),
             newest: None,
+            frames: None,
         }
     }
 
@@ -81,28 +87,39 @@ impl Encoding {
         }
     }
 
-    /// Notes the newest packet.
-    pub(crate) fn note_newest(&mut self, now: Instant, timestamp: u32, clock_rate: u32) {
-        let (frame_at, frame_before_at) = match self.newest {
-            Some(before) if before.timestamp == timestamp => (before.frame_at, before.frame_before_at),
-            before => (now, before.map(|before| before.frame_at)),
-        };
-        let goes_on = |before: &Newest| now.saturating_duration_since(before.at) <= FALLBACK_DEFAULT;
-        let steady_since = self.newest.filter(goes_on).map_or(now, |before| before.steady_since);
+    /// Notes the newest packet; when frames begin only where there are encodings to choose from.
+    #[inline]
+    pub(crate) fn note_newest(&mut self, now: Instant, timestamp: u32, clock_rate: u32, is_simulcast: bool) {
+        if is_simulcast {
+            self.note_frame(now, timestamp);
+        }
         self.newest = Some(Newest {
             at: now,
             timestamp,
             clock_rate,
-            frame_at,
-            frame_before_at,
-            steady_since,
         });
     }
 
-    /// Whether the newest packet began a frame, as its timestamp tells.
+    fn note_frame(&mut self, now: Instant, timestamp: u32) {
+        let Some((newest, frames)) = self.newest.zip(self.frames.as_mut()) else {
+            self.frames = Some(Frames {
+                newest_at: now,
+                before_at: None,
+                steady_since: now,
+            });
+            return;
+        };
+        if newest.timestamp != timestamp {
+            (frames.newest_at, frames.before_at) = (now, Some(frames.newest_at));
+        }
+        if now.saturating_duration_since(newest.at) > FALLBACK_DEFAULT {
+            frames.steady_since = now;
+        }
+    }
+
+    /// Whether the newest packet, which came just now, began a frame.
     pub(crate) fn begins_frame(&self, now: Instant) -> bool {
-        self.newest
-            .is_some_and(|newest| newest.frame_at == now && newest.at == now)
+        self.frames.is_some_and(|frames| frames.newest_at == now)
     }
 
     /// Gives the timestamp that `other`, an encoding of the same medium, has at the moment of `timestamp`, once the
@@ -134,8 +151,8 @@ impl Flow {
         let mut flow = Self::default();
         for (at, encoding) in encodings.iter().enumerate().take(ENCODINGS_PER_TRACK_MAX) {
             flow.newest[at] = encoding.newest.map(|newest| newest.at);
-            flow.steady_since[at] = encoding.newest.map(|newest| newest.steady_since);
-            let before = encoding.newest.and_then(|newest| newest.frame_before_at);
+            flow.steady_since[at] = encoding.frames.map(|frames| frames.steady_since);
+            let before = encoding.frames.and_then(|frames| frames.before_at);
             flow.frame_before_at = flow.frame_before_at.max(before);
         }
         flow
@@ -195,7 +212,7 @@ mod tests {
     fn a_moment_is_found_in_the_timestamps_of_another_encoding_by_their_reports() {
         let now = Instant::now();
         let (mut low, mut high) = (encoding(), encoding());
-        low.note_newest(now, 0, 90_000);
+        low.note_newest(now, 0, 90_000, true);
         assert_eq!(high.moment_in(&low, 7), None, "before the first report");
         // Half a second lies between the two reports.
         low.reception.handle_sender_report(now, report(10 << 32, u32::MAX));
@@ -212,17 +229,17 @@ mod tests {
         let second = Duration::from_secs(1);
         let (mut low, mut high) = (encoding(), encoding());
         for n in 0..2_u32 {
-            high.note_newest(start + second * n, n, 90_000);
-            low.note_newest(start + second * n, n, 90_000);
+            high.note_newest(start + second * n, n, 90_000, true);
+            low.note_newest(start + second * n, n, 90_000, true);
         }
-        low.note_newest(start + second * 2, 2, 90_000);
+        low.note_newest(start + second * 2, 2, 90_000, true);
         let encodings = [low, high];
         assert!(
             Flow::of(&encodings).flows(start + second * 2, 1, patience),
             "its frame is on the way"
         );
         let [mut low, high] = encodings;
-        low.note_newest(start + second * 3, 3, 90_000);
+        low.note_newest(start + second * 3, 3, 90_000, true);
         assert!(!Flow::of(&[low, high]).flows(start + second * 3, 1, patience));
     }
 }

@@ -88,13 +88,12 @@ pub(crate) enum Admission {
 }
 
 /// What is known of a packet's track when it is forwarded.
-#[derive(Default)]
 pub(crate) struct Scene {
     pub(crate) clock_rate: u32,
     /// A frame of a simulcast begins: what flows.
     pub(crate) flow: Option<Flow>,
-    /// The packet's moment in the timestamps of each encoding.
-    pub(crate) moments: [Option<u32>; ENCODINGS_PER_TRACK_MAX],
+    /// A key frame of a simulcast begins: its moment in the timestamps of each encoding.
+    pub(crate) moments: Option<[Option<u32>; ENCODINGS_PER_TRACK_MAX]>,
 }
 
 /// A payload type that is not forwarded.
@@ -307,7 +306,9 @@ impl Subscription {
                 timestamp: packet.timestamp,
                 clock_rate: scene.clock_rate,
                 numbers,
-                moment: scene.moments.get(usize::from(self.followed)).copied().flatten(),
+                moment: scene
+                    .moments
+                    .and_then(|moments| moments.get(usize::from(self.followed)).copied().flatten()),
             };
             self.rewriter.switch(now, entry);
             self.cold.filter.forget_stream();

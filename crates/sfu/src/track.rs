@@ -142,16 +142,16 @@ impl Track {
     pub(crate) fn scene(&self, now: Instant, packet: &MediaPacket<'_>) -> Scene {
         let mut scene = Scene {
             clock_rate: self.payload(packet.payload_index).clock_rate,
-            ..Scene::default()
+            flow: None,
+            moments: None,
         };
         if self.is_simulcast() && !packet.is_late {
             let own = &self.encodings[usize::from(packet.encoding)];
             scene.flow = own.begins_frame(now).then(|| self.flow());
-            if packet.is_key_frame {
-                for (moment, other) in scene.moments.iter_mut().zip(&self.encodings) {
-                    *moment = own.moment_in(other, packet.timestamp);
-                }
-            }
+            scene.moments = packet.is_key_frame.then(|| {
+                let moment = |other: &Encoding| own.moment_in(other, packet.timestamp);
+                std::array::from_fn(|at| self.encodings.get(at).and_then(moment))
+            });
         }
         scene
     }
@@ -197,10 +197,11 @@ impl Track {
         let since = now.saturating_duration_since(self.origin).as_micros();
         let at = (since * u128::from(payload.clock_rate) / 1_000_000) as u32;
         let tells_time = is_newest && payload.codec != Codec::TelephoneEvent;
+        let is_simulcast = self.is_simulcast();
         let encoding = &mut self.encodings[usize::from(encoding)];
         encoding.reception.count(timestamp, tells_time.then_some(at));
         if is_newest {
-            encoding.note_newest(now, timestamp, payload.clock_rate);
+            encoding.note_newest(now, timestamp, payload.clock_rate, is_simulcast);
         }
     }
 
