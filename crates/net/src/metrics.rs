@@ -365,8 +365,6 @@ pub enum DropReason {
     ReceiveNoSource,
     /// The ring to another worker is full.
     CrossingFull,
-    /// As many claims of moved clients wait for the ring to another worker as may.
-    ClaimsFull,
     /// As much waits for the reader of a stream as may.
     StreamQueueFull,
     /// It is longer than what a DTLS record carries.
@@ -383,7 +381,6 @@ impl Label for DropReason {
         Self::ReceiveTruncated,
         Self::ReceiveNoSource,
         Self::CrossingFull,
-        Self::ClaimsFull,
         Self::StreamQueueFull,
         Self::RecordTooLong,
         Self::ProtocolOff,
@@ -401,7 +398,6 @@ impl Label for DropReason {
             Self::ReceiveTruncated => "receive_truncated",
             Self::ReceiveNoSource => "receive_no_source",
             Self::CrossingFull => "crossing_full",
-            Self::ClaimsFull => "claims_full",
             Self::StreamQueueFull => "stream_queue_full",
             Self::RecordTooLong => "record_too_long",
             Self::ProtocolOff => "protocol_off",

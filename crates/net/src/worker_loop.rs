@@ -31,7 +31,6 @@ use crate::socket::{Sharing, bind_udp};
 use crate::streams::{MoveReceiver, MoveSender, Room, Streams, is_listener, is_stream};
 use crate::sys::{self, Epoll, RECEIVE_BATCH, Ready, ReceiveBatch};
 use crate::wake::Wake;
-use between_workers::{Claim, Claims};
 use serve_associations::handle_dtls;
 
 mod between_workers;
@@ -50,7 +49,7 @@ const COMMANDS_PER_PASS: u32 = 64;
 const ERRORS_PER_PASS: usize = 16;
 /// Sockets bound or closed in one pass.
 const OUTPUTS_PER_PASS: usize = 64;
-/// How soon events that wait for room are tried again.
+/// How soon events and claims that wait for room are tried again.
 const BACKLOG_RETRY: Duration = Duration::from_millis(5);
 /// Token of the wake descriptor; sockets have their slot's index, streams their id.
 pub(crate) const WAKE_TOKEN: u64 = u64::MAX;
@@ -134,8 +133,6 @@ struct WorkerLoop {
     events: EventSender<voex_sfu::Event>,
     turn_events: EventSender<voex_turn::Event>,
     crossings_in: Vec<(WorkerId, CrossingReceiver)>,
-    /// Claims for which the way to another worker was full, in order.
-    claims: Claims,
     /// Connections with peers of TCP relays.
     peers: Peers,
     /// Ways to the other workers for streams, by their number; none to itself.
@@ -146,6 +143,8 @@ struct WorkerLoop {
     ids: Arc<SocketIds>,
     gro: bool,
     outputs_left: bool,
+    /// The way to another worker was full: what it is to be told of clients waits in the TURN shard.
+    claims_left: bool,
     /// The way to the control plane was full: events may wait in the TURN shard.
     turn_events_left: bool,
     look_again: LookAgain,
@@ -209,11 +208,11 @@ impl WorkerLoop {
             events: parts.events,
             turn_events: parts.turn_events,
             crossings_in: parts.crossings_in,
-            claims: Claims::default(),
             crossed: vec![0; usize::from(u16::MAX)].into(),
             ids: parts.ids,
             gro: parts.capabilities.gro,
             outputs_left: false,
+            claims_left: false,
             turn_events_left: false,
             look_again: LookAgain::new(parts.look_again_max, parts.nap_max),
             metrics,
@@ -250,7 +249,7 @@ impl WorkerLoop {
         found += self.shake_hands(clock.now);
         self.run_timers(clock);
         self.outputs_left = self.obey_outputs(clock);
-        self.outputs_left |= !self.pass_claims();
+        self.claims_left = !self.worker.pass_claims(&mut self.egress);
         while let Some(event) = self.worker.poll_event() {
             self.events.push(event);
         }
@@ -339,7 +338,7 @@ impl WorkerLoop {
         if timer != Some(Duration::ZERO) {
             self.metrics.sleeps.inc();
         }
-        let kept_back = self.turn_events_left || self.events.has_backlog();
+        let kept_back = self.turn_events_left || self.claims_left || self.events.has_backlog();
         let backlog = kept_back.then_some(BACKLOG_RETRY);
         [timer, backlog].into_iter().flatten().min()
     }
@@ -491,11 +490,6 @@ impl WorkerLoop {
                         .handle_relay_bound(clock.now, clock.wall, request, bound, &mut self.egress);
                 }
                 Output::CloseRelay(socket) => self.close_relay(socket),
-                Output::Claim { shard, client, holds } => self.queue_claim(Claim {
-                    worker: WorkerId(shard),
-                    client,
-                    holds,
-                }),
                 output => self.obey_of_peers(output, clock),
             }
         }

@@ -118,6 +118,8 @@ struct Client {
     socket: UdpSocket,
     turn: TurnClient,
     relayed: SocketAddr,
+    /// Where it was before it moved: the port is nobody else's as long as its allocation may still be served there.
+    left: Option<UdpSocket>,
 }
 
 impl Client {
@@ -128,7 +130,16 @@ impl Client {
         let challenge = ask(&socket, &turn.allocate());
         turn.challenged(&challenge);
         let relayed = relayed_address(&ask(&socket, &turn.allocate()));
-        Self { socket, turn, relayed }
+        Self::at(socket, turn, relayed)
+    }
+
+    fn at(socket: UdpSocket, turn: TurnClient, relayed: SocketAddr) -> Self {
+        Self {
+            socket,
+            turn,
+            relayed,
+            left: None,
+        }
     }
 
     /// Makes an allocation that may move; gives its ticket too.
@@ -140,12 +151,13 @@ impl Client {
         turn.challenged(&challenge);
         let answer = ask(&socket, &turn.allocate_mobile());
         let relayed = relayed_address(&answer);
-        (Self { socket, turn, relayed }, ticket(&answer))
+        (Self::at(socket, turn, relayed), ticket(&answer))
     }
 
     /// Goes on over another socket; gives the next ticket.
     fn moves(&mut self, plane: &Plane, ticketed: &[u8]) -> Vec<u8> {
-        self.socket = socket(plane.ip);
+        let left = std::mem::replace(&mut self.socket, socket(plane.ip));
+        self.left = Some(left);
         self.socket.connect(plane.workers.turn_listeners()[0]).unwrap();
         let challenge = ask(&self.socket, &self.turn.resume(ticketed));
         self.turn.challenged(&challenge);

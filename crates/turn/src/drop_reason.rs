@@ -35,6 +35,9 @@ label_enum! {
         NewPeerRate = "new_peer_rate",
         /// The stream of the allocation's client is gone; it may come back with its ticket (RFC 8016).
         ClientAway = "client_away",
+        /// What follows a move that was given to another shard, more than that is worth before the shard says that the client
+        /// is its own (RFC 8016).
+        Unclaimed = "unclaimed",
         /// More than one UDP datagram can carry to the client, or a request too long to wait for the credential store.
         TooLong = "too_long",
         /// The allocation relays more datagrams a second than it may.

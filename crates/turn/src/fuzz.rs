@@ -349,7 +349,7 @@ impl World {
                     assert!(self.peers.remove(&connection), "only what is open is closed");
                     self.bound.remove(&connection);
                 }
-                Output::MoveClient { .. } | Output::Claim { .. } => unreachable!("there is one shard"),
+                Output::MoveClient { .. } => unreachable!("there is one shard"),
             }
         }
     }

@@ -57,6 +57,7 @@ mod answer_limiter;
 mod authentication;
 mod binding;
 mod channel_binding;
+mod claims;
 mod client_key;
 mod client_path;
 mod command;

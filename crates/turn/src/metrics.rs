@@ -13,6 +13,8 @@ pub struct Metrics {
     pub moves_total: Counter,
     /// Clients of this shard's listeners whose allocation another shard has now.
     pub far_clients: Gauge,
+    /// Times that another shard was not told that a client is not ours, since too much waited to be told there.
+    pub claims_withheld: Counter,
     /// Binding requests that arrived.
     pub binding_requests: Counter,
     /// Binding requests answered.

@@ -12,18 +12,18 @@
 //! ```text
 //!  shard that hears                                 shard that has the allocation
 //!   Refresh (ticket) ── Elsewhere ────────────────► handle_far_datagram ─► answer, from its own listener
-//!      handle_claim ◄── Claim{holds} ──────────────  the client has moved
+//!      handle_claim ◄── pass_claims (holds) ───────  the client has moved
 //!   ChannelData ────── Elsewhere ─────────────────► handle_far_datagram ─► to the peer
-//!      handle_claim ◄── Claim{holds: false} ───────  it has not, it has moved on, or the allocation is over
+//!      handle_claim ◄── pass_claims (no longer) ───  it has not, it has moved on, or the allocation is over
 //! ```
 //!
-//! Data may overtake the claim. So a shard that gave a move on gives whatever follows on too, until it hears what became
-//! of it.
+//! Data may overtake the claim. So a shard that gave a move on gives what follows on too until it hears what became of it,
+//! but only so much and for so long: whether its sender has an allocation is known to the other shard alone.
 //!
 //! Between streams nothing has to be handed over: the stream itself moves ([`Output::MoveClient`]). A stream that closes
 //! leaves its allocation behind for as long as that is granted, for its client to come back to.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use voex_base::{FiveTuple, Outbox, Protocol, WallTime};
 use voex_stun::{AttributeType, Class, Message, Method, PacketKind, TransactionId};
@@ -33,7 +33,8 @@ use crate::mobility_ticket::{TICKET_BYTES, Ticket, mark_of};
 use crate::report::EVENTS_WAITING_MAX;
 use crate::request::{Granted, Identity, Request};
 use crate::timer::AllocationId;
-use crate::{ClientVerdict, DropReason, Event, Output, Refusal, RelayTransport, Server};
+use crate::waiting::WAITING_TIME;
+use crate::{ClientVerdict, DropReason, Event, Refusal, RelayTransport, Server};
 
 /// What lets the client of an allocation go on over another path.
 #[derive(Default, Debug)]
@@ -63,12 +64,23 @@ pub(crate) struct NextPath {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) struct FarClient {
     shard: u16,
-    /// The other shard has said so.
-    is_claimed: bool,
+    /// What it may send until the other shard has said so; `None` from then on.
+    expected: Option<Expected>,
+}
+
+/// What is left of the trust in a move that was only given on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Expected {
+    until: Instant,
+    packets_left: u8,
 }
 
 /// Moves given on that are remembered until the other shard says what became of them; the oldest is forgotten.
 const CLAIMS_EXPECTED_MAX: usize = 1_024;
+/// How long they are: there the request may wait for the credential store.
+const CLAIM_EXPECTED_TIME: Duration = WAITING_TIME.saturating_add(Duration::from_secs(1));
+/// What is given on meanwhile of what follows a move: requests that are sent again, and data that overtakes the claim.
+const UNCLAIMED_PACKETS_MAX: u8 = 32;
 
 /// Which ticket of an allocation is meant.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -93,13 +105,13 @@ impl Server {
     ) -> ClientVerdict {
         // Everything but a move is meant for that shard, and is sent again.
         let is_own = self.table.id_of_client(&five_tuple).is_some();
-        let is_meant = is_own || (self.shard_of_far_client(&five_tuple).is_none() && resumes(data));
+        let is_meant = is_own || (self.shard_of_far_client(now, &five_tuple).is_none() && resumes(data));
         let verdict = match is_meant {
             true => self.handle_own_datagram(now, wall, five_tuple, Some(via), data, out),
             false => ClientVerdict::Drop(self.dropped(DropReason::NoAllocation)),
         };
         if !is_own && !self.serves(&five_tuple) && !self.waiting.has_client(&five_tuple) {
-            self.claim(via, five_tuple, false);
+            self.disown(via, five_tuple);
         }
         verdict
     }
@@ -108,7 +120,7 @@ impl Server {
     pub fn handle_claim(&mut self, client: FiveTuple, by: u16, holds: bool) {
         let far = FarClient {
             shard: by,
-            is_claimed: true,
+            expected: None,
         };
         if holds {
             self.far_clients.insert(client, far);
@@ -118,31 +130,63 @@ impl Server {
         self.metrics.far_clients.set(self.far_clients.len() as i64);
     }
 
+    /// Passes on what other shards are to be told for their [`handle_claim`](Self::handle_claim): the shard, the client with
+    /// our listener on the address that it sends to, and whether it belongs here from now on. `pass` says false when the
+    /// way to that shard is full. Gives whether nothing is left; what is has to be passed on before long.
+    pub fn pass_claims(&mut self, pass: impl FnMut(u16, FiveTuple, bool) -> bool) -> bool {
+        self.claims.pass(pass)
+    }
+
     /// Takes note that a move was given on, which the other shard may claim.
-    pub(crate) fn expect_claim(&mut self, client: FiveTuple, shard: u16) {
-        let far = FarClient {
-            shard,
-            is_claimed: false,
-        };
-        self.far_clients.entry(client).or_insert(far);
-        self.claims_expected.push_back(client);
-        if self.claims_expected.len() > CLAIMS_EXPECTED_MAX
-            && let Some(oldest) = self.claims_expected.pop_front()
-            && self.far_clients.get(&oldest).is_some_and(|far| !far.is_claimed)
-        {
-            self.far_clients.remove(&oldest);
+    pub(crate) fn expect_claim(&mut self, now: Instant, client: FiveTuple, shard: u16) {
+        self.forget_unclaimed(now);
+        let until = now + CLAIM_EXPECTED_TIME;
+        let expected = Some(Expected {
+            until,
+            packets_left: UNCLAIMED_PACKETS_MAX,
+        });
+        if self.far_clients.get(&client).is_none_or(|far| far.expected.is_some()) {
+            self.far_clients.insert(client, FarClient { shard, expected });
+            self.claims_expected.push_back((client, until));
         }
         self.metrics.far_clients.set(self.far_clients.len() as i64);
     }
 
-    /// Gives the shard that has the allocation of a client of a listener here.
+    /// Makes room for one more move that was given on.
+    fn forget_unclaimed(&mut self, now: Instant) {
+        while let Some((oldest, until)) = self.claims_expected.front().copied()
+            && (until <= now || self.claims_expected.len() >= CLAIMS_EXPECTED_MAX)
+        {
+            self.claims_expected.pop_front();
+            let expected = self.far_clients.get(&oldest).and_then(|far| far.expected);
+            if expected.is_some_and(|expected| expected.until == until) {
+                self.far_clients.remove(&oldest);
+            }
+        }
+    }
+
+    /// Says what becomes of what a client sends whose allocation another shard has, or may have.
     #[inline]
-    pub(crate) fn shard_of_far_client(&self, client: &FiveTuple) -> Option<u16> {
+    pub(crate) fn give_on(&mut self, now: Instant, client: &FiveTuple) -> Option<ClientVerdict> {
         if self.far_clients.is_empty() {
             return None;
         }
-        let shard = self.far_clients.get(client)?.shard;
-        (!self.serves(client)).then_some(shard)
+        let shard = self.shard_of_far_client(now, client)?;
+        let far = self.far_clients.get_mut(client)?;
+        if let Some(expected) = &mut far.expected {
+            let Some(packets_left) = expected.packets_left.checked_sub(1) else {
+                return Some(ClientVerdict::Drop(self.dropped(DropReason::Unclaimed)));
+            };
+            expected.packets_left = packets_left;
+        }
+        Some(ClientVerdict::Elsewhere { shard })
+    }
+
+    /// Gives the shard that has the allocation of a client of a listener here, or may have it.
+    fn shard_of_far_client(&self, now: Instant, client: &FiveTuple) -> Option<u16> {
+        let far = self.far_clients.get(client)?;
+        let holds = far.expected.is_none_or(|expected| now < expected.until);
+        (holds && !self.serves(client)).then_some(far.shard)
     }
 
     /// Gives the shard to which a Refresh with a ticket belongs, if it is another.
@@ -188,6 +232,9 @@ impl Server {
         // A TCP allocation stays with a stream (RFC 6062 §4.1).
         if allocation.transport == RelayTransport::Tcp && !self.client_path(request.five_tuple.socket).is_stream() {
             return Err(Refusal::BadRequest);
+        }
+        if !is_again && request.via.is_some_and(|shard| !self.claims.has_room(shard)) {
+            return Err(Refusal::InsufficientCapacity);
         }
         match self.prolong(id, request, identity)? {
             Granted::Refreshed(lifetime_s) => {
@@ -341,7 +388,15 @@ impl Server {
     }
 
     fn claim(&mut self, shard: u16, client: FiveTuple, holds: bool) {
-        self.outputs.push_back(Output::Claim { shard, client, holds });
+        self.claims.set(shard, client, holds);
+    }
+
+    /// Has another shard told that a client which it hears is not ours. It finds that out by itself too, only later.
+    fn disown(&mut self, shard: u16, client: FiveTuple) {
+        match self.claims.has_room(shard) {
+            true => self.claim(shard, client, false),
+            false => self.metrics.claims_withheld.inc(),
+        }
     }
 }
 

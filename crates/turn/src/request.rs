@@ -139,7 +139,7 @@ impl Server {
             return Err(DropReason::NoAllocation);
         }
         if !self.client_path(request.five_tuple.socket).is_stream() {
-            self.expect_claim(request.five_tuple, shard);
+            self.expect_claim(request.now, request.five_tuple, shard);
             return Ok(ClientVerdict::Elsewhere { shard });
         }
         self.outputs.push_back(Output::MoveClient {

@@ -14,6 +14,7 @@ use crate::allocation::{Ended, RelayedAddress};
 use crate::allocations::Allocations;
 use crate::answer::Answers;
 use crate::answer_limiter::AnswerLimiter;
+use crate::claims::Claims;
 use crate::credentials::Credentials;
 use crate::keyed::{KeyedMap, keyed_map};
 use crate::listeners::Listeners;
@@ -32,7 +33,8 @@ use crate::{ClientPath, Config, ConnectionId, DropReason, EndReason, Event, Metr
 
 /// One worker's shard of the TURN server.
 ///
-/// After every `handle_*` call the owner drains [`poll_output`](Self::poll_output), answers each
+/// After every `handle_*` call the owner drains [`poll_output`](Self::poll_output), lets
+/// [`pass_claims`](Self::pass_claims) tell other shards what they have to know, answers each
 /// [`Output::BindRelay`] with [`handle_relay_bound`](Self::handle_relay_bound) (at once or later), and wakes it with
 /// [`handle_timeout`](Self::handle_timeout) at [`poll_timeout`](Self::poll_timeout). Packets to send go straight into
 /// the [`Outbox`].
@@ -49,7 +51,8 @@ pub struct Server {
     /// Clients of the listeners here whose allocation another shard has: two that it has claimed for each of those at most,
     /// and those of which that is expected.
     pub(crate) far_clients: KeyedMap<FiveTuple, FarClient>,
-    pub(crate) claims_expected: VecDeque<FiveTuple>,
+    pub(crate) claims_expected: VecDeque<(FiveTuple, Instant)>,
+    pub(crate) claims: Claims,
     pub(crate) policy: PeerPolicy,
     pub(crate) quotas: Arc<Quotas>,
     pub(crate) challenge_limiter: AnswerLimiter,
@@ -134,16 +137,6 @@ pub enum Output {
     },
     /// Close a connection with a peer, and the client data connection that it was bound to.
     ClosePeer(ConnectionId),
-    /// Tell another shard that what a client sends to its listener belongs here from now on, or no longer does; that is for
-    /// its [`Server::handle_claim`]. None may be lost, and their order matters.
-    Claim {
-        /// Number of the shard among those that share the relay ports.
-        shard: u16,
-        /// The client, and our listener on the address that it sends to.
-        client: FiveTuple,
-        /// Whether it belongs here.
-        holds: bool,
-    },
     /// Move a client's stream to another shard, with the message just handled as the first that is handled there.
     MoveClient {
         /// The stream.
@@ -177,6 +170,7 @@ impl Server {
             tickets: MobilityTickets::new(&config.signing_key),
             far_clients: keyed_map(&mut rng),
             claims_expected: VecDeque::new(),
+            claims: Claims::new(&mut rng),
             tokens: ReservationTokens::new(&config.signing_key, config.lifetimes.reservation),
             policy: PeerPolicy::new(config.peers.clone()),
             challenge_limiter: AnswerLimiter::new(config.challenges, &mut rng),
@@ -217,8 +211,8 @@ impl Server {
         data: &[u8],
         out: &mut impl Outbox,
     ) -> ClientVerdict {
-        if let Some(shard) = self.shard_of_far_client(&five_tuple) {
-            return ClientVerdict::Elsewhere { shard };
+        if let Some(verdict) = self.give_on(now, &five_tuple) {
+            return verdict;
         }
         self.handle_own_datagram(now, wall, five_tuple, None, data, out)
     }

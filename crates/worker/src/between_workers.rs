@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use voex_base::{FiveTuple, WallTime, WorkerId};
+use rustc_hash::FxHashMap;
+use voex_base::{FiveTuple, SocketId, WallTime, WorkerId};
 
 use crate::{Crossed, DropReason, Egress, HandOver, Place, RelayPlace, Role, Worker};
 
@@ -33,19 +34,23 @@ impl Worker {
         }
     }
 
-    /// Tells another worker whether what a client sends belongs here; false when the way there is full, to be tried again
-    /// before anything else is claimed or released.
-    pub fn claim(&self, worker: WorkerId, client: FiveTuple, holds: bool, out: &mut impl Egress) -> bool {
-        let Some(listener) = self.listener_of(client) else {
-            return true;
-        };
-        let what = if holds { Crossed::Claim } else { Crossed::Release };
-        out.cross(worker, what, client.client, listener, &[])
+    /// Tells other workers which of the clients that they hear belong here, and which no longer do; false when the way to
+    /// one of them is full, to be tried again before long.
+    pub fn pass_claims(&mut self, out: &mut impl Egress) -> bool {
+        let roles = &self.roles;
+        let Some(turn) = &mut self.turn else { return true };
+        turn.pass_claims(|shard, client, holds| {
+            let Some(listener) = listener_of(roles, client) else {
+                return true;
+            };
+            let what = if holds { Crossed::Claim } else { Crossed::Release };
+            out.cross(WorkerId(shard), what, client.client, listener, &[])
+        })
     }
 
     /// Gives a client's datagram to the worker that has its allocation.
     pub(crate) fn give_on(&self, worker: WorkerId, client: FiveTuple, data: &[u8], out: &mut impl Egress) {
-        let Some(listener) = self.listener_of(client) else {
+        let Some(listener) = listener_of(&self.roles, client) else {
             return self.drop(DropReason::UnknownSocket);
         };
         self.metrics.crossed_packets.of(HandOver::MovedClient).inc();
@@ -104,12 +109,12 @@ impl Worker {
             turn.handle_claim(FiveTuple { socket, client }, by.0, holds);
         }
     }
+}
 
-    /// Gives the address of the listener that hears a client.
-    fn listener_of(&self, client: FiveTuple) -> Option<SocketAddr> {
-        match self.roles.get(&client.socket)? {
-            Role::TurnListener(path) => Some(path.local),
-            _ => None,
-        }
+/// Gives the address of the listener that hears a client.
+fn listener_of(roles: &FxHashMap<SocketId, Role>, client: FiveTuple) -> Option<SocketAddr> {
+    match roles.get(&client.socket)? {
+        Role::TurnListener(path) => Some(path.local),
+        _ => None,
     }
 }

@@ -46,7 +46,8 @@ pub enum Role {
 /// One media worker.
 ///
 /// After any call that takes `out`, [`poll_output`](Self::poll_output), [`poll_event`](Self::poll_event) and
-/// [`poll_turn_event`](Self::poll_turn_event) may have something; drain them before waiting.
+/// [`poll_turn_event`](Self::poll_turn_event) may have something; drain them before waiting, and call
+/// [`pass_claims`](Self::pass_claims).
 pub struct Worker {
     id: WorkerId,
     pub(crate) topology: Arc<Topology>,

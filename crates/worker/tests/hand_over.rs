@@ -15,7 +15,7 @@ use host::{Host, listener};
 use turn_client::{
     TurnClient, channel_data, read_channel_data, read_data_indication, send_indication, success, ticket,
 };
-use voex_base::{Label, SocketId, TransportId};
+use voex_base::{Label, SocketId, TransportId, WorkerId};
 use voex_sfu::command::{DtlsRole, RemoteParameters, TransportKind, TransportSpec};
 use voex_stun::{Class, IntegrityKey, Message, MessageWriter, Method, TransactionId};
 use voex_worker::{Command, DropReason, HandOver, Output};
@@ -77,10 +77,10 @@ fn what_a_client_sends_that_has_moved_to_a_listener_of_another_worker_goes_to_it
     assert_eq!(sent, [(listener(0), away, channel_data(0x4000, b"back"))]);
     assert_eq!(host.metrics[1].crossed_packets.of(HandOver::MovedClient).value(), 2);
     // When the way there is full, that is loss like any other.
-    host.kernel.crossing_full = true;
+    host.kernel.full_way_to = Some(WorkerId(0));
     host.arrive(1, listener(1), away, &channel_data(0x4000, b"lost"));
     assert_eq!(host.metrics[1].dropped.of(DropReason::CrossingFull).value(), 1);
-    host.kernel.crossing_full = false;
+    host.kernel.full_way_to = None;
     // Back to a listener of its own worker.
     let challenge = host.request(0, here, &turn.resume(&second));
     turn.challenged(&challenge);
@@ -91,6 +91,37 @@ fn what_a_client_sends_that_has_moved_to_a_listener_of_another_worker_goes_to_it
             .is_empty()
     );
     assert_eq!(host.turn_metrics[1].far_clients.value(), 0);
+}
+
+#[test]
+fn a_worker_whose_way_is_full_is_told_later_of_clients_and_another_at_once() {
+    let mut host = Host::new(3, None);
+    let (one, other) = (at("192.0.2.30:4000"), at("192.0.2.31:4000"));
+    let ticketed = |host: &mut Host, client| {
+        let mut turn = TurnClient::new();
+        let challenge = host.request(0, client, &turn.allocate_mobile());
+        turn.challenged(&challenge);
+        let ticket = ticket(&host.request(0, client, &turn.allocate_mobile()));
+        (turn, ticket)
+    };
+    let moved = |host: &mut Host, worker, to, (mut turn, ticket): (TurnClient, Vec<u8>)| {
+        let challenge = host.request(worker, to, &turn.resume(&ticket));
+        turn.challenged(&challenge);
+        success(&host.arrive(worker, listener(worker), to, &turn.resume(&ticket))[0].2);
+        let refused = turn.channel_bind(0x4000, at("10.9.0.1:1"));
+        // All that it sends is given on, more than an unclaimed move may, or not.
+        (0..40)
+            .filter(|_| host.arrive(worker, listener(worker), to, &refused).len() == 1)
+            .count()
+    };
+    let (first, second) = (ticketed(&mut host, alice()), ticketed(&mut host, bob()));
+    host.kernel.full_way_to = Some(WorkerId(1));
+    assert_eq!(moved(&mut host, 1, one, first), 32);
+    assert_eq!(moved(&mut host, 2, other, second), 40);
+    host.kernel.full_way_to = None;
+    host.settle();
+    let answered = host.arrive(1, listener(1), one, &TurnClient::new().allocate());
+    assert_eq!(answered[0].0, listener(0), "it is claimed now");
 }
 
 #[test]
@@ -237,7 +268,7 @@ fn a_full_way_to_the_other_worker_drops_and_counts() {
     let (mut a, _) = host.allocate(0, alice());
     let (_, relay_b) = host.allocate(1, bob());
     host.bind(0, alice(), &mut a, 0x4000, relay_b);
-    host.kernel.crossing_full = true;
+    host.kernel.full_way_to = Some(WorkerId(1));
     assert!(
         host.arrive(0, listener(0), alice(), &channel_data(0x4000, b"lost"))
             .is_empty()

@@ -35,7 +35,7 @@ impl WorkerLoop {
             Output::ClosePeer(connection) => self.close_peer(connection, clock),
             Output::MoveClient { client, shard } => self.send_away(client.socket, shard),
             // Obeyed by the loop itself.
-            Output::BindRelay { .. } | Output::CloseRelay(_) | Output::Claim { .. } => {}
+            Output::BindRelay { .. } | Output::CloseRelay(_) => {}
         }
     }
 

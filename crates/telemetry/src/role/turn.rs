@@ -43,6 +43,11 @@ impl Expose for Turn {
                 sum(shards, |m| m.moves_total.value()),
             ),
             (
+                "turn_claims_withheld",
+                "Times that a worker was not told that a client it hears is no other's, since too much waited to be told.",
+                sum(shards, |m| m.claims_withheld.value()),
+            ),
+            (
                 "turn_peer_connections_made",
                 "Connections of TCP relays with peers that ever stood.",
                 sum(shards, |m| m.connections_total.value()),

@@ -11,6 +11,7 @@ use crate::world::{Answer, Client, LISTENER, World, address, config};
 
 const PEER: &str = "192.0.2.9:7000";
 const CHANNEL: u16 = 0x4001;
+const CHANNEL_DATA: &[u8] = b"\x40\x01\x00\x01x";
 /// Where alice is after she has moved, and after she has moved again.
 const NEW: &str = "198.18.0.7:6100";
 const NEWER: &str = "198.18.0.8:6200";
@@ -81,13 +82,25 @@ impl World {
             .collect()
     }
 
-    /// Claims and releases that were ordered, as shard, client and whether it is a claim.
+    /// What other shards are told, as shard, client and whether it is a claim.
     fn claims(&mut self) -> Vec<(u16, SocketAddr, bool)> {
-        let claims = self.of_peers.drain(..).map(|output| match output {
-            Output::Claim { shard, client, holds } => (shard, client.client, holds),
-            other => panic!("{other:?}"),
+        let mut claims = Vec::new();
+        let all = self.server.pass_claims(|shard, client, holds| {
+            claims.push((shard, client.client, holds));
+            true
         });
-        claims.collect()
+        assert!(all && self.of_peers.is_empty());
+        claims
+    }
+
+    /// Takes what the shard `via` gives here.
+    fn takes_from(&mut self, via: u16, from: FiveTuple, datagram: &[u8]) -> ClientVerdict {
+        let (now, wall) = (self.now(), self.wall());
+        let verdict = self
+            .server
+            .handle_far_datagram(now, wall, via, from, datagram, &mut self.out);
+        self.serve_sockets();
+        verdict
     }
 }
 
@@ -479,12 +492,7 @@ fn two_shards() -> (World, World, Client, SocketId, Vec<u8>) {
 fn given_on(away: &mut World, home: &mut World, from: FiveTuple, datagram: &[u8]) -> ClientVerdict {
     assert_eq!(away.deliver(from, datagram), ClientVerdict::Elsewhere { shard: 0 });
     assert!(away.out.sent.is_empty());
-    let (now, wall) = (home.now(), home.wall());
-    let verdict = home
-        .server
-        .handle_far_datagram(now, wall, 1, from, datagram, &mut home.out);
-    home.serve_sockets();
-    verdict
+    home.takes_from(1, from, datagram)
 }
 
 fn refresh(client: &mut Client, ticket: &[u8]) -> Vec<u8> {
@@ -562,16 +570,100 @@ fn nothing_but_a_move_is_taken_from_another_shard_for_a_client_that_is_not_ours(
     let allocate = new.signed(Method::ALLOCATE, |writer| writer.requested_transport_udp());
     let binding = new.unsigned(Method::BINDING, |writer| writer);
     for datagram in [&allocate[..], &binding, b"\x40\x01\x00\x00", b"junk"] {
-        let (now, wall) = (home.now(), home.wall());
-        let verdict = home
-            .server
-            .handle_far_datagram(now, wall, 1, new.five_tuple, datagram, &mut home.out);
+        let verdict = home.takes_from(1, new.five_tuple, datagram);
         assert_eq!(verdict, ClientVerdict::Drop(DropReason::NoAllocation));
     }
     assert!(home.out.sent.is_empty());
-    home.serve_sockets();
-    // The other shard hears that it is its own.
-    assert_eq!(home.claims(), [(1, address(NEW), false); 4]);
+    // The other shard hears, once, that it is its own.
+    assert_eq!(home.claims(), [(1, address(NEW), false)]);
+    assert_eq!(home.claims(), []);
+}
+
+#[test]
+fn a_flood_behind_a_ticket_that_is_worth_nothing_goes_to_the_other_shard_only_so_far() {
+    let (_, mut away, _, _, first) = two_shards();
+    let mut new = alice_at(&mut away, NEW);
+    let request = refresh(&mut new, &first);
+    let elsewhere = ClientVerdict::Elsewhere { shard: 0 };
+    assert_eq!(away.deliver(new.five_tuple, &request), elsewhere);
+    let given_on = (0..10_000).filter(|_| away.deliver(new.five_tuple, CHANNEL_DATA) == elsewhere);
+    assert_eq!(given_on.count(), 32);
+    assert_eq!(away.metrics.dropped.of(DropReason::Unclaimed).value(), 9_968);
+    // What is claimed is given on without end.
+    away.server.handle_claim(new.five_tuple, 0, true);
+    let given_on = (0..1_000).filter(|_| away.deliver(new.five_tuple, CHANNEL_DATA) == elsewhere);
+    assert_eq!(given_on.count(), 1_000);
+}
+
+#[test]
+fn a_move_of_which_nothing_is_heard_for_six_seconds_leaves_its_sender_where_it_is_heard() {
+    let (_, mut away, _, _, first) = two_shards();
+    let mut new = alice_at(&mut away, NEW);
+    let request = refresh(&mut new, &first);
+    let elsewhere = ClientVerdict::Elsewhere { shard: 0 };
+    assert_eq!(away.deliver(new.five_tuple, &request), elsewhere);
+    away.pass(Duration::from_millis(5_999));
+    assert_eq!(away.deliver(new.five_tuple, CHANNEL_DATA), elsewhere);
+    away.pass(Duration::from_millis(1));
+    assert_eq!(
+        away.deliver(new.five_tuple, CHANNEL_DATA),
+        ClientVerdict::Drop(DropReason::NoAllocation)
+    );
+    // It may as well try again.
+    assert_eq!(away.deliver(new.five_tuple, &request), elsewhere);
+    assert_eq!(away.metrics.far_clients.value(), 1);
+    away.pass(Duration::from_secs(6));
+    new.allocates(&mut away);
+}
+
+#[test]
+fn what_waits_for_other_shards_is_bounded_and_holds_up_nothing_else() {
+    let (mut home, mut away, _, _, first) = two_shards();
+    let from = |n: u16| FiveTuple {
+        socket: LISTENER,
+        client: SocketAddr::from(([198, 18, 1, 1], n)),
+    };
+    for n in (1..=3_000).chain(1..=1_024) {
+        home.takes_from(1, from(n), CHANNEL_DATA);
+    }
+    assert_eq!(home.metrics.claims_withheld.value(), 3_000);
+    // Relays are bound as ever.
+    home.binds_by_hand = true;
+    let mut bob = Client::bob();
+    bob.learns_nonce(&mut home);
+    let allocate = bob.signed(Method::ALLOCATE, |writer| writer.requested_transport_udp());
+    home.deliver(bob.five_tuple, &allocate);
+    assert!(matches!(home.server.poll_output(), Some(Output::BindRelay { .. })));
+    // A move by way of that shard is refused rather than not claimed.
+    let mut new = alice_at(&mut away, NEW);
+    let request = refresh(&mut new, &first);
+    assert_eq!(home.takes_from(1, new.five_tuple, &request), ClientVerdict::Handled);
+    assert_eq!(home.only_sent(new.five_tuple).code(), 508);
+    // One shard does not wait for another.
+    home.takes_from(2, from(1), CHANNEL_DATA);
+    let mut passed = Vec::new();
+    let all = home.server.pass_claims(|shard, client, holds| {
+        passed.push((shard, client, holds));
+        shard == 2
+    });
+    assert!(!all);
+    assert_eq!(passed, [(1, from(1), false), (2, from(1), false)]);
+    assert_eq!(home.claims().len(), 1_024);
+    home.takes_from(1, new.five_tuple, &request);
+    home.only_sent(new.five_tuple).granted();
+    assert_eq!(home.claims(), [(1, address(NEW), true)]);
+}
+
+#[test]
+fn of_a_client_that_moves_on_before_it_could_be_told_only_the_end_is_told() {
+    let (mut home, mut away, _, _, first) = two_shards();
+    let mut new = alice_at(&mut away, NEW);
+    let request = refresh(&mut new, &first);
+    given_on(&mut away, &mut home, new.five_tuple, &request);
+    home.only_sent(new.five_tuple).granted();
+    assert!(!home.server.pass_claims(|_, _, _| false));
+    home.pass(Duration::from_secs(600));
+    assert_eq!(home.claims(), [(1, address(NEW), false)]);
 }
 
 #[test]
@@ -592,13 +684,13 @@ fn a_move_that_is_refused_leaves_its_sender_where_it_is_heard() {
 fn moves_of_which_nothing_is_heard_are_remembered_only_so_many() {
     let (_, mut away, _, _, first) = two_shards();
     for port in 1..=2_000 {
-        let mut new = alice_at(&mut away, &format!("198.18.0.7:{port}"));
+        let mut new = alice_at(&mut away, &format!("198.18.{}.7:{port}", port % 200));
         let request = refresh(&mut new, &first);
         assert_eq!(
             away.deliver(new.five_tuple, &request),
             ClientVerdict::Elsewhere { shard: 0 }
         );
-        away.pass(Duration::from_millis(10));
+        away.pass(Duration::from_millis(1));
     }
     assert_eq!(away.metrics.far_clients.value(), 1_024);
 }
@@ -608,10 +700,7 @@ fn what_was_given_on_once_is_given_on_no_further() {
     let (_, mut away, _, _, first) = two_shards();
     let mut new = alice_at(&mut away, NEW);
     let request = refresh(&mut new, &first);
-    let (now, wall) = (away.now(), away.wall());
-    let verdict = away
-        .server
-        .handle_far_datagram(now, wall, 0, new.five_tuple, &request, &mut away.out);
+    let verdict = away.takes_from(0, new.five_tuple, &request);
     assert_eq!(verdict, ClientVerdict::Drop(DropReason::NoAllocation));
 }
 
