@@ -17,6 +17,8 @@ pub(crate) struct Encoding {
     /// SSRC that it arrives with now.
     pub(crate) ssrc: Option<u32>,
     source_changed_at: Option<Instant>,
+    /// It began or began anew, and nothing followed from that yet.
+    pub(crate) is_new: bool,
     pub(crate) reception: Reception,
     pub(crate) missing: Option<Missing>,
     pub(crate) ring: Option<Ring>,
@@ -49,6 +51,7 @@ impl Encoding {
             rid: spec.rid.as_str().into(),
             ssrc: spec.ssrc.map(|(ssrc, _)| ssrc),
             source_changed_at: None,
+            is_new: false,
             reception: Reception::default(),
             missing: track.feedback.nack.then(Missing::new),
             ring: keeps_packets.then(Ring::new),
@@ -78,6 +81,7 @@ impl Encoding {
 
     /// Forgets what came: the numbers of the source mean other packets from now on.
     pub(crate) fn clear(&mut self) {
+        self.is_new = true;
         self.reception = Reception::default();
         if let Some(missing) = &mut self.missing {
             missing.clear();

@@ -3,15 +3,13 @@
 use std::time::{Duration, Instant};
 
 use crate::command::Layers;
-use crate::layering::{Layering, Scheme};
+use crate::layering::{LayerLimits, Layering, Scheme};
 use crate::packet::MediaPacket;
 
 /// What is wanted, what passes now, and what was told of it.
 pub(crate) struct LayerFilter {
     wanted: (u8, u8),
-    /// Highest spatial and temporal layer that pass.
-    spatial: u8,
-    temporal: u8,
+    passing: LayerLimits,
     told_spatial: Option<u8>,
     told_temporal: Option<u8>,
     /// Highest spatial layer of the picture that goes out now.
@@ -56,8 +54,7 @@ impl LayerFilter {
     pub(crate) fn new(layers: &Layers) -> Self {
         let mut filter = Self {
             wanted: (0, 0),
-            spatial: 0,
-            temporal: 0,
+            passing: LayerLimits::NONE,
             told_spatial: None,
             told_temporal: None,
             top_spatial: 0,
@@ -74,19 +71,32 @@ impl LayerFilter {
     pub(crate) fn want(&mut self, layers: &Layers) {
         self.wanted = (layers.spatial, layers.temporal);
         if !self.is_layered {
-            (self.spatial, self.temporal) = (limit(layers.spatial), limit(layers.temporal));
+            self.passing = self.limits_wanted();
         }
     }
 
     /// Another stream comes from now on.
     pub(crate) fn forget_stream(&mut self) {
         (self.is_layered, self.left_out) = (false, None);
-        (self.spatial, self.temporal) = (limit(self.wanted.0), limit(self.wanted.1));
+        self.passing = self.limits_wanted();
+    }
+
+    fn limits_wanted(&self) -> LayerLimits {
+        LayerLimits {
+            spatial: limit(self.wanted.0),
+            temporal: limit(self.wanted.1),
+        }
+    }
+
+    /// What passes now.
+    #[inline]
+    pub(crate) fn passing(&self) -> LayerLimits {
+        self.passing
     }
 
     /// Whether a spatial layer is wanted that only a key frame brings.
     pub(crate) fn awaits_key_frame(&self) -> bool {
-        self.is_layered && self.spatial < limit(self.wanted.0)
+        self.is_layered && self.passing.spatial < limit(self.wanted.0)
     }
 
     /// Judges the newest packet of a stream with layers.
@@ -102,7 +112,7 @@ impl LayerFilter {
         if layering.starts_frame {
             self.adapt(packet, news);
         }
-        if self.withholds(layering) {
+        if self.passing.withhold(layering) {
             let picture = Some(layering.numbers.picture);
             let frees_id = layering.scheme == Scheme::Vp8 && layering.numbers.are_told() && self.left_out != picture;
             self.left_out = picture;
@@ -116,41 +126,32 @@ impl LayerFilter {
         Verdict::Pass
     }
 
-    /// Whether a packet is of a layer above those that pass.
-    #[inline]
-    pub(crate) fn withholds(&self, layering: &Layering) -> bool {
-        layering.scheme != Scheme::None && (layering.spatial > self.spatial || layering.temporal > self.temporal)
-    }
-
-    /// Whether a packet is the last of its picture for this subscriber though there is more of the picture.
-    #[inline]
-    pub(crate) fn ends_picture(&self, layering: &Layering) -> bool {
-        layering.ends_frame && layering.spatial == self.spatial
-    }
-
     /// Moves the limits towards what is wanted, as far as this frame allows.
     fn adapt(&mut self, packet: &MediaPacket<'_>, news: &mut LayerNews) {
         let layering = &packet.layering;
-        let (spatial, temporal) = (limit(self.wanted.0), limit(self.wanted.1));
+        let wanted = self.limits_wanted();
+        let passing = &mut self.passing;
         let is_first_of_picture = layering.spatial == 0;
         if packet.is_key_frame {
-            (self.spatial, self.temporal) = (spatial, temporal);
+            *passing = wanted;
         } else if is_first_of_picture {
-            (self.spatial, self.temporal) = (self.spatial.min(spatial), self.temporal.min(temporal));
+            passing.spatial = passing.spatial.min(wanted.spatial);
+            passing.temporal = passing.temporal.min(wanted.temporal);
         }
-        let is_next_spatial = self.spatial < spatial && layering.spatial == self.spatial + 1;
+        let is_next_spatial = passing.spatial < wanted.spatial && layering.spatial == passing.spatial + 1;
         if is_next_spatial && !layering.is_predicted {
-            self.spatial = layering.spatial;
+            passing.spatial = layering.spatial;
         }
-        if self.temporal < temporal && layering.switches_up {
+        if passing.temporal < wanted.temporal && layering.switches_up {
             match layering.scheme {
-                Scheme::Vp8 if layering.temporal == self.temporal + 1 => self.temporal = layering.temporal,
-                Scheme::Vp9 if layering.temporal <= self.temporal => self.temporal = temporal,
+                Scheme::Vp8 if layering.temporal == passing.temporal + 1 => passing.temporal = layering.temporal,
+                Scheme::Vp9 if layering.temporal <= passing.temporal => passing.temporal = wanted.temporal,
                 _ => {}
             }
         }
-        if self.told_temporal.is_some_and(|told| told > self.temporal) {
-            self.tell_temporal(self.temporal, news);
+        let temporal = passing.temporal;
+        if self.told_temporal.is_some_and(|told| told > temporal) {
+            self.tell_temporal(temporal, news);
         }
     }
 
@@ -181,11 +182,11 @@ impl LayerFilter {
     /// when nothing more came for a while.
     fn note_spatial(&mut self, now: Instant, packet: &MediaPacket<'_>, patience: Duration, news: &mut LayerNews) {
         self.top_spatial = self.top_spatial.max(packet.layering.spatial);
-        if !packet.marker && !self.ends_picture(&packet.layering) {
+        if !packet.marker && !self.passing.end_picture(&packet.layering) {
             return;
         }
         let top = std::mem::take(&mut self.top_spatial);
-        let is_less = |told: u8| top < told && told <= self.spatial;
+        let is_less = |told: u8| top < told && told <= self.passing.spatial;
         let came_lately = self
             .reached_at
             .is_some_and(|at| now.saturating_duration_since(at) < patience);

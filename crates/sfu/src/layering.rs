@@ -52,6 +52,32 @@ pub(crate) struct Shift {
     pub(crate) base: u8,
 }
 
+/// Highest layers that pass.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct LayerLimits {
+    pub(crate) spatial: u8,
+    pub(crate) temporal: u8,
+}
+
+impl LayerLimits {
+    pub(crate) const NONE: Self = Self {
+        spatial: u8::MAX,
+        temporal: u8::MAX,
+    };
+
+    /// Whether a packet is of a layer above those that pass.
+    #[inline]
+    pub(crate) fn withhold(self, layering: &Layering) -> bool {
+        layering.scheme != Scheme::None && (layering.spatial > self.spatial || layering.temporal > self.temporal)
+    }
+
+    /// Whether a packet is the last of its picture for this subscriber though there is more of the picture.
+    #[inline]
+    pub(crate) fn end_picture(self, layering: &Layering) -> bool {
+        layering.scheme == Scheme::Vp9 && layering.ends_frame && layering.spatial == self.spatial
+    }
+}
+
 impl Layering {
     /// Reads a video payload; gives whether it starts a key frame, too. Streams whose packets do not tell are joined
     /// anywhere: each of their packets counts as one.

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::layering::{Numbers, Shift};
+use crate::layering::{LayerLimits, Numbers, Shift};
 
 /// Maps numbers of the source to numbers of the stream that a receiver sees, which has no gap but those of packets
 /// lost on the way to us, whatever was paused, left out or switched.
@@ -38,6 +38,8 @@ struct Range {
     last: u64,
     offset: u64,
     shift: Shift,
+    /// Layers that passed.
+    limits: LayerLimits,
 }
 
 const EMPTY: Range = Range {
@@ -45,6 +47,7 @@ const EMPTY: Range = Range {
     last: 0,
     offset: 0,
     shift: Shift { picture: 0, base: 0 },
+    limits: LayerLimits::NONE,
 };
 
 /// What a source packet becomes.
@@ -54,6 +57,8 @@ pub(crate) struct Rewritten {
     pub(crate) timestamp: u32,
     /// Taken off its picture numbers.
     pub(crate) shift: Shift,
+    /// Layers that passed when it got its number.
+    pub(crate) limits: LayerLimits,
 }
 
 /// First packet of another source.
@@ -85,6 +90,7 @@ impl Range {
             sequence_number: sequence.wrapping_sub(self.offset) as u16,
             timestamp,
             shift: self.shift,
+            limits: self.limits,
         }
     }
 }
@@ -104,8 +110,9 @@ impl Rewriter {
         }
     }
 
-    /// Remembers so many closed ranges from now on.
+    /// Forgets the source, but not where the stream stands, and remembers so many closed ranges of the next.
     pub(crate) fn remember(&mut self, ranges: usize) {
+        self.current = EMPTY;
         self.past = vec![EMPTY; ranges].into_boxed_slice();
         self.past_at = 0;
     }
@@ -188,7 +195,37 @@ impl Rewriter {
             last: sequence,
             offset,
             shift,
+            limits: self.current.limits,
         };
+    }
+
+    /// Notes which layers pass from a source packet on: it and those behind it are the newest.
+    pub(crate) fn limit(&mut self, sequence: u64, limits: LayerLimits) {
+        if self.current.limits == limits {
+            return;
+        }
+        let (offset, shift) = (self.current.offset, self.current.shift);
+        if sequence > self.current.first {
+            // What is missing in front of it may still come.
+            self.current.last = sequence - 1;
+            self.newest = self.newest.max((sequence - 1).wrapping_sub(offset));
+        }
+        self.close_current();
+        self.current = Range {
+            first: sequence.max(self.current.first),
+            last: sequence.max(self.current.first) - 1,
+            offset,
+            shift,
+            limits,
+        };
+    }
+
+    /// Gives the layers that passed when a source packet got its number.
+    pub(crate) fn limits_at(&self, sequence: u64) -> Option<LayerLimits> {
+        if sequence >= self.current.first {
+            return Some(self.current.limits);
+        }
+        self.find(sequence).map(|range| range.limits)
     }
 
     /// Gives the source packet that became `sequence_number` of the stream.
@@ -224,6 +261,7 @@ impl Rewriter {
             last: sequence - 1,
             offset: sequence.wrapping_sub(self.newest + 1),
             shift: last.map_or(Shift::default(), |last| Shift::behind(last, numbers)),
+            limits: self.current.limits,
         };
     }
 

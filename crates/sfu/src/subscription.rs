@@ -10,7 +10,7 @@ use voex_transport::PROTECT_OVERHEAD_BYTES;
 use crate::command::{Extensions, Feedback, Layers, SubscriptionSpec};
 use crate::encoding::Flow;
 use crate::layer_filter::{LayerFilter, LayerNews, Verdict};
-use crate::layering::Scheme;
+use crate::layering::{LayerLimits, Scheme};
 use crate::limits::{ENCODINGS_PER_TRACK_MAX, PAYLOADS_PER_TRACK_MAX};
 use crate::packet::{Carried, MediaPacket};
 use crate::resends::Resends;
@@ -230,6 +230,11 @@ impl Subscription {
         has_asked && self.awaits() == Some(encoding)
     }
 
+    /// The encoding whose numbers its stream goes by, out of whose packets it answers requests.
+    pub(crate) fn followed(&self) -> Option<usize> {
+        Some(usize::from(self.followed)).filter(|_| self.followed != NOBODY)
+    }
+
     /// Whether it gets an encoding or waits for it.
     pub(crate) fn watches(&self, encoding: u8) -> bool {
         self.phase != Phase::Off && (self.encoding == encoding || self.next == encoding)
@@ -274,13 +279,17 @@ impl Subscription {
         let cold = &mut *self.cold;
         if packet.is_late {
             return match is_mapped {
-                true if cold.filter.withholds(&packet.layering) => Admission::Empty,
-                true => Admission::Whole,
+                true => match self.rewriter.limits_at(packet.sequence) {
+                    Some(limits) if limits.withhold(&packet.layering) => Admission::Empty,
+                    Some(_) => Admission::Whole,
+                    None => Admission::No,
+                },
                 false => Admission::No,
             };
         }
         let verdict = cold.filter.judge(now, packet, cold.patience, &mut cold.news.layers);
         self.has_news |= cold.news.layers != LayerNews::default();
+        self.rewriter.limit(packet.sequence, cold.filter.passing());
         match verdict {
             Verdict::Pass if is_mapped => Admission::Whole,
             Verdict::Pass => {
@@ -383,21 +392,6 @@ impl Subscription {
         }
     }
 
-    /// What goes out of a packet when it goes out again.
-    fn payload_again<'a>(&self, packet: &MediaPacket<'a>) -> &'a [u8] {
-        if self.cold.filter.withholds(&packet.layering) {
-            &[]
-        } else {
-            packet.payload
-        }
-    }
-
-    #[inline]
-    fn marker(&self, packet: &MediaPacket<'_>) -> bool {
-        let is_vp9 = packet.layering.scheme == Scheme::Vp9;
-        packet.marker || (is_vp9 && self.cold.filter.ends_picture(&packet.layering))
-    }
-
     /// Writes a packet that was admitted into `room` and gives its length; `None` when it has no place in the stream.
     /// `room` holds the payload and [`OVERHEAD_BYTES_MAX`].
     #[inline]
@@ -418,7 +412,7 @@ impl Subscription {
         };
         let header = FixedHeader {
             has_extension: false,
-            marker: self.marker(packet),
+            marker: marker_within(rewritten.limits, packet),
             payload_type: self.payload_types[usize::from(packet.payload_index)],
             sequence_number: rewritten.sequence_number,
             timestamp: rewritten.timestamp,
@@ -444,14 +438,14 @@ impl Subscription {
         self.cold.rtx_sequence = self.cold.rtx_sequence.wrapping_add(1);
         let header = FixedHeader {
             has_extension: false,
-            marker: self.marker(packet),
+            marker: marker_within(original.limits, packet),
             payload_type,
             sequence_number: self.cold.rtx_sequence,
             timestamp: original.timestamp,
             ssrc,
         };
         let at = self.write_head(header, packet.carried, stamp, room)?;
-        let payload = self.payload_again(packet);
+        let payload = payload_within(original.limits, packet);
         let length = at + rtx::wrap(&mut room[at..], original.sequence_number, payload)?;
         packet
             .layering
@@ -465,14 +459,14 @@ impl Subscription {
         let original = self.rewriter.again(packet.sequence, packet.timestamp)?;
         let header = FixedHeader {
             has_extension: false,
-            marker: self.marker(packet),
+            marker: marker_within(original.limits, packet),
             payload_type: self.payload_types[usize::from(packet.payload_index)],
             sequence_number: original.sequence_number,
             timestamp: original.timestamp,
             ssrc: self.ssrc,
         };
         let at = self.write_head(header, packet.carried, stamp, room)?;
-        let payload = self.payload_again(packet);
+        let payload = payload_within(original.limits, packet);
         let length = at + payload.len();
         let room = room.get_mut(at..length)?;
         room.copy_from_slice(payload);
@@ -504,6 +498,20 @@ impl Subscription {
         room[..FIXED_HEADER_BYTES].copy_from_slice(&header.to_bytes());
         Some(FIXED_HEADER_BYTES + extension)
     }
+}
+
+/// What goes out of a packet when it goes out again.
+fn payload_within<'a>(limits: LayerLimits, packet: &MediaPacket<'a>) -> &'a [u8] {
+    if limits.withhold(&packet.layering) {
+        &[]
+    } else {
+        packet.payload
+    }
+}
+
+#[inline]
+fn marker_within(limits: LayerLimits, packet: &MediaPacket<'_>) -> bool {
+    packet.marker || limits.end_picture(&packet.layering)
 }
 
 /// Longest mid that is written. Ours are short.

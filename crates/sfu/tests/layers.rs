@@ -379,3 +379,50 @@ fn streams_without_layers_pass_whatever_is_wanted() {
     assert_eq!(room.heard().len(), 2);
     assert_eq!(room.changes(), []);
 }
+
+#[test]
+fn what_went_out_whole_goes_out_whole_again_after_a_switch_down() {
+    let mut room = Layered::new(Layers::default());
+    room.send_vp9(2, 0, true);
+    let mut picture = room.vp9(2, 0, false);
+    let lost = picture.remove(4);
+    room.send(&picture);
+    room.want(spatial(0));
+    room.send_vp9(2, 0, false);
+    let mut heard = room.heard();
+    // What got lost on the way to here comes, and what got lost on the way to the viewer is asked for.
+    room.send(std::slice::from_ref(&lost));
+    let late = room.heard();
+    assert_eq!(late[0].payload, lost.payload);
+    heard.extend(late);
+    for packet in &heard {
+        let number = packet.sequence;
+        room.world.rtcp(room.viewer, |writer| {
+            writer.receiver_report(9, &[]).unwrap();
+            writer.nack(9, 200, [(number, 0)].into_iter()).unwrap();
+        });
+        assert_eq!(room.heard(), std::slice::from_ref(packet));
+    }
+}
+
+#[test]
+fn what_came_late_and_went_out_empty_does_so_again_after_a_switch_up() {
+    let mut room = Layered::new(temporal(0));
+    room.send_vp8(0, false, true);
+    let [lost, second] = room.vp8(2, true, false);
+    room.send(&[second]);
+    room.send_vp8(0, false, false);
+    room.heard();
+    room.send(std::slice::from_ref(&lost));
+    let filler = room.heard();
+    assert!(filler[0].payload.is_empty());
+    room.want(temporal(2));
+    room.send_vp8(0, false, true);
+    room.heard();
+    let number = filler[0].sequence;
+    room.world.rtcp(room.viewer, |writer| {
+        writer.receiver_report(9, &[]).unwrap();
+        writer.nack(9, 200, [(number, 0)].into_iter()).unwrap();
+    });
+    assert_eq!(room.heard(), filler);
+}

@@ -445,17 +445,15 @@ fn an_encoding_with_another_ssrc_starts_anew_and_the_others_do_not_notice() {
     room.picture(&[0, 1], &[0, 1]);
     let (low, middle) = (room.watch(2, 0), room.watch(3, 1));
     room.picture(&[0, 1], &[0, 1]);
-    room.world.advance(ms(300));
+    room.world.advance(ms(600));
+    room.world.forget();
     let mut other = room.packet(0, false);
     (other.ssrc, other.sequence) = (700, 3);
     room.world.rtp(room.camera, &other).unwrap();
+    assert_eq!(room.world.asked(room.camera), ["pli 700"], "asked for at once");
     room.frame(1, false);
-    assert_eq!(
-        room.seen(low, &mut None),
-        [0],
-        "waits for a key frame of the new stream"
-    );
-    assert_eq!(room.seen(middle, &mut None), [1, 1]);
+    assert_eq!(room.seen(low, &mut None), [], "waits for a key frame of the new stream");
+    assert_eq!(room.seen(middle, &mut None), [1]);
     let mut key = room.packet(0, true);
     (key.ssrc, key.sequence) = (700, 4);
     room.world.rtp(room.camera, &key).unwrap();
@@ -477,4 +475,65 @@ fn a_subscription_that_was_paused_goes_on_with_the_encoding_wanted_meanwhile() {
     room.world.command(Command::SetSubscriptionActive(id, true));
     room.picture(&[0, 2], &[0]);
     assert_eq!(room.seen(leg, &mut last), [0]);
+}
+
+#[test]
+fn an_encoding_whose_numbers_jump_starts_with_a_key_frame_that_is_asked_for() {
+    let mut room = Simulcast::new();
+    room.picture(&[0, 1], &[0, 1]);
+    let low = room.watch(2, 0);
+    room.picture(&[0, 1], &[0, 1]);
+    room.world.advance(ms(600));
+    room.world.forget();
+    room.next[0].0 += 20_000;
+    let first = room.packet(0, false);
+    assert_eq!(room.world.rtp(room.camera, &first), Err(DropReason::SequenceJump));
+    room.frame(0, false);
+    assert_eq!(room.seen(low, &mut None), []);
+    assert_eq!(room.world.asked(room.camera), ["pli 70"]);
+    room.frame(0, true);
+    assert_eq!(room.seen(low, &mut None), [0]);
+}
+
+#[test]
+fn a_request_for_what_left_before_a_pause_is_not_answered_with_another_encoding() {
+    let mut room = Simulcast::new();
+    // The numbers of two encodings mean different packets.
+    room.next[0].0 = room.next[2].0;
+    room.picture(&[0, 2], &[0, 2]);
+    let leg = room.watch(2, 2);
+    room.picture(&[0, 2], &[0, 2]);
+    let sent = room.world.heard(leg)[0].clone();
+    let id = SubscriptionId(200);
+    room.world.command(Command::SetSubscriptionActive(id, false));
+    room.want(leg, 0);
+    room.world.command(Command::SetSubscriptionActive(id, true));
+    room.world.rtcp(leg, |writer| {
+        writer.receiver_report(9, &[]).unwrap();
+        writer.nack(9, 200, [(sent.sequence, 0)].into_iter()).unwrap();
+    });
+    assert_eq!(room.world.heard(leg), [sent]);
+}
+
+#[test]
+fn a_stream_that_goes_on_with_another_track_does_not_answer_for_the_one_before() {
+    let mut world = World::new();
+    let (camera, other, viewer) = (world.leg(1), world.leg(3), world.leg(2));
+    world.video_track(camera, 1);
+    world.video_track(other, 3);
+    world.subscribe(subscription(200, 1, viewer));
+    let packet = |whose| Rtp::new(96, whose, 500, 1_000).with_payload(&vp8(7, true, whose as u8));
+    world.rtp(camera, &packet(1)).unwrap();
+    world.rtp(other, &packet(3)).unwrap();
+    let sent = world.heard(viewer)[0].clone();
+    world.subscribe(subscription(200, 3, viewer));
+    world.rtcp(viewer, |writer| {
+        writer.receiver_report(9, &[]).unwrap();
+        writer.nack(9, 200, [(sent.sequence, 0)].into_iter()).unwrap();
+    });
+    assert_eq!(world.heard(viewer), []);
+    let mut next = packet(3);
+    next.sequence = 501;
+    world.rtp(other, &next).unwrap();
+    assert_eq!(world.heard(viewer)[0].sequence, sent.sequence.wrapping_add(1));
 }

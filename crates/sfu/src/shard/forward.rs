@@ -117,7 +117,7 @@ impl Shard {
         let subscription = &mut track.subscriptions[position.at];
         let connection = &mut self.connections[subscription.connection];
         let sequence = subscription.rewriter.source_of(sequence_number)?;
-        let ring = track.encodings[usize::from(subscription.encoding)].ring.as_ref()?;
+        let ring = track.encodings[subscription.followed()?].ring.as_ref()?;
         let packet = ring.find(sequence)?;
         let has_rtx = subscription.has_rtx(packet.payload_index);
         let is_plain = matches!(connection.link, Link::Plain(_));

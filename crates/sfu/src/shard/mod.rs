@@ -239,7 +239,7 @@ impl Shard {
         self.metrics.subscriptions.add(-1);
         if let Some(connection) = self.connections.get_mut(subscription.connection) {
             connection.streams.retain(|stream| stream.id != id);
-            // Requests for packets of a stream that ended are not answered.
+            // Its packets are another track's business from now on: only where it stands is kept.
             subscription.rewriter.remember(0);
             connection.retire(RetiredStream {
                 ssrc: subscription.ssrc,

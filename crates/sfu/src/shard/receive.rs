@@ -258,7 +258,19 @@ impl Shard {
         }
         self.note_activity(now, key);
         self.note_digits(key, packet, index);
-        self.pass_on(now, wall, key, (encoding, index), packet, packet.payload(), place, out)
+        let passed = self.pass_on(now, wall, key, (encoding, index), packet, packet.payload(), place, out);
+        if std::mem::take(&mut self.tracks[key].encodings[usize::from(encoding)].is_new) {
+            self.want_first_key_frame(now, key, encoding, out);
+        }
+        passed
+    }
+
+    /// An encoding starts anew: who is still without it after the first packet needs a key frame.
+    #[cold]
+    fn want_first_key_frame(&mut self, now: Instant, key: usize, encoding: u8, out: &mut impl Outbox) {
+        if self.tracks[key].is_awaited(encoding) {
+            self.want_key_frame(now, key, encoding, out);
+        }
     }
 
     /// Something is lost for good: who gets the encoding needs a key frame.
