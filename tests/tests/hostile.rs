@@ -55,6 +55,7 @@ fn a_minute_of_noise_on_every_port_neither_ends_a_call_nor_grows_memory() {
     let counted = [
         "turn_dropped_total",
         "turn_refused_total",
+        "net_dtls_refused_total",
         "sfu_dropped_total",
         "sip_dropped_total",
         "sip_refused_total",
