@@ -13,19 +13,20 @@ pub(crate) struct Jsep {
     pub(crate) description: Description,
     /// The media is encrypted end to end; events pass the mark on.
     pub(crate) e2ee: bool,
-    /// The rids of a simulcast are listed from the lowest up instead of from the highest down.
-    pub(crate) rids_rise: bool,
-    /// m-lines that the client said to send in layers of one stream.
-    pub(crate) svc: Vec<LineName>,
+    /// Whether the rids of a simulcast are listed from the lowest up instead of from the highest down, when it is told.
+    pub(crate) rids_rise: Option<bool>,
+    /// m-lines that the client said to send in layers of one stream, when it spoke of that.
+    pub(crate) svc: Option<Vec<LineName>>,
 }
 
 impl Jsep {
-    /// Tells whether an m-line was said to have layers of one stream.
-    pub(crate) fn is_svc(&self, index: usize, mid: Option<&str>) -> bool {
-        self.svc.iter().any(|line| match line {
+    /// Tells whether an m-line was said to have layers of one stream; `None` when nothing was said of any.
+    pub(crate) fn is_svc(&self, index: usize, mid: Option<&str>) -> Option<bool> {
+        let is_named = |line: &LineName| match line {
             LineName::Index(named) => usize::try_from(*named) == Ok(index),
             LineName::Mid(named) => Some(named.as_str()) == mid,
-        })
+        };
+        self.svc.as_ref().map(|lines| lines.iter().any(is_named))
     }
 }
 
@@ -113,8 +114,12 @@ pub(crate) fn parse(value: &Value, offered: bool) -> Result<Jsep, Error> {
         kind,
         description,
         e2ee: jsep.flag("e2ee").unwrap_or(false),
-        rids_rise: jsep.text("rid_order") == Some("lmh"),
-        svc: jsep.get("svc").and_then(svc_lines).unwrap_or_default(),
+        rids_rise: match jsep.text("rid_order") {
+            Some("lmh") => Some(true),
+            Some("hml") => Some(false),
+            _ => None,
+        },
+        svc: jsep.get("svc").and_then(svc_lines),
     })
 }
 

@@ -20,6 +20,8 @@ pub(crate) struct LayerFilter {
     top_temporal: Option<u8>,
     /// The stream has layers.
     is_layered: bool,
+    /// The layers of the stream are spatial, too.
+    is_spatial: bool,
     /// Picture id of the last frame left out.
     left_out: Option<u16>,
 }
@@ -61,6 +63,7 @@ impl LayerFilter {
             reached_at: None,
             top_temporal: None,
             is_layered: false,
+            is_spatial: false,
             left_out: None,
         };
         filter.want(layers);
@@ -77,7 +80,7 @@ impl LayerFilter {
 
     /// Another stream comes from now on.
     pub(crate) fn forget_stream(&mut self) {
-        (self.is_layered, self.left_out) = (false, None);
+        (self.is_layered, self.is_spatial, self.left_out) = (false, false, None);
         self.passing = self.limits_wanted();
     }
 
@@ -96,7 +99,7 @@ impl LayerFilter {
 
     /// Whether a spatial layer is wanted that only a key frame brings.
     pub(crate) fn awaits_key_frame(&self) -> bool {
-        self.is_layered && self.passing.spatial < limit(self.wanted.0)
+        self.is_spatial && self.passing.spatial < limit(self.wanted.0)
     }
 
     /// Judges the newest packet of a stream with layers.
@@ -109,6 +112,7 @@ impl LayerFilter {
     ) -> Verdict {
         let layering = &packet.layering;
         self.is_layered = true;
+        self.is_spatial = layering.scheme == Scheme::Vp9;
         if layering.starts_frame {
             self.adapt(packet, news);
         }

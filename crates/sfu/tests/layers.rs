@@ -426,3 +426,17 @@ fn what_came_late_and_went_out_empty_does_so_again_after_a_switch_up() {
     });
     assert_eq!(room.heard(), filler);
 }
+
+#[test]
+fn a_stream_without_spatial_layers_is_not_asked_for_a_key_frame_of_them() {
+    let mut room = Layered::new(Layers::default());
+    room.round(true);
+    room.want(spatial(0));
+    room.round(false);
+    room.world.advance(ms(600));
+    room.world.forget();
+    room.want(spatial(2));
+    room.round(false);
+    room.world.advance(ms(2_000));
+    assert_eq!(room.world.metrics.plis_sent.value(), 0);
+}

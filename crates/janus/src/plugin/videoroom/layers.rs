@@ -131,7 +131,10 @@ impl LineLayers {
             Family::Svc => [wish.spatial_layer, wish.temporal_layer],
         };
         if let Some(spatial) = spatial {
-            (self.wanted.encoding, self.wanted.spatial) = (spatial, spatial);
+            match self.family {
+                Family::Svc => self.wanted.spatial = spatial,
+                _ => self.wanted.encoding = spatial,
+            }
         }
         self.wanted.temporal = temporal.unwrap_or(self.wanted.temporal);
         if let Some(us) = wish.fallback_us.filter(|_| self.family == Family::Simulcast) {

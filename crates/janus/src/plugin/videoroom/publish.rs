@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use voex_base::TransportId;
 use voex_bridge::media;
 use voex_sdp::{Description, Media};
-use voex_sfu::command::{Command, MediaKind, TrackSpec};
+use voex_sfu::command::{Command, EncodingSpec, MediaKind, TrackSpec};
 
 use super::VideoRoom;
 use super::codec::RoomCodec;
@@ -375,15 +375,24 @@ impl PublishedStream {
 
     /// Tells whether the track of `self` can go on as the track of `other`.
     fn is_same_medium(&self, other: &Self) -> bool {
-        let rids = |stream: &Self| -> Vec<_> {
-            let encodings = stream.encodings.iter();
-            encodings.map(|encoding| encoding.rid.clone()).collect()
+        self.kind == other.kind
+            && self.mid == other.mid
+            && self.format == other.format
+            && self.has_same_encodings(other)
+    }
+
+    /// The SSRC of a rid, or of the only encoding, may change: packets tell where they belong. Of several encodings
+    /// without rids only the SSRCs do.
+    fn has_same_encodings(&self, other: &Self) -> bool {
+        let is_known_by_ssrc = |encoding: &EncodingSpec| encoding.rid.is_empty() && self.is_simulcast();
+        let is_same = |(ours, theirs): (&EncodingSpec, &EncodingSpec)| {
+            ours.rid == theirs.rid && (!is_known_by_ssrc(ours) || ours.ssrc == theirs.ssrc)
         };
-        self.kind == other.kind && self.mid == other.mid && self.format == other.format && rids(self) == rids(other)
+        self.encodings.len() == other.encodings.len() && self.encodings.iter().zip(&other.encodings).all(is_same)
     }
 }
 
-/// Makes the stream of an m-line; what the API said of the one before it stays true.
+/// Makes the stream of an m-line; what the API and earlier offers said of the one before it stays true.
 fn new_stream(
     index: usize,
     jsep: &Jsep,
@@ -391,16 +400,27 @@ fn new_stream(
     chosen: Option<&Chosen>,
     before: Option<&PublishedStream>,
 ) -> PublishedStream {
-    let encodings = encodings(media, jsep.rids_rise);
-    let has_layers = |chosen: &&Chosen| matches!(chosen.format.codec, RoomCodec::Vp9 | RoomCodec::Av1);
-    let svc = chosen.filter(has_layers).is_some() && jsep.is_svc(index, media.mid.as_deref());
+    let (kind, mid) = (
+        stream_kind(media),
+        media.mid.clone().unwrap_or_else(|| index.to_string()),
+    );
+    let same = before.filter(|before| before.kind == kind && before.mid == mid);
+    let rids_rise = jsep
+        .rids_rise
+        .unwrap_or_else(|| same.is_some_and(|before| before.rids_rise));
+    let encodings = encodings(media, rids_rise);
+    let has_layers = chosen.is_some_and(|chosen| chosen.format.codec == RoomCodec::Vp9);
+    let svc = jsep
+        .is_svc(index, media.mid.as_deref())
+        .unwrap_or_else(|| same.is_some_and(|before| before.svc));
     PublishedStream {
-        kind: stream_kind(media),
+        kind,
         mindex: index,
-        mid: media.mid.clone().unwrap_or_else(|| index.to_string()),
+        mid,
         format: chosen.map(|chosen| chosen.format.clone()),
         track: None,
-        svc: svc && encodings.len() == 1,
+        rids_rise,
+        svc: svc && has_layers && encodings.len() == 1,
         encodings,
         description: before.and_then(|before| before.description.clone()),
         msid: media.msid.clone(),

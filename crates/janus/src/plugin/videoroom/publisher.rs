@@ -41,6 +41,8 @@ pub(crate) struct PublishedStream {
     pub(crate) track: Option<TrackId>,
     /// Encodings that it comes in, the lowest first.
     pub(crate) encodings: Vec<EncodingSpec>,
+    /// The publisher lists its rids from the lowest up.
+    pub(crate) rids_rise: bool,
     /// The publisher said that it sends layers of one stream.
     pub(crate) svc: bool,
     /// Text of the publisher for people.
