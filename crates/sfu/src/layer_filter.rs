@@ -130,7 +130,8 @@ impl LayerFilter {
         Verdict::Pass
     }
 
-    /// Moves the limits towards what is wanted, as far as this frame allows.
+    /// Moves the limits towards what is wanted, as far as this frame allows. A higher spatial layer that needs no earlier
+    /// picture is not entered: what the picture has below has ended it for the receiver already.
     fn adapt(&mut self, packet: &MediaPacket<'_>, news: &mut LayerNews) {
         let layering = &packet.layering;
         let wanted = self.limits_wanted();
@@ -141,10 +142,6 @@ impl LayerFilter {
         } else if is_first_of_picture {
             passing.spatial = passing.spatial.min(wanted.spatial);
             passing.temporal = passing.temporal.min(wanted.temporal);
-        }
-        let is_next_spatial = passing.spatial < wanted.spatial && layering.spatial == passing.spatial + 1;
-        if is_next_spatial && !layering.is_predicted {
-            passing.spatial = layering.spatial;
         }
         if passing.temporal < wanted.temporal && layering.switches_up {
             match layering.scheme {

@@ -13,8 +13,6 @@ pub(crate) struct Layering {
     pub(crate) temporal: u8,
     pub(crate) starts_frame: bool,
     pub(crate) ends_frame: bool,
-    /// Predicted from earlier pictures.
-    pub(crate) is_predicted: bool,
     /// The stream may be entered here in temporal layers above: how, the scheme says.
     pub(crate) switches_up: bool,
     pub(crate) numbers: Numbers,
@@ -103,7 +101,6 @@ impl Layering {
             scheme: descriptor.temporal.map_or(Scheme::None, |_| Scheme::Vp8),
             temporal,
             starts_frame: descriptor.starts_frame(),
-            is_predicted: !is_key_frame,
             switches_up,
             numbers: Numbers::new(descriptor.picture_id, descriptor.tl0_picture_index),
             ..Self::default()
@@ -122,7 +119,6 @@ impl Layering {
             temporal: layers.map_or(0, |layers| layers.temporal),
             starts_frame: descriptor.starts_frame,
             ends_frame: descriptor.ends_frame,
-            is_predicted: descriptor.is_predicted,
             switches_up: layers.is_some_and(|layers| layers.switches_up),
             numbers: Numbers::new(descriptor.picture_id, descriptor.tl0_picture_index),
         };

@@ -440,3 +440,25 @@ fn a_stream_without_spatial_layers_is_not_asked_for_a_key_frame_of_them() {
     room.world.advance(ms(2_000));
     assert_eq!(room.world.metrics.plis_sent.value(), 0);
 }
+
+#[test]
+fn a_picture_has_one_marker_where_a_higher_spatial_layer_comes_without_a_key_frame() {
+    let mut room = Layered::new(spatial(0));
+    room.send_vp9(1, 0, true);
+    room.want(spatial(2));
+    let mut picture = room.vp9(1, 0, false);
+    for packet in picture.iter_mut().filter(|packet| packet.payload[5] == 1) {
+        packet.payload[0] &= !0x40;
+    }
+    room.send(&picture);
+    // What comes next refers to layers that were left out, until there is a key frame.
+    room.send_vp9(1, 0, false);
+    room.send_vp9(1, 0, true);
+    let layers: Vec<_> = vp9_packets(&room.heard())
+        .iter()
+        .map(|(_, layer, marker)| (*layer, *marker))
+        .collect();
+    let low = [(0, false), (0, true)];
+    let both = [(0, false), (0, false), (1, false), (1, true)];
+    assert_eq!(layers, [&low[..], &low, &low, &both].concat());
+}
