@@ -24,5 +24,6 @@ mod relay;
 mod security;
 mod session;
 mod tcp_relay;
+mod tcp_relay_limits;
 mod token;
 mod world;
