@@ -16,8 +16,9 @@ pub(crate) const CONNECTIONS_MAX: usize = 8_192;
 /// Of them, those that no client data connection was bound to yet: each may hold a kernel buffer full of what its peer
 /// has sent.
 pub(crate) const CONNECTIONS_WAITING_MAX: usize = 1_024;
-/// And of one allocation's, so that nobody takes the room of all.
-pub(crate) const CONNECTIONS_WAITING_OF_ALLOCATION_MAX: usize = 8;
+/// And of one allocation's, those that are still being made included: nobody takes the room of all, and ten clients of
+/// coturn's that connect each to each at once find room.
+pub(crate) const CONNECTIONS_WAITING_OF_ALLOCATION_MAX: usize = 16;
 /// How long a peer may take to answer, and then a client to come for it (RFC 6062 §5.2, §5.3).
 pub(crate) const CONNECTION_WAIT: Duration = Duration::from_secs(30);
 

@@ -595,27 +595,27 @@ fn an_allocation_has_64_connections_at_most() {
 }
 
 #[test]
-fn eight_connections_of_an_allocation_wait_for_their_client_at_most_and_harm_nobody_else() {
+fn sixteen_connections_of_an_allocation_wait_for_their_client_at_most_and_harm_nobody_else() {
     let (mut world, mut alice, relayed) = allocated();
     let mut bob = Client::bob().over_stream(&mut world, SocketId(53));
     bob.learns_nonce(&mut world);
     asks_tcp(&mut bob, &mut world).granted();
     alice.permits(&mut world, PEER);
-    let waiting: Vec<_> = (1..=7)
+    let waiting: Vec<_> = (1..=15)
         .map(|port| alice.is_connected(&mut world, &format!("192.0.2.10:{port}")))
         .collect();
     world.accepted(relayed, PEER).expect("one more has room");
     world.out.sent.clear();
-    assert_eq!(alice.is_refused_to_connect(&mut world, "192.0.2.10:8"), 508);
+    assert_eq!(alice.is_refused_to_connect(&mut world, "192.0.2.10:16"), 508);
     assert_eq!(world.accepted(relayed, PEER), Err(DropReason::ConnectionsFull));
     bob.is_connected(&mut world, PEER);
     // One that its client comes for makes room.
     let mut data = data_connection(&mut world, DATA);
     data.binds_connection(&mut world, waiting[0]).granted();
     world.next_of_peers();
-    alice.is_connected(&mut world, "192.0.2.10:8");
-    assert_eq!(alice.is_refused_to_connect(&mut world, "192.0.2.10:9"), 508);
-    assert_eq!(world.connections(), (10, 9));
+    alice.is_connected(&mut world, "192.0.2.10:16");
+    assert_eq!(alice.is_refused_to_connect(&mut world, "192.0.2.10:17"), 508);
+    assert_eq!(world.connections(), (18, 17));
 }
 
 #[test]
