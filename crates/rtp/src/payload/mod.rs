@@ -7,6 +7,9 @@ pub mod h265;
 pub mod vp8;
 pub mod vp9;
 
+use crate::Error;
+use crate::error::u16_at;
+
 /// Where the picture id stands and what it is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct PictureId {
@@ -19,6 +22,25 @@ pub struct PictureId {
 }
 
 impl PictureId {
+    /// Reads the one at an offset: VP8 and VP9 write it alike (RFC 7741 §4.2, RFC 9628 §4.2).
+    fn read(payload: &[u8], at: usize) -> Result<Self, Error> {
+        let byte = |at: usize| payload.get(at).copied().ok_or(Error::Truncated);
+        let first = byte(at)?;
+        let is_long = first & 0x80 != 0;
+        let value = if is_long {
+            byte(at + 1)?;
+            u16_at(payload, at) & 0x7fff
+        } else {
+            u16::from(first)
+        };
+        Ok(Self { at, value, is_long })
+    }
+
+    /// Bytes that it takes.
+    fn len(self) -> usize {
+        1 + usize::from(self.is_long)
+    }
+
     /// Writes another value, as far as it has room, in place of this one.
     ///
     /// # Panics

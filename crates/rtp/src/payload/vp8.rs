@@ -2,7 +2,6 @@
 
 use super::PictureId;
 use crate::Error;
-use crate::error::u16_at;
 
 /// A VP8 payload descriptor.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -35,15 +34,9 @@ impl Descriptor {
         let mut at = if first & 0x80 != 0 { 2 } else { 1 };
         let mut picture_id = None;
         if extended & 0x80 != 0 {
-            let is_long = byte(at)? & 0x80 != 0;
-            let value = if is_long {
-                byte(at + 1)?;
-                u16_at(payload, at) & 0x7fff
-            } else {
-                u16::from(byte(at)?)
-            };
-            picture_id = Some(PictureId { at, value, is_long });
-            at += 1 + usize::from(is_long);
+            let id = PictureId::read(payload, at)?;
+            at += id.len();
+            picture_id = Some(id);
         }
         let mut tl0_picture_index = None;
         if extended & 0x40 != 0 {

@@ -2,7 +2,6 @@
 
 use super::PictureId;
 use crate::Error;
-use crate::error::u16_at;
 
 /// Picture id present.
 const I: u8 = 0x80;
@@ -63,15 +62,9 @@ impl Descriptor {
         let mut at = 1;
         let mut picture_id = None;
         if first & I != 0 {
-            let is_long = byte(at)? & 0x80 != 0;
-            let value = if is_long {
-                byte(at + 1)?;
-                u16_at(payload, at) & 0x7fff
-            } else {
-                u16::from(byte(at)?)
-            };
-            picture_id = Some(PictureId { at, value, is_long });
-            at += 1 + usize::from(is_long);
+            let id = PictureId::read(payload, at)?;
+            at += id.len();
+            picture_id = Some(id);
         }
         let (mut layers, mut tl0_picture_index) = (None, None);
         if first & L != 0 {
