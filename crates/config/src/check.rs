@@ -20,6 +20,7 @@ pub(crate) fn check(settings: &Settings, given: &[Given], has_file: bool, report
     check.passwords(settings);
     check.user_keys(settings);
     check.certificate(settings);
+    check.rooms(settings);
     check.sip(settings);
     if has_file {
         check.file(settings);
@@ -55,6 +56,20 @@ impl Check<'_> {
                 "",
                 "lets everybody use the Janus API, and mcu.api_secret is not set",
             );
+        }
+    }
+
+    /// Ids of rooms are what `mcu.string_ids` says, each once.
+    fn rooms(&mut self, settings: &Settings) {
+        let is_number = |id: &str| id.parse::<u64>().is_ok_and(|number| number > 0);
+        for (index, room) in settings.mcu.rooms.iter().enumerate() {
+            if !settings.mcu.string_ids && !is_number(&room.id) {
+                let text = "is no positive whole number, as ids of rooms are unless mcu.string_ids is on";
+                self.say(Severity::Error, "mcu.rooms", &room.id, text);
+            }
+            if settings.mcu.rooms[..index].iter().any(|other| other.id == room.id) {
+                self.say(Severity::Error, "mcu.rooms", &room.id, "is the id of two rooms");
+            }
         }
     }
 

@@ -120,6 +120,7 @@ keys! {
     "mcu.reclaim_timeout_s": mcu.reclaim_timeout_s = number;
     "mcu.recordings_dir" Later: mcu.recordings_dir = some(path);
     "mcu.rooms": mcu.rooms = rooms;
+    "mcu.string_ids": mcu.string_ids = boolean;
     "media.ports": media.ports = ports;
     "media.listen": media.listen = list(address);
     "media.public_address" ["janus_nat_1_1_mapping" "nat_1_1_mapping"]: media.public_address = list(address);
@@ -319,7 +320,7 @@ impl Shown for (String, UserKey) {
 
 impl Shown for StaticRoom {
     fn shown(&self) -> String {
-        self.id.to_string()
+        self.id.clone()
     }
 }
 

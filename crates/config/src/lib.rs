@@ -37,5 +37,5 @@ pub use reload::Reload;
 pub use secret::{Secret, TokenKey, UserKey};
 pub use settings::{
     ApiAccess, External, Http, Lifetimes, Log, LogFormat, LogLevel, Mcu, Media, PasswordAlgorithm, PortRange, Prefix,
-    Route, RouteTarget, Settings, Sip, SipListen, SipTransport, StaticRoom, Tls, Trunk, Turn, VoEx,
+    RoomField, Route, RouteTarget, Settings, Sip, SipListen, SipTransport, StaticRoom, Tls, Trunk, Turn, VoEx,
 };

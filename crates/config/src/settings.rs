@@ -161,25 +161,32 @@ pub struct Mcu {
     pub recordings_dir: Option<PathBuf>,
     /// Rooms that exist from the start.
     pub rooms: Vec<StaticRoom>,
+    /// Ids of rooms and of those in them are texts instead of numbers.
+    pub string_ids: bool,
 }
 
 /// One of `mcu.rooms`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StaticRoom {
-    /// Number of the room.
-    pub id: u64,
-    /// Name shown in lists.
-    pub description: Option<String>,
-    /// Most publishers at once.
-    pub publishers: Option<u32>,
-    /// Cap on what each publisher sends, in bit/s.
-    pub bitrate_bps: Option<u32>,
-    /// Needed to change the room.
-    pub secret: Option<Secret>,
-    /// Needed to join.
-    pub pin: Option<Secret>,
-    /// Left out of lists.
-    pub is_private: bool,
+    /// Id of the room: a number above zero unless `string_ids`.
+    pub id: String,
+    /// The other fields that are given, by their names in the API's `create`.
+    pub fields: Vec<(&'static str, RoomField)>,
+}
+
+/// Value of a field of [`StaticRoom`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum RoomField {
+    /// Yes or no.
+    Flag(bool),
+    /// A number.
+    Number(u32),
+    /// A text.
+    Text(String),
+    /// A text that is not shown.
+    Secret(Secret),
+    /// Texts that are not shown.
+    Secrets(Vec<Secret>),
 }
 
 /// `media.*`.
@@ -483,6 +490,7 @@ impl Default for Mcu {
             reclaim_timeout_s: 0,
             recordings_dir: None,
             rooms: Vec::new(),
+            string_ids: false,
         }
     }
 }

@@ -2,39 +2,109 @@
 
 use crate::Secret;
 use crate::problem::Wrong;
-use crate::read::{self, Wrongs, boolean, collect, list, network, number, parse, refuse, secret, text};
-use crate::settings::{Route, RouteTarget, StaticRoom, Trunk};
+use crate::read::{self, Wrongs, boolean, collect, list, network, number, refuse, secret, text};
+use crate::settings::{RoomField, Route, RouteTarget, StaticRoom, Trunk};
 use crate::yaml::{Entry, Node, Value};
 
+/// Reads the rooms: the fields of `create`, by the names that the API gives them.
 pub(crate) fn rooms(node: &Node) -> Result<Vec<StaticRoom>, Wrongs> {
     maps(
         node,
-        "{id: 1234, description: \"Board\", publishers: 6}",
+        "{room: 1234, description: \"Board\", publishers: 6}",
         |node, fields| {
-            let room = StaticRoom {
-                id: fields.required("room", positive)?,
-                description: fields.optional("description", text)?,
-                publishers: fields.optional("publishers", number)?,
-                bitrate_bps: fields.optional("bitrate", number)?,
-                secret: fields.optional("secret", secret)?,
-                pin: fields.optional("pin", secret)?,
-                is_private: fields.optional("is_private", boolean)?.unwrap_or(false),
-            };
-            fields.nothing_else(
-                node,
-                &[
-                    "room",
-                    "description",
-                    "publishers",
-                    "bitrate",
-                    "secret",
-                    "pin",
-                    "is_private",
-                ],
-            )?;
-            Ok(room)
+            let id = fields.required("room", text)?;
+            let mut known = vec!["room"];
+            let mut settings = Vec::new();
+            for (name, kind) in ROOM_FIELDS {
+                known.push(name);
+                let field = fields.optional(name, |node| room_field(node, *kind))?;
+                settings.extend(field.map(|field| (*name, field)));
+            }
+            fields.nothing_else(node, &known)?;
+            Ok(StaticRoom { id, fields: settings })
         },
     )
+}
+
+/// What a field of a room is written as.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Flag,
+    Number,
+    Text,
+    Secret,
+    Secrets,
+    Codecs(&'static [&'static str]),
+}
+
+const AUDIO_CODECS: &[&str] = &[
+    "opus",
+    "multiopus",
+    "isac32",
+    "isac16",
+    "pcmu",
+    "pcma",
+    "g722",
+    "l16-48",
+    "l16",
+];
+const VIDEO_CODECS: &[&str] = &["vp8", "vp9", "h264", "av1", "h265"];
+
+/// Most codecs of a kind in one room.
+const CODECS_MAX: usize = 5;
+
+const ROOM_FIELDS: &[(&str, Kind)] = &[
+    ("description", Kind::Text),
+    ("publishers", Kind::Number),
+    ("bitrate", Kind::Number),
+    ("bitrate_cap", Kind::Flag),
+    ("fir_freq", Kind::Number),
+    ("secret", Kind::Secret),
+    ("pin", Kind::Secret),
+    ("is_private", Kind::Flag),
+    ("allowed", Kind::Secrets),
+    ("require_pvtid", Kind::Flag),
+    ("signed_tokens", Kind::Flag),
+    ("require_e2ee", Kind::Flag),
+    ("notify_joining", Kind::Flag),
+    ("audiocodec", Kind::Codecs(AUDIO_CODECS)),
+    ("videocodec", Kind::Codecs(VIDEO_CODECS)),
+    ("vp9_profile", Kind::Text),
+    ("h264_profile", Kind::Text),
+    ("opus_fec", Kind::Flag),
+    ("opus_dtx", Kind::Flag),
+    ("audiolevel_ext", Kind::Flag),
+    ("audiolevel_event", Kind::Flag),
+    ("audio_active_packets", Kind::Number),
+    ("audio_level_average", Kind::Number),
+    ("videoorient_ext", Kind::Flag),
+    ("playoutdelay_ext", Kind::Flag),
+    ("transport_wide_cc_ext", Kind::Flag),
+    ("record", Kind::Flag),
+    ("rec_dir", Kind::Text),
+    ("lock_record", Kind::Flag),
+    ("dummy_publisher", Kind::Flag),
+];
+
+fn room_field(node: &Node, kind: Kind) -> Result<RoomField, Wrongs> {
+    match kind {
+        Kind::Flag => boolean(node).map(RoomField::Flag),
+        Kind::Number => number(node).map(RoomField::Number),
+        Kind::Text => text(node).map(RoomField::Text),
+        Kind::Secret => secret(node).map(RoomField::Secret),
+        Kind::Secrets => list(secret)(node).map(RoomField::Secrets),
+        Kind::Codecs(known) => codecs(node, known).map(RoomField::Text),
+    }
+}
+
+/// Reads names of codecs, in a list or with commas between.
+fn codecs(node: &Node, known: &[&str]) -> Result<String, Wrongs> {
+    let names = list(text)(node)?;
+    if names.is_empty() || names.len() > CODECS_MAX || names.iter().any(|name| !known.contains(&name.as_str())) {
+        let text = format!("one to {CODECS_MAX} of {} are expected", known.join(", "));
+        return Err(refuse(node, text));
+    }
+    Ok(names.join(","))
 }
 
 pub(crate) fn trunks(node: &Node) -> Result<Vec<Trunk>, Wrongs> {
@@ -116,13 +186,6 @@ fn credentials(node: &Node) -> Result<(String, Secret), Wrongs> {
     let pair = (fields.required("user", text)?, fields.required("password", secret)?);
     fields.nothing_else(node, &["user", "password"])?;
     Ok(pair)
-}
-
-fn positive(node: &Node) -> Result<u64, Wrongs> {
-    match parse(node, "a positive whole number is expected")? {
-        0 => Err(refuse(node, "a positive whole number is expected")),
-        number => Ok(number),
-    }
 }
 
 fn maps<T>(

@@ -84,7 +84,7 @@ fn every_example_that_is_commented_out_in_the_annotated_file_is_valid() {
         })
         .collect();
     let loaded = load(source(&uncommented), &[], true).unwrap_or_else(|report| panic!("{report}\n{uncommented}"));
-    assert_eq!(loaded.settings.mcu.rooms[0].id, 1234);
+    assert_eq!(loaded.settings.mcu.rooms[0].id, "1234");
     assert_eq!(loaded.settings.turn.users_static[0].0, "alice");
     assert_eq!(loaded.settings.turn.users_keys[0].0, "bob");
     assert_eq!(loaded.settings.turn.users_tokens[0].0, "north");

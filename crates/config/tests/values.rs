@@ -1,6 +1,6 @@
 //! How values are read: what administrators write, and what must not become a number on the way.
 
-use voex_config::{Loaded, LogLevel, Report, Source, load};
+use voex_config::{Loaded, LogLevel, Report, RoomField, Source, load};
 
 fn file(text: &str) -> Result<Loaded, Report> {
     load(
@@ -193,4 +193,27 @@ fn conference_and_sip_are_on_by_default_off_in_a_silent_file_and_on_when_it_spea
 fn a_key_with_nothing_behind_it_keeps_its_default() {
     let settings = file("permit_ip:\nturn:\n  realm: ~\nmcu:\n").unwrap().settings;
     assert!(settings.acl_cts.is_empty() && settings.turn.realm.is_none());
+}
+
+#[test]
+fn static_rooms_take_the_fields_of_create_and_refuse_what_create_would() {
+    let read = |rooms: &str| file(&format!("mcu: {{rooms: [{rooms}]}}"));
+    let loaded = read("{room: 7, videocodec: [vp9, h264], audiolevel_event: yes, pin: 1234}").unwrap();
+    let room = &loaded.settings.mcu.rooms[0];
+    assert_eq!(room.id, "7");
+    assert!(
+        room.fields
+            .contains(&("videocodec", RoomField::Text("vp9,h264".to_owned())))
+    );
+    assert!(room.fields.contains(&("audiolevel_event", RoomField::Flag(true))));
+    for wrong in [
+        "{room: board}",
+        "{room: 0}",
+        "{room: 7}, {room: 7}",
+        "{room: 7, videocodec: [vp7]}",
+        "{room: 7, colour: red}",
+    ] {
+        assert!(read(wrong).is_err(), "{wrong}");
+    }
+    assert!(file("mcu: {string_ids: true, rooms: [{room: board}]}").is_ok());
 }

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use voex_base::{SocketId, WorkerId};
 
-use crate::plugin::videoroom::RoomConfig;
+use crate::plugin::id::Id;
 
 /// Settings of a [`Gateway`](crate::Gateway), fixed for its life.
 pub struct Config {
@@ -25,10 +26,19 @@ pub struct Config {
     pub reclaim_timeout: Duration,
     /// When set, every request but `ping` and `info` must carry it as `apisecret`.
     pub api_secret: Option<String>,
-    /// Rooms that exist from the start.
-    pub rooms: Vec<(u64, RoomConfig)>,
+    /// Rooms that exist from the start, each with the fields of a `create`; what `create` would refuse is left out.
+    pub rooms: Vec<(Id, Map<String, Value>)>,
+    /// What most servers leave as it is.
+    pub options: Options,
     /// Where port pairs of plain RTP come from.
     pub rtp_ports: Box<dyn RtpPorts + Send>,
+}
+
+/// Settings with a default that most servers keep.
+#[derive(Clone, PartialEq, Eq, Default, Debug)]
+pub struct Options {
+    /// Ids of rooms and of those in them are texts instead of numbers.
+    pub string_ids: bool,
 }
 
 /// One media worker as the outside sees it.

@@ -293,6 +293,7 @@ fn config() -> Config {
         reclaim_timeout: Duration::ZERO,
         api_secret: None,
         rooms: Vec::new(),
+        options: crate::Options::default(),
         rtp_ports: Box::new(Ports {
             next: 0,
             free: PORT_PAIRS,

@@ -42,6 +42,7 @@
 //! # `janus.plugin.videoroom`: what is served
 //! | request | state | test |
 //! |---|---|---|
+//! | ids | integers, or texts everywhere with `string_ids` | `string_ids` |
 //! | `create`, `edit`, `destroy`, `exists`, `list`, `allowed` | served; `permanent` is always answered `false`, signed tokens and dummy publishers are not built | `room_management`, `room_errors` |
 //! | `listparticipants`, `join` (publisher), `joinandconfigure`, `leave` | served | `join_and_leave` |
 //! | `publish`, `configure`, `unpublish` | served; simulcast by rid and SSRC; recording fields are ignored, data channels are refused in the answer | `publish_and_subscribe`, `renegotiation`, `publisher_dies`, `simulcast` |
@@ -70,11 +71,12 @@ mod request;
 mod session;
 mod trickle;
 
-pub use config::{Candidate, Config, PortsExhausted, RtpPair, RtpPorts, WorkerMedia};
+pub use config::{Candidate, Config, Options, PortsExhausted, RtpPair, RtpPorts, WorkerMedia};
 pub use error::Code;
 pub use gateway::{
     ConnectionId, Gateway, HANDLES_MAX, HANDLES_PER_SESSION_MAX, Output, SESSIONS_ENDED_AT_ONCE_MAX, SESSIONS_MAX,
 };
 pub use metrics::Metrics;
+pub use plugin::id::Id;
 pub use plugin::sip::Code as SipCode;
-pub use plugin::videoroom::{Code as VideoRoomCode, RoomCodec, RoomConfig};
+pub use plugin::videoroom::Code as VideoRoomCode;

@@ -186,6 +186,7 @@ fn config() -> Config {
         reclaim_timeout: Duration::ZERO,
         api_secret: None,
         rooms: Vec::new(),
+        options: voex_janus::Options::default(),
         rtp_ports: Box::new(NoPorts),
     }
 }

@@ -204,6 +204,7 @@ fn site(number: u8) -> Site {
         reclaim_timeout: Duration::ZERO,
         api_secret: None,
         rooms: Vec::new(),
+        options: voex_janus::Options::default(),
         rtp_ports: Box::new(Ports(ip, Arc::clone(&ports))),
     };
     let sip = voex_sip::Config::new(SIP_SOCKET, address);

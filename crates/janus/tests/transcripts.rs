@@ -3,7 +3,7 @@
 //! One file is one conversation on a fresh gateway. Lines:
 //!
 //! ```text
-//! config KEY VALUE              before anything else: api_secret, session_timeout_s, reclaim_timeout_s, workers
+//! config KEY VALUE              before anything else: the names in `configure`
 //! alice open | alice close      a connection
 //! alice -> TEXT                 a message from alice; $name is replaced by what it was bound to
 //! alice <- TEXT                 the next message to alice; $name binds or must be the same, $* is anything
@@ -60,6 +60,7 @@ transcripts! {
     core_jsep
     core_trickle
     core_timeout
+    string_ids
     room_management
     room_errors
     join_and_leave
@@ -161,6 +162,7 @@ impl Replay {
             "api_secret" => config.api_secret = Some(value.to_owned()),
             "session_timeout_s" => config.session_timeout = seconds(),
             "reclaim_timeout_s" => config.reclaim_timeout = seconds(),
+            "string_ids" => config.options.string_ids = value == "true",
             "workers" => config.workers = (0..value.parse().expect("a number")).map(worker).collect(),
             other => panic!("no setting {other}"),
         }
@@ -396,6 +398,7 @@ fn config() -> Config {
         reclaim_timeout: Duration::ZERO,
         api_secret: None,
         rooms: Vec::new(),
+        options: voex_janus::Options::default(),
         rtp_ports: Box::new(NoPorts),
     }
 }

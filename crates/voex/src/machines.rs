@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use voex_config::Settings;
+use serde_json::{Map, Value, json};
+use voex_config::{RoomField, Settings};
 use voex_transport::Certificate;
 
 use crate::addresses::Addresses;
@@ -32,24 +33,36 @@ pub(crate) fn gateway(
             .api_secret
             .as_ref()
             .map(|secret| secret.reveal().to_owned()),
-        rooms: settings.mcu.rooms.iter().map(room).collect(),
+        rooms: settings.mcu.rooms.iter().map(|one| room(settings, one)).collect(),
+        options: options(settings),
         rtp_ports: Box::new(pairs),
     }
 }
 
-fn room(room: &voex_config::StaticRoom) -> (u64, voex_janus::RoomConfig) {
-    let reveal = |secret: &Option<voex_config::Secret>| secret.as_ref().map(|secret| secret.reveal().to_owned());
-    let default = voex_janus::RoomConfig::default();
-    let config = voex_janus::RoomConfig {
-        description: room.description.clone(),
-        secret: reveal(&room.secret),
-        pin: reveal(&room.pin),
-        is_private: room.is_private,
-        publishers_max: room.publishers.unwrap_or(default.publishers_max),
-        bitrate_bps: room.bitrate_bps.unwrap_or(default.bitrate_bps),
-        ..default
+fn options(settings: &Settings) -> voex_janus::Options {
+    voex_janus::Options {
+        string_ids: settings.mcu.string_ids,
+    }
+}
+
+/// Writes a room of the settings as the `create` that would make it.
+fn room(settings: &Settings, room: &voex_config::StaticRoom) -> (voex_janus::Id, Map<String, Value>) {
+    let id = match room.id.parse() {
+        Ok(number) if !settings.mcu.string_ids => voex_janus::Id::Number(number),
+        _ => voex_janus::Id::from(room.id.as_str()),
     };
-    (room.id, config)
+    let field = |field: &RoomField| match field {
+        RoomField::Flag(flag) => json!(flag),
+        RoomField::Number(number) => json!(number),
+        RoomField::Text(text) => json!(text),
+        RoomField::Secret(secret) => json!(secret.reveal()),
+        RoomField::Secrets(secrets) => secrets.iter().map(|secret| json!(secret.reveal())).collect(),
+    };
+    let fields = room
+        .fields
+        .iter()
+        .map(|(name, value)| ((*name).to_owned(), field(value)));
+    (id, fields.collect())
 }
 
 /// What the SIP endpoint is made with.

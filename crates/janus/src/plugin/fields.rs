@@ -14,6 +14,8 @@ pub(crate) enum Type {
     Boolean,
     Array,
     Object,
+    /// An id of the plugin: `Ids::check` says what it must be.
+    Id,
 }
 
 impl Type {
@@ -21,7 +23,7 @@ impl Type {
         match self {
             Self::String => "a string",
             Self::Integer => "an integer",
-            Self::Unsigned => "a positive integer",
+            Self::Unsigned | Self::Id => "a positive integer",
             Self::Boolean => "a boolean",
             Self::Array => "an array",
             Self::Object => "an object",
@@ -32,7 +34,7 @@ impl Type {
         match self {
             Self::String => value.is_string(),
             Self::Integer => value.is_i64() || value.is_u64(),
-            Self::Unsigned => value.is_u64(),
+            Self::Unsigned | Self::Id => value.is_u64(),
             Self::Boolean => value.is_boolean(),
             Self::Array => value.is_array(),
             Self::Object => value.is_object(),
@@ -46,6 +48,17 @@ pub(crate) struct Field {
     name: &'static str,
     r#type: Type,
     required: bool,
+}
+
+impl Field {
+    /// Puts what ids are in place of [`Type::Id`].
+    pub(crate) fn with_ids(self, ids: Type) -> Self {
+        let r#type = match self.r#type {
+            Type::Id => ids,
+            other => other,
+        };
+        Self { r#type, ..self }
+    }
 }
 
 /// Names a field that must be there.

@@ -22,6 +22,7 @@
 //! Order: what a plugin pushes leaves in that order, after the ack of the request being handled.
 
 pub(crate) mod fields;
+pub(crate) mod id;
 pub(crate) mod sip;
 pub(crate) mod videoroom;
 

@@ -269,6 +269,7 @@ fn config(ports: Ports) -> Config {
         reclaim_timeout: Duration::ZERO,
         api_secret: None,
         rooms: Vec::new(),
+        options: voex_janus::Options::default(),
         rtp_ports: Box::new(ports),
     }
 }

@@ -4,7 +4,7 @@ use voex_sfu::command::MediaKind;
 
 /// A codec by its name in the API.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum RoomCodec {
+pub(crate) enum RoomCodec {
     /// `opus`
     Opus,
     /// `multiopus`
@@ -86,7 +86,7 @@ pub(crate) const CODECS_MAX: usize = 5;
 
 impl RoomCodec {
     /// Gives the name in the API.
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         self.row().name
     }
 
@@ -104,7 +104,7 @@ impl RoomCodec {
     ///
     /// # Errors
     /// `None` when a name is unknown or of the other kind, or when there are more than five.
-    pub fn parse_list(list: &str, kind: MediaKind) -> Option<Vec<Self>> {
+    pub(crate) fn parse_list(list: &str, kind: MediaKind) -> Option<Vec<Self>> {
         let codecs: Option<Vec<_>> = list.split(',').map(|name| Self::parse(name.trim(), kind)).collect();
         codecs.filter(|codecs| codecs.len() <= CODECS_MAX)
     }

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use crate::error::codes;
 use crate::plugin::fields::FieldError;
+use crate::plugin::id::Id;
 
 /// A refused request.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,11 +21,11 @@ impl Error {
         }
     }
 
-    pub(crate) fn no_such_room(room: u64) -> Self {
+    pub(crate) fn no_such_room(room: &Id) -> Self {
         Self::new(Code::NoSuchRoom, format!("No such room ({room})"))
     }
 
-    pub(crate) fn no_such_feed(feed: u64) -> Self {
+    pub(crate) fn no_such_feed(feed: &Id) -> Self {
         Self::new(Code::NoSuchFeed, format!("No such feed ({feed})"))
     }
 

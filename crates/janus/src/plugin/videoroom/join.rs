@@ -11,8 +11,9 @@ use crate::host::{HandleId, Host};
 use crate::jsep::JsepKind;
 use crate::plugin::Message;
 use crate::plugin::fields::{Field, Fields, Type, check, optional, required};
+use crate::plugin::id::Id;
 
-const ROOM: [Field; 1] = [required("room", Type::Unsigned)];
+const ROOM: [Field; 1] = [required("room", Type::Id)];
 const PIN: [Field; 1] = [optional("pin", Type::String)];
 const JOIN: [Field; 5] = [
     required("ptype", Type::String),
@@ -22,7 +23,7 @@ const JOIN: [Field; 5] = [
     optional("token", Type::String),
 ];
 const PUBLISHER: [Field; 3] = [
-    optional("id", Type::Unsigned),
+    optional("id", Type::Id),
     optional("display", Type::String),
     optional("metadata", Type::Object),
 ];
@@ -31,11 +32,11 @@ impl VideoRoom {
     /// `join` and `joinandconfigure` on a handle that has no role yet.
     pub(super) fn join(&mut self, host: &mut Host, handle: HandleId, message: &Message) -> Result<(), Error> {
         let body = &message.body;
-        check(body, &ROOM)?;
+        self.ids.check(body, &ROOM)?;
         let room = self.room(body)?;
         check(body, &PIN)?;
         check_secret(body, "pin", room.config.pin.as_deref())?;
-        let room = room.id;
+        let room = &room.id.clone();
         check(body, &JOIN)?;
         let ptype = body.text("ptype").unwrap_or_default();
         match ptype.to_ascii_lowercase().as_str() {
@@ -45,33 +46,37 @@ impl VideoRoom {
         }
     }
 
-    fn join_publisher(&mut self, host: &mut Host, handle: HandleId, room: u64, message: &Message) -> Result<(), Error> {
+    fn join_publisher(&mut self, host: &mut Host, handle: HandleId, room: &Id, message: &Message) -> Result<(), Error> {
         let body = &message.body;
-        check(body, &PUBLISHER)?;
+        self.ids.check(body, &PUBLISHER)?;
         let configures = body.text("request") == Some("joinandconfigure");
         let offer = message
             .jsep
             .as_ref()
             .filter(|jsep| configures && jsep.kind == JsepKind::Offer);
-        let user = self.admit(host, room, handle, body)?;
-        self.roles.insert(handle, Role::Publisher { room, user });
+        let user = &self.admit(host, room, handle, body)?;
+        let role = Role::Publisher {
+            room: room.clone(),
+            user: user.clone(),
+        };
+        self.roles.insert(handle, role);
         let jsep = match offer {
             Some(offer) => match self.negotiate(host, room, user, body, offer) {
                 Ok(answer) => Some(answer),
                 Err(error) => {
                     // The join failed as a whole, so that it can be tried again.
                     self.roles.remove(&handle);
-                    self.rooms[&room].publishers.shift_remove(&user);
+                    self.rooms[room].publishers.shift_remove(user);
                     return Err(error);
                 }
             },
             None => None,
         };
-        let room = &self.rooms[&room];
+        let room = &self.rooms[room];
         let joined = joined(room, user);
         host.push_event(handle, Some(&message.transaction), joined, jsep.as_ref());
         if room.config.notify_joining
-            && let Some(publisher) = room.publishers.get(&user)
+            && let Some(publisher) = room.publishers.get(user)
         {
             let joining = json!({"videoroom": "event", "room": room.id, "joining": publisher.attendee()});
             room.notify_others(host, Some(user), &joining);
@@ -80,19 +85,20 @@ impl VideoRoom {
     }
 
     /// Checks whether a participant may enter and enters it; gives its id.
-    fn admit(&mut self, host: &mut Host, room: u64, handle: HandleId, body: &Map<String, Value>) -> Result<u64, Error> {
-        let room = self.rooms.get_mut(&room).ok_or_else(|| Error::no_such_room(room))?;
+    fn admit(&mut self, host: &mut Host, room: &Id, handle: HandleId, body: &Map<String, Value>) -> Result<Id, Error> {
+        let ids = self.ids;
+        let room = self.rooms.get_mut(room).ok_or_else(|| Error::no_such_room(room))?;
         check_token(room, body)?;
-        let id = match body.number("id").filter(|id| *id != 0) {
+        let id = match ids.read(body, "id") {
             Some(taken) if room.publishers.contains_key(&taken) => {
                 return Err(Error::new(Code::IdExists, format!("User ID {taken} already exists")));
             }
             Some(free) => free,
-            None => room.new_user_id(host),
+            None => ids.draw(host, |id| room.publishers.contains_key(id)),
         };
         let private_id = room.new_private_id(host);
         let publisher = Publisher {
-            id,
+            id: id.clone(),
             handle,
             private_id,
             display: body.text("display").map(str::to_owned),
@@ -103,21 +109,12 @@ impl VideoRoom {
             e2ee: false,
             streams: Vec::new(),
         };
-        room.publishers.insert(id, publisher);
+        room.publishers.insert(id.clone(), publisher);
         Ok(id)
     }
 }
 
 impl Room {
-    fn new_user_id(&self, host: &mut Host) -> u64 {
-        loop {
-            let id = host.new_api_id();
-            if !self.publishers.contains_key(&id) {
-                return id;
-            }
-        }
-    }
-
     fn new_private_id(&self, host: &mut Host) -> u32 {
         loop {
             let id = host.rng.u32();
@@ -138,8 +135,8 @@ fn check_token(room: &Room, body: &Map<String, Value>) -> Result<(), Error> {
     }
 }
 
-fn joined(room: &Room, user: u64) -> Value {
-    let others = || room.publishers.values().filter(|publisher| publisher.id != user);
+fn joined(room: &Room, user: &Id) -> Value {
+    let others = || room.publishers.values().filter(|publisher| publisher.id != *user);
     let publishers: Vec<_> = others()
         .filter(|other| other.active)
         .map(Publisher::announcement)
@@ -150,7 +147,7 @@ fn joined(room: &Room, user: u64) -> Value {
             .map(Publisher::attendee)
             .collect()
     };
-    let private_id = room.publishers.get(&user).map(|publisher| json!(publisher.private_id));
+    let private_id = room.publishers.get(user).map(|publisher| json!(publisher.private_id));
     object([
         ("videoroom", Some(json!("joined"))),
         ("room", Some(json!(room.id))),

@@ -14,6 +14,7 @@ use super::room::object;
 use super::subscriber::{Line, Subscriber};
 use crate::host::{HandleId, Host};
 use crate::plugin::fields::{Field, Fields, Type, check, optional};
+use crate::plugin::id::Id;
 
 const LAYERS: [Field; 5] = [
     optional("substream", Type::Unsigned),
@@ -190,7 +191,7 @@ impl LineLayers {
 
 impl Subscriber {
     /// Applies what a `configure` says of layers: of every video line, or of the one that each object names.
-    pub(super) fn choose_layers(&mut self, host: &mut Host, room: u64, body: &Map<String, Value>) {
+    pub(super) fn choose_layers(&mut self, host: &mut Host, room: &Id, body: &Map<String, Value>) {
         self.want_layers(host, room, None, &LayerWish::of(body));
         for stream in super::publish::objects(body, "streams") {
             let mid = stream.text("mid").unwrap_or_default();
@@ -198,7 +199,7 @@ impl Subscriber {
         }
     }
 
-    fn want_layers(&mut self, host: &mut Host, room: u64, mid: Option<&str>, wish: &LayerWish) {
+    fn want_layers(&mut self, host: &mut Host, room: &Id, mid: Option<&str>, wish: &LayerWish) {
         let worker = host.peer_connection(self.handle).map(|pc| pc.worker);
         let is_meant = |line: &&mut Line| line.kind == StreamKind::Video && mid.is_none_or(|mid| line.mid == mid);
         for line in self.lines.iter_mut().filter(is_meant) {
@@ -226,7 +227,7 @@ impl VideoRoom {
     pub(super) fn layer_changed(
         &mut self,
         host: &mut Host,
-        room: u64,
+        room: &Id,
         handle: HandleId,
         subscription: SubscriptionId,
         change: LayerChange,
@@ -246,7 +247,7 @@ impl VideoRoom {
     }
 }
 
-fn tell(host: &mut Host, handle: HandleId, room: u64, mid: &str, name: &str, layer: u8) {
+fn tell(host: &mut Host, handle: HandleId, room: &Id, mid: &str, name: &str, layer: u8) {
     let event = object([
         ("videoroom", Some(json!("event"))),
         ("room", Some(json!(room))),

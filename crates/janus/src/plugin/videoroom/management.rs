@@ -9,9 +9,10 @@ use super::room::{Room, RoomConfig};
 use super::{ROOMS_MAX, VideoRoom};
 use crate::host::Host;
 use crate::plugin::fields::{Field, Fields, Type, check, optional, required};
+use crate::plugin::id::Id;
 
 const CREATE: [Field; 33] = [
-    optional("room", Type::Unsigned),
+    optional("room", Type::Id),
     optional("description", Type::String),
     optional("is_private", Type::Boolean),
     optional("allowed", Type::Array),
@@ -61,7 +62,7 @@ const EDIT: [Field; 12] = [
     optional("permanent", Type::Boolean),
 ];
 
-const ROOM: [Field; 1] = [required("room", Type::Unsigned)];
+const ROOM: [Field; 1] = [required("room", Type::Id)];
 const SECRET: [Field; 1] = [optional("secret", Type::String)];
 const ALLOWED: [Field; 3] = [
     optional("secret", Type::String),
@@ -74,20 +75,21 @@ const BITRATE_MIN_BPS: u32 = 64_000;
 
 impl VideoRoom {
     pub(super) fn create(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
-        check(body, &CREATE)?;
-        let config = config(body)?;
+        self.ids.check(body, &CREATE)?;
+        let config = RoomConfig::of_create(body)?;
         if self.rooms.len() >= ROOMS_MAX {
             return Err(Error::new(Code::Unknown, "Too many rooms"));
         }
-        let id = match body.number("room").filter(|room| *room != 0) {
+        let id = match self.ids.read(body, "room") {
             Some(taken) if self.rooms.contains_key(&taken) => {
                 return Err(Error::new(Code::RoomExists, format!("Room {taken} already exists")));
             }
             Some(free) => free,
-            None => self.new_room_id(host),
+            None => self.ids.draw(host, |id| self.rooms.contains_key(id)),
         };
+        let created = json!({"videoroom": "created", "room": id, "permanent": false});
         self.add_room(host, id, config);
-        Ok(json!({"videoroom": "created", "room": id, "permanent": false}))
+        Ok(created)
     }
 
     pub(super) fn edit(&mut self, body: &Map<String, Value>) -> Result<Value, Error> {
@@ -113,8 +115,8 @@ impl VideoRoom {
     }
 
     pub(super) fn exists(&self, body: &Map<String, Value>) -> Result<Value, Error> {
-        check(body, &ROOM)?;
-        let id = body.number("room").unwrap_or_default();
+        self.ids.check(body, &ROOM)?;
+        let id = self.ids.read_required(body, "room");
         let exists = self.rooms.contains_key(&id);
         Ok(json!({"videoroom": "success", "room": id, "exists": exists}))
     }
@@ -126,7 +128,7 @@ impl VideoRoom {
     }
 
     pub(super) fn list_participants(&self, body: &Map<String, Value>) -> Result<Value, Error> {
-        check(body, &ROOM)?;
+        self.ids.check(body, &ROOM)?;
         let room = self.room(body)?;
         let participants: Vec<_> = room
             .publishers
@@ -171,35 +173,26 @@ impl VideoRoom {
 
     /// Finds the room of `room`, which `check` has passed.
     pub(super) fn room(&self, body: &Map<String, Value>) -> Result<&Room, Error> {
-        let id = body.number("room").unwrap_or_default();
-        self.rooms.get(&id).ok_or_else(|| Error::no_such_room(id))
+        let id = self.ids.read_required(body, "room");
+        self.rooms.get(&id).ok_or_else(|| Error::no_such_room(&id))
     }
 
     /// Checks the fields, finds the room and compares its secret.
     pub(super) fn room_with_secret(&mut self, body: &Map<String, Value>, table: &[Field]) -> Result<&mut Room, Error> {
-        check(body, &ROOM)?;
+        self.ids.check(body, &ROOM)?;
         check(body, &SECRET)?;
-        check(body, table)?;
-        let id = body.number("room").unwrap_or_default();
-        let room = self.rooms.get_mut(&id).ok_or_else(|| Error::no_such_room(id))?;
+        self.ids.check(body, table)?;
+        let id = self.ids.read_required(body, "room");
+        let room = self.rooms.get_mut(&id).ok_or_else(|| Error::no_such_room(&id))?;
         check_secret(body, "secret", room.config.secret.as_deref())?;
         Ok(room)
     }
 
-    pub(super) fn add_room(&mut self, host: &mut Host, id: u64, config: RoomConfig) {
+    pub(super) fn add_room(&mut self, host: &mut Host, id: Id, config: RoomConfig) {
         let worker = self.home_worker(host);
-        self.rooms.insert(id, Room::new(id, config, worker));
+        self.rooms.insert(id.clone(), Room::new(id, config, worker));
         *self.rooms_on.entry(worker).or_default() += 1;
         host.metrics.rooms.set(self.rooms.len() as i64);
-    }
-
-    fn new_room_id(&self, host: &mut Host) -> u64 {
-        loop {
-            let id = host.new_api_id();
-            if !self.rooms.contains_key(&id) {
-                return id;
-            }
-        }
     }
 }
 
@@ -231,49 +224,52 @@ pub(super) fn at_least_minimum(bitrate_bps: u32) -> u32 {
     }
 }
 
-fn config(body: &Map<String, Value>) -> Result<RoomConfig, Error> {
-    let default = RoomConfig::default();
-    let text = |name: &str| body.text(name).map(str::to_owned);
-    let flag = |name: &str, default: bool| body.flag(name).unwrap_or(default);
-    let allowed = match body.list("allowed") {
-        Some(list) => Some(strings(Some(list), "allowed")?),
-        None => None,
-    };
-    Ok(RoomConfig {
-        description: text("description"),
-        secret: text("secret"),
-        pin: text("pin"),
-        is_private: flag("is_private", false),
-        allowed,
-        require_private_id: flag("require_pvtid", false),
-        publishers_max: body
-            .number32("publishers")
-            .filter(|n| *n > 0)
-            .unwrap_or(default.publishers_max),
-        bitrate_bps: body.number32("bitrate").map_or(0, at_least_minimum),
-        bitrate_cap: flag("bitrate_cap", false),
-        fir_freq_s: body.number32("fir_freq").unwrap_or(0),
-        audio_codecs: codecs(body, "audiocodec", MediaKind::Audio, default.audio_codecs)?,
-        video_codecs: codecs(body, "videocodec", MediaKind::Video, default.video_codecs)?,
-        opus_fec: flag("opus_fec", true),
-        opus_dtx: flag("opus_dtx", false),
-        audiolevel_ext: flag("audiolevel_ext", true),
-        audiolevel_event: flag("audiolevel_event", false),
-        audio_active_packets: body
-            .number32("audio_active_packets")
-            .unwrap_or(default.audio_active_packets),
-        audio_level_average: body
-            .number32("audio_level_average")
-            .unwrap_or(default.audio_level_average),
-        videoorient_ext: flag("videoorient_ext", true),
-        playoutdelay_ext: flag("playoutdelay_ext", true),
-        transport_wide_cc_ext: flag("transport_wide_cc_ext", true),
-        record: flag("record", false),
-        rec_dir: text("rec_dir"),
-        lock_record: flag("lock_record", false),
-        notify_joining: flag("notify_joining", false),
-        require_e2ee: flag("require_e2ee", false),
-    })
+impl RoomConfig {
+    /// Reads the fields of `create`, which `check` has passed.
+    pub(super) fn of_create(body: &Map<String, Value>) -> Result<Self, Error> {
+        let default = Self::default();
+        let text = |name: &str| body.text(name).map(str::to_owned);
+        let flag = |name: &str, default: bool| body.flag(name).unwrap_or(default);
+        let allowed = match body.list("allowed") {
+            Some(list) => Some(strings(Some(list), "allowed")?),
+            None => None,
+        };
+        Ok(Self {
+            description: text("description"),
+            secret: text("secret"),
+            pin: text("pin"),
+            is_private: flag("is_private", false),
+            allowed,
+            require_private_id: flag("require_pvtid", false),
+            publishers_max: body
+                .number32("publishers")
+                .filter(|n| *n > 0)
+                .unwrap_or(default.publishers_max),
+            bitrate_bps: body.number32("bitrate").map_or(0, at_least_minimum),
+            bitrate_cap: flag("bitrate_cap", false),
+            fir_freq_s: body.number32("fir_freq").unwrap_or(0),
+            audio_codecs: codecs(body, "audiocodec", MediaKind::Audio, default.audio_codecs)?,
+            video_codecs: codecs(body, "videocodec", MediaKind::Video, default.video_codecs)?,
+            opus_fec: flag("opus_fec", true),
+            opus_dtx: flag("opus_dtx", false),
+            audiolevel_ext: flag("audiolevel_ext", true),
+            audiolevel_event: flag("audiolevel_event", false),
+            audio_active_packets: body
+                .number32("audio_active_packets")
+                .unwrap_or(default.audio_active_packets),
+            audio_level_average: body
+                .number32("audio_level_average")
+                .unwrap_or(default.audio_level_average),
+            videoorient_ext: flag("videoorient_ext", true),
+            playoutdelay_ext: flag("playoutdelay_ext", true),
+            transport_wide_cc_ext: flag("transport_wide_cc_ext", true),
+            record: flag("record", false),
+            rec_dir: text("rec_dir"),
+            lock_record: flag("lock_record", false),
+            notify_joining: flag("notify_joining", false),
+            require_e2ee: flag("require_e2ee", false),
+        })
+    }
 }
 
 fn codecs(

@@ -10,16 +10,17 @@ use super::room::{Room, object};
 use super::{Role, VideoRoom};
 use crate::host::{HangupReason, Host};
 use crate::plugin::fields::{Field, Type, optional};
+use crate::plugin::id::Id;
 
 const DESTROY: [Field; 1] = [optional("permanent", Type::Boolean)];
 
 impl VideoRoom {
     /// The PeerConnection of a publisher is up: the others are told.
-    pub(super) fn publisher_up(&mut self, host: &mut Host, room_id: u64, user: u64) {
-        let Some(room) = self.rooms.get_mut(&room_id) else {
+    pub(super) fn publisher_up(&mut self, host: &mut Host, room_id: &Id, user: &Id) {
+        let Some(room) = self.rooms.get_mut(room_id) else {
             return;
         };
-        let Some(publisher) = room.publishers.get_mut(&user) else {
+        let Some(publisher) = room.publishers.get_mut(user) else {
             return;
         };
         if !std::mem::replace(&mut publisher.active, true) {
@@ -29,9 +30,9 @@ impl VideoRoom {
     }
 
     /// Tells the others what an active publisher has; nothing when it is not active.
-    pub(super) fn announce(&self, host: &mut Host, room_id: u64, user: u64) {
-        let Some(room) = self.rooms.get(&room_id) else { return };
-        let Some(publisher) = room.publishers.get(&user).filter(|publisher| publisher.active) else {
+    pub(super) fn announce(&self, host: &mut Host, room_id: &Id, user: &Id) {
+        let Some(room) = self.rooms.get(room_id) else { return };
+        let Some(publisher) = room.publishers.get(user).filter(|publisher| publisher.active) else {
             return;
         };
         let publishers = json!([publisher.announcement()]);
@@ -40,19 +41,19 @@ impl VideoRoom {
     }
 
     /// The PeerConnection of a publisher is gone without the plugin's doing.
-    pub(super) fn publisher_down(&mut self, host: &mut Host, room_id: u64, user: u64) {
+    pub(super) fn publisher_down(&mut self, host: &mut Host, room_id: &Id, user: &Id) {
         self.end_publication(host, room_id, user);
     }
 
     /// Closes the PeerConnection of a publisher and tells everybody.
-    pub(super) fn close_publication(&mut self, host: &mut Host, room_id: u64, user: u64) {
+    pub(super) fn close_publication(&mut self, host: &mut Host, room_id: &Id, user: &Id) {
         if let Ok(publisher) = self.publisher(room_id, user) {
             host.close_peer_connection(publisher.handle, HangupReason::ClosePc);
         }
         self.end_publication(host, room_id, user);
     }
 
-    pub(super) fn leave(&mut self, host: &mut Host, room_id: u64, user: u64, transaction: &str) -> Result<(), Error> {
+    pub(super) fn leave(&mut self, host: &mut Host, room_id: &Id, user: &Id, transaction: &str) -> Result<(), Error> {
         let handle = self.publisher(room_id, user)?.handle;
         let leaving = json!({"videoroom": "event", "room": room_id, "leaving": "ok"});
         host.push_event(handle, Some(transaction), leaving, None);
@@ -63,12 +64,12 @@ impl VideoRoom {
     }
 
     /// Takes a participant out of its room and tells the others.
-    pub(super) fn remove_publisher(&mut self, host: &mut Host, room_id: u64, user: u64) {
+    pub(super) fn remove_publisher(&mut self, host: &mut Host, room_id: &Id, user: &Id) {
         self.end_publication(host, room_id, user);
-        let Some(room) = self.rooms.get_mut(&room_id) else {
+        let Some(room) = self.rooms.get_mut(room_id) else {
             return;
         };
-        if let Some(gone) = room.publishers.shift_remove(&user) {
+        if let Some(gone) = room.publishers.shift_remove(user) {
             let event = gone.farewell(room_id, "leaving");
             room.notify_others(host, None, &event);
         }
@@ -76,9 +77,9 @@ impl VideoRoom {
 
     /// `destroy`: everybody is told and loses the PeerConnection.
     pub(super) fn destroy(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
-        let id = self.room_with_secret(body, &DESTROY)?.id;
+        let id = self.room_with_secret(body, &DESTROY)?.id.clone();
         let Some(room) = self.rooms.swap_remove(&id) else {
-            return Err(Error::no_such_room(id));
+            return Err(Error::no_such_room(&id));
         };
         if let Some(rooms) = self.rooms_on.get_mut(&room.worker) {
             *rooms -= 1;
@@ -101,11 +102,11 @@ impl VideoRoom {
 
     /// Forgets what a participant published, tells the others when they knew of it, and takes its streams from the
     /// subscribers. The PeerConnection is the caller's business.
-    fn end_publication(&mut self, host: &mut Host, room_id: u64, user: u64) {
-        let Some(room) = self.rooms.get_mut(&room_id) else {
+    fn end_publication(&mut self, host: &mut Host, room_id: &Id, user: &Id) {
+        let Some(room) = self.rooms.get_mut(room_id) else {
             return;
         };
-        let Some(publisher) = room.publishers.get_mut(&user) else {
+        let Some(publisher) = room.publishers.get_mut(user) else {
             return;
         };
         let tracks: Vec<_> = publisher.streams.iter().filter_map(|stream| stream.track).collect();
@@ -129,11 +130,11 @@ impl VideoRoom {
 
 impl Room {
     /// Sends an event to every participant but one; subscribers hear of their own matters only.
-    pub(super) fn notify_others(&self, host: &mut Host, except: Option<u64>, event: &Value) {
+    pub(super) fn notify_others(&self, host: &mut Host, except: Option<&Id>, event: &Value) {
         for publisher in self
             .publishers
             .values()
-            .filter(|publisher| Some(publisher.id) != except)
+            .filter(|publisher| Some(&publisher.id) != except)
         {
             host.push_event(publisher.handle, None, event.clone(), None);
         }
@@ -142,7 +143,7 @@ impl Room {
 
 impl Publisher {
     /// Makes the event with which others hear of an end: `unpublished`, `leaving`, `kicked`.
-    pub(super) fn farewell(&self, room: u64, what: &'static str) -> Value {
+    pub(super) fn farewell(&self, room: &Id, what: &'static str) -> Value {
         object([
             ("videoroom", Some(json!("event"))),
             ("room", Some(json!(room))),

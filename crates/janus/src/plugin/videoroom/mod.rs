@@ -26,15 +26,16 @@ use indexmap::IndexMap;
 use serde_json::{Map, Value};
 use voex_base::WorkerId;
 
-pub use codec::RoomCodec;
 pub use error::Code;
-pub use room::RoomConfig;
+
+use room::RoomConfig;
 
 use error::Error;
 use publisher::Publisher;
 use room::Room;
 
 use super::fields::{self, Fields, Type, required};
+use super::id::{Id, Ids};
 use super::{Answer, MediaEvent, Message, Plugin};
 use crate::host::{HandleId, Host};
 
@@ -44,13 +45,15 @@ pub(crate) const ROOMS_MAX: usize = 65_536;
 /// State of the plugin.
 pub(crate) struct VideoRoom {
     /// Rooms by id, in the order of creation as long as none is destroyed.
-    rooms: IndexMap<u64, Room>,
+    rooms: IndexMap<Id, Room>,
     /// Number of rooms on each worker.
     rooms_on: HashMap<WorkerId, usize>,
     /// What each handle is; handles that never joined are not in it.
     roles: HashMap<HandleId, Role>,
+    /// What ids of rooms and of those in them are.
+    ids: Ids,
     /// When rooms ask their publishers for key frames (`fir_freq`).
-    key_frames_due: BTreeSet<(Instant, u64)>,
+    key_frames_due: BTreeSet<(Instant, Id)>,
 }
 
 /// Longest text in a request, in bytes; names and descriptions are repeated to everybody.
@@ -60,12 +63,12 @@ const TEXT_BYTES_MAX: usize = 4_096;
 const METADATA_BYTES_MAX: usize = 65_536;
 
 /// What a handle is in the plugin, for good: a handle joins once in its life.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 enum Role {
     /// A participant that may publish.
-    Publisher { room: u64, user: u64 },
+    Publisher { room: Id, user: Id },
     /// A subscriber.
-    Subscriber { room: u64 },
+    Subscriber { room: Id },
     /// It left, or its room is gone.
     Left,
     /// It was kicked.
@@ -111,10 +114,13 @@ impl VideoRoom {
             rooms: IndexMap::new(),
             rooms_on: HashMap::new(),
             roles: HashMap::new(),
+            ids: Ids::of(host.config.options.string_ids),
             key_frames_due: BTreeSet::new(),
         };
-        for (id, config) in std::mem::take(&mut host.config.rooms) {
-            plugin.add_room(host, id, config);
+        for (id, body) in std::mem::take(&mut host.config.rooms) {
+            if let Ok(config) = RoomConfig::of_create(&body) {
+                plugin.add_room(host, id, config);
+            }
         }
         plugin
     }
@@ -143,7 +149,7 @@ impl VideoRoom {
     /// Works on an acked request; what it answers has been pushed when it returns `Ok`.
     fn asynchronous(&mut self, host: &mut Host, handle: HandleId, message: &Message) -> Result<(), Error> {
         let request = message.body.text("request").unwrap_or_default();
-        match self.roles.get(&handle).copied() {
+        match self.roles.get(&handle).cloned() {
             None => match request {
                 "join" | "joinandconfigure" => self.join(host, handle, message),
                 _ => Err(Error::new(
@@ -156,16 +162,16 @@ impl VideoRoom {
                 _ => Error::new(Code::NoSuchRoom, "No such room"),
             }),
             Some(Role::Kicked) => Err(Error::new(Code::Unauthorized, "Unauthorized, you have been kicked")),
-            Some(Role::Publisher { room, user }) => self.publisher_request(host, room, user, request, message),
-            Some(Role::Subscriber { room }) => self.subscriber_request(host, room, handle, request, message),
+            Some(Role::Publisher { room, user }) => self.publisher_request(host, &room, &user, request, message),
+            Some(Role::Subscriber { room }) => self.subscriber_request(host, &room, handle, request, message),
         }
     }
 
     fn publisher_request(
         &mut self,
         host: &mut Host,
-        room: u64,
-        user: u64,
+        room: &Id,
+        user: &Id,
         request: &str,
         message: &Message,
     ) -> Result<(), Error> {
@@ -184,7 +190,7 @@ impl VideoRoom {
     fn subscriber_request(
         &mut self,
         host: &mut Host,
-        room: u64,
+        room: &Id,
         handle: HandleId,
         request: &str,
         message: &Message,
@@ -205,13 +211,13 @@ impl VideoRoom {
     }
 
     /// Starts the clock of a room that asks for key frames regularly; once is enough.
-    fn schedule_key_frames(&mut self, host: &Host, room_id: u64) {
-        let Some(room) = self.rooms.get_mut(&room_id).filter(|room| room.config.fir_freq_s != 0) else {
+    fn schedule_key_frames(&mut self, host: &Host, room_id: &Id) {
+        let Some(room) = self.rooms.get_mut(room_id).filter(|room| room.config.fir_freq_s != 0) else {
             return;
         };
         if !std::mem::replace(&mut room.is_key_frame_scheduled, true) {
             let period = Duration::from_secs(u64::from(room.config.fir_freq_s));
-            self.key_frames_due.insert((host.now() + period, room_id));
+            self.key_frames_due.insert((host.now() + period, room_id.clone()));
         }
     }
 
@@ -254,27 +260,29 @@ impl Plugin for VideoRoom {
     }
 
     fn handle_media(&mut self, host: &mut Host, handle: HandleId, event: MediaEvent) {
-        match (event, self.roles.get(&handle).copied()) {
-            (MediaEvent::Up, Some(Role::Publisher { room, user })) => self.publisher_up(host, room, user),
-            (MediaEvent::Up, Some(Role::Subscriber { room })) => self.subscriber_up(host, room, handle),
+        match (event, self.roles.get(&handle).cloned()) {
+            (MediaEvent::Up, Some(Role::Publisher { room, user })) => self.publisher_up(host, &room, &user),
+            (MediaEvent::Up, Some(Role::Subscriber { room })) => self.subscriber_up(host, &room, handle),
             (MediaEvent::LayerChanged(subscription, change), Some(Role::Subscriber { room })) => {
-                self.layer_changed(host, room, handle, subscription, change);
+                self.layer_changed(host, &room, handle, subscription, change);
             }
-            (MediaEvent::Hangup(_), Some(Role::Publisher { room, user })) => self.publisher_down(host, room, user),
-            (MediaEvent::Hangup(_), Some(Role::Subscriber { room })) => self.subscriber_down(host, room, handle),
+            (MediaEvent::Hangup(_), Some(Role::Publisher { room, user })) => self.publisher_down(host, &room, &user),
+            (MediaEvent::Hangup(_), Some(Role::Subscriber { room })) => self.subscriber_down(host, &room, handle),
             _ => {}
         }
     }
 
     fn handle_timeout(&mut self, host: &mut Host) {
-        while let Some((at, id)) = self.key_frames_due.first().copied().filter(|(at, _)| *at <= host.now()) {
-            self.key_frames_due.remove(&(at, id));
+        while self.key_frames_due.first().is_some_and(|(at, _)| *at <= host.now()) {
+            let Some((_, id)) = self.key_frames_due.pop_first() else {
+                break;
+            };
             let Some(room) = self.rooms.get_mut(&id) else { continue };
             room.is_key_frame_scheduled = false;
             let tracks: Vec<_> = room.publishers.values().flat_map(Publisher::video_tracks).collect();
             if !tracks.is_empty() {
                 Self::request_key_frames(host, tracks);
-                self.schedule_key_frames(host, id);
+                self.schedule_key_frames(host, &id);
             }
         }
     }
@@ -285,8 +293,8 @@ impl Plugin for VideoRoom {
 
     fn handle_detach(&mut self, host: &mut Host, handle: HandleId) {
         match self.roles.remove(&handle) {
-            Some(Role::Publisher { room, user }) => self.remove_publisher(host, room, user),
-            Some(Role::Subscriber { room }) => self.remove_subscriber(host, room, handle),
+            Some(Role::Publisher { room, user }) => self.remove_publisher(host, &room, &user),
+            Some(Role::Subscriber { room }) => self.remove_subscriber(host, &room, handle),
             _ => {}
         }
     }

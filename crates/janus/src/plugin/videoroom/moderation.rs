@@ -8,20 +8,20 @@ use super::room::Room;
 use super::subscriber::Subscriber;
 use super::{Role, VideoRoom};
 use crate::host::{HangupReason, Host};
-use crate::plugin::fields::{Field, Fields, Type, check, required};
+use crate::plugin::fields::{Field, Fields, Type, required};
 
-const KICK: [Field; 1] = [required("id", Type::Unsigned)];
+const KICK: [Field; 1] = [required("id", Type::Id)];
 const MODERATE: [Field; 3] = [
-    required("id", Type::Unsigned),
+    required("id", Type::Id),
     required("mid", Type::String),
     required("mute", Type::Boolean),
 ];
 
 impl VideoRoom {
     pub(super) fn kick(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
-        check(body, &KICK)?;
-        let room = self.room_with_secret(body, &[])?.id;
-        let user = body.number("id").unwrap_or_default();
+        self.ids.check(body, &KICK)?;
+        let room = &self.room_with_secret(body, &[])?.id.clone();
+        let user = &self.ids.read_required(body, "id");
         let kicked = self.publisher(room, user)?;
         let (handle, private_id) = (kicked.handle, u64::from(kicked.private_id));
         let event = kicked.farewell(room, "kicked");
@@ -29,8 +29,8 @@ impl VideoRoom {
         host.push_event(handle, None, leaving, None);
         self.close_publication(host, room, user);
         self.roles.insert(handle, Role::Kicked);
-        if let Some(room) = self.rooms.get_mut(&room) {
-            room.publishers.shift_remove(&user);
+        if let Some(room) = self.rooms.get_mut(room) {
+            room.publishers.shift_remove(user);
             room.notify_others(host, None, &event);
             if room.config.require_private_id {
                 room.close_subscriptions_of(host, private_id);
@@ -40,10 +40,11 @@ impl VideoRoom {
     }
 
     pub(super) fn moderate(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
+        let user = &self.ids.read_required(body, "id");
         let room = self.room_with_secret(body, &MODERATE)?;
-        let (room_id, user) = (room.id, body.number("id").unwrap_or_default());
+        let room_id = &room.id.clone();
         let (mid, mute) = (body.text("mid").unwrap_or_default(), body.flag("mute").unwrap_or(false));
-        let publisher = room.publishers.get_mut(&user).ok_or_else(|| no_user(room_id, user))?;
+        let publisher = room.publishers.get_mut(user).ok_or_else(|| no_user(room_id, user))?;
         let stream = publisher
             .streams
             .iter_mut()

@@ -17,6 +17,7 @@ use crate::host::Host;
 use crate::jsep::{Jsep, JsepKind, LocalJsep};
 use crate::plugin::Message;
 use crate::plugin::fields::{Field, Fields, Type, check, optional, required};
+use crate::plugin::id::{Id, Ids};
 
 const PUBLISH: [Field; 18] = [
     optional("audio", Type::Boolean),
@@ -50,13 +51,13 @@ impl VideoRoom {
     pub(super) fn publish(
         &mut self,
         host: &mut Host,
-        room_id: u64,
-        user: u64,
+        room_id: &Id,
+        user: &Id,
         request: &str,
         message: &Message,
     ) -> Result<(), Error> {
         let body = &message.body;
-        check_fields(body)?;
+        check_fields(self.ids, body)?;
         let publisher = self.publisher(room_id, user)?;
         let (handle, was_active) = (publisher.handle, publisher.active);
         if request == "publish" && was_active {
@@ -78,8 +79,8 @@ impl VideoRoom {
     pub(super) fn unpublish(
         &mut self,
         host: &mut Host,
-        room_id: u64,
-        user: u64,
+        room_id: &Id,
+        user: &Id,
         transaction: &str,
     ) -> Result<(), Error> {
         let publisher = self.publisher(room_id, user)?;
@@ -97,15 +98,15 @@ impl VideoRoom {
     pub(super) fn negotiate(
         &mut self,
         host: &mut Host,
-        room_id: u64,
-        user: u64,
+        room_id: &Id,
+        user: &Id,
         body: &Map<String, Value>,
         jsep: &Jsep,
     ) -> Result<LocalJsep, Error> {
         let wishes = wishes(body)?;
         let room = self
             .rooms
-            .get_mut(&room_id)
+            .get_mut(room_id)
             .ok_or_else(|| Error::no_such_room(room_id))?;
         room.check_place(user)?;
         if room.config.require_e2ee && !jsep.e2ee {
@@ -118,7 +119,7 @@ impl VideoRoom {
         let chosen = room.choose(host, wishes, offer)?;
         let handle = room
             .publishers
-            .get(&user)
+            .get(user)
             .map(|publisher| publisher.handle)
             .ok_or_else(|| no_user(room_id, user))?;
         let name = format!("VideoRoom {room_id}");
@@ -127,7 +128,7 @@ impl VideoRoom {
             .answer(handle, room.worker, &name, offer, |index, _| section(index))
             .map_err(|error| Error::new(Code::InvalidSdp, format!("Error parsing offer: {error}")))?;
         answer.e2ee = jsep.e2ee;
-        if let Some(publisher) = room.publishers.get_mut(&user) {
+        if let Some(publisher) = room.publishers.get_mut(user) {
             publisher.e2ee = jsep.e2ee;
         }
         self.replace_streams(host, room_id, user, jsep, chosen);
@@ -135,9 +136,9 @@ impl VideoRoom {
     }
 
     /// Makes the streams of a publisher what its new offer says; tracks that go on are kept.
-    fn replace_streams(&mut self, host: &mut Host, room_id: u64, user: u64, jsep: &Jsep, chosen: Vec<Option<Chosen>>) {
-        let room = self.rooms.get_mut(&room_id);
-        let Some(publisher) = room.and_then(|room| room.publishers.get_mut(&user)) else {
+    fn replace_streams(&mut self, host: &mut Host, room_id: &Id, user: &Id, jsep: &Jsep, chosen: Vec<Option<Chosen>>) {
+        let room = self.rooms.get_mut(room_id);
+        let Some(publisher) = room.and_then(|room| room.publishers.get_mut(user)) else {
             return;
         };
         let Some(transport) = host.peer_connection(publisher.handle).map(|pc| pc.transport) else {
@@ -183,20 +184,20 @@ impl VideoRoom {
     fn apply_settings(
         &mut self,
         host: &mut Host,
-        room_id: u64,
-        user: u64,
+        room_id: &Id,
+        user: &Id,
         body: &Map<String, Value>,
     ) -> Result<(), Error> {
         let room = self
             .rooms
-            .get_mut(&room_id)
+            .get_mut(room_id)
             .ok_or_else(|| Error::no_such_room(room_id))?;
         let cap = room
             .config
             .bitrate_cap
             .then_some(room.config.bitrate_bps)
             .filter(|cap| *cap != 0);
-        let publisher = room.publishers.get_mut(&user).ok_or_else(|| no_user(room_id, user))?;
+        let publisher = room.publishers.get_mut(user).ok_or_else(|| no_user(room_id, user))?;
         if let Some(asked) = body.number32("bitrate").map(at_least_minimum) {
             publisher.bitrate_bps = match cap {
                 Some(cap) if asked == 0 || asked > cap => cap,
@@ -217,7 +218,7 @@ impl VideoRoom {
         Ok(())
     }
 
-    fn configured(&self, room_id: u64, user: u64, is_negotiated: bool) -> Result<Value, Error> {
+    fn configured(&self, room_id: &Id, user: &Id, is_negotiated: bool) -> Result<Value, Error> {
         let publisher = self.publisher(room_id, user)?;
         let negotiated = |value: Option<Value>| value.filter(|_| is_negotiated);
         Ok(object([
@@ -230,19 +231,19 @@ impl VideoRoom {
         ]))
     }
 
-    pub(super) fn publisher(&self, room_id: u64, user: u64) -> Result<&Publisher, Error> {
-        let room = self.rooms.get(&room_id).ok_or_else(|| Error::no_such_room(room_id))?;
-        room.publishers.get(&user).ok_or_else(|| no_user(room_id, user))
+    pub(super) fn publisher(&self, room_id: &Id, user: &Id) -> Result<&Publisher, Error> {
+        let room = self.rooms.get(room_id).ok_or_else(|| Error::no_such_room(room_id))?;
+        room.publishers.get(user).ok_or_else(|| no_user(room_id, user))
     }
 }
 
 impl Room {
     /// Refuses an offer when the room has its publishers already.
-    fn check_place(&self, user: u64) -> Result<(), Error> {
+    fn check_place(&self, user: &Id) -> Result<(), Error> {
         let others = self
             .publishers
             .values()
-            .filter(|other| other.published && other.id != user)
+            .filter(|other| other.published && other.id != *user)
             .count();
         let max = self.config.publishers_max;
         if others < max as usize {
@@ -443,17 +444,17 @@ fn wishes(body: &Map<String, Value>) -> Result<Wishes, Error> {
     })
 }
 
-fn check_fields(body: &Map<String, Value>) -> Result<(), Error> {
+fn check_fields(ids: Ids, body: &Map<String, Value>) -> Result<(), Error> {
     check(body, &PUBLISH)?;
-    check_objects(body, "streams", &STREAM)?;
-    check_objects(body, "descriptions", &DESCRIPTION)
+    check_objects(ids, body, "streams", &STREAM)?;
+    check_objects(ids, body, "descriptions", &DESCRIPTION)
 }
 
 /// Checks an array of objects, each by the same table.
-pub(super) fn check_objects(body: &Map<String, Value>, name: &str, table: &[Field]) -> Result<(), Error> {
+pub(super) fn check_objects(ids: Ids, body: &Map<String, Value>, name: &str, table: &[Field]) -> Result<(), Error> {
     for item in body.list(name).into_iter().flatten() {
         match item.as_object() {
-            Some(item) => check(item, table)?,
+            Some(item) => ids.check(item, table)?,
             None => {
                 return Err(Error::invalid(format!(
                     "Invalid element in the {name} array (not an object)"
@@ -470,6 +471,6 @@ pub(super) fn objects<'a>(body: &'a Map<String, Value>, name: &str) -> impl Iter
 }
 
 /// The error of a user that a room does not have.
-pub(super) fn no_user(room: u64, user: u64) -> Error {
+pub(super) fn no_user(room: &Id, user: &Id) -> Error {
     Error::new(Code::NoSuchFeed, format!("No such user {user} in room {room}"))
 }

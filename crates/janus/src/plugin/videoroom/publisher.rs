@@ -8,10 +8,11 @@ use voex_sfu::command::{Command, EncodingSpec, MediaKind};
 use super::codec::RoomCodec;
 use super::room::object;
 use crate::host::{HandleId, Host};
+use crate::plugin::id::Id;
 
 /// A participant of a room that joined as publisher, active or not.
 pub(crate) struct Publisher {
-    pub(crate) id: u64,
+    pub(crate) id: Id,
     pub(crate) handle: HandleId,
     /// Proves to subscriptions that they come from a participant.
     pub(crate) private_id: u32,

@@ -8,62 +8,63 @@ use super::codec::RoomCodec;
 use super::publisher::Publisher;
 use super::subscriber::Subscriber;
 use crate::host::HandleId;
+use crate::plugin::id::Id;
 
 /// Settings of a room, as `create` gives them.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct RoomConfig {
+pub(crate) struct RoomConfig {
     /// Text for people; `None` is `Room ID`.
-    pub description: Option<String>,
+    pub(crate) description: Option<String>,
     /// Needed to edit, destroy and moderate.
-    pub secret: Option<String>,
+    pub(crate) secret: Option<String>,
     /// Needed to join.
-    pub pin: Option<String>,
+    pub(crate) pin: Option<String>,
     /// Hidden from `list`.
-    pub is_private: bool,
+    pub(crate) is_private: bool,
     /// Tokens that may join; `None` lets anybody in.
-    pub allowed: Option<Vec<String>>,
+    pub(crate) allowed: Option<Vec<String>>,
     /// Subscribers must name the private id of a participant.
-    pub require_private_id: bool,
+    pub(crate) require_private_id: bool,
     /// Most active publishers.
-    pub publishers_max: u32,
+    pub(crate) publishers_max: u32,
     /// Cap on what a publisher may send, in bit/s; zero is none.
-    pub bitrate_bps: u32,
+    pub(crate) bitrate_bps: u32,
     /// Publishers cannot ask for more than `bitrate_bps`.
-    pub bitrate_cap: bool,
+    pub(crate) bitrate_cap: bool,
     /// Seconds between key frame requests to publishers; zero is none.
-    pub fir_freq_s: u32,
+    pub(crate) fir_freq_s: u32,
     /// Audio codecs in the order of preference, one to five.
-    pub audio_codecs: Vec<RoomCodec>,
+    pub(crate) audio_codecs: Vec<RoomCodec>,
     /// Video codecs in the order of preference, one to five.
-    pub video_codecs: Vec<RoomCodec>,
+    pub(crate) video_codecs: Vec<RoomCodec>,
     /// Opus in-band FEC.
-    pub opus_fec: bool,
+    pub(crate) opus_fec: bool,
     /// Opus discontinuous transmission.
-    pub opus_dtx: bool,
+    pub(crate) opus_dtx: bool,
     /// Negotiate the audio level extension with publishers.
-    pub audiolevel_ext: bool,
+    pub(crate) audiolevel_ext: bool,
     /// Tell of who talks.
-    pub audiolevel_event: bool,
+    pub(crate) audiolevel_event: bool,
     /// Packets over which the level is averaged.
-    pub audio_active_packets: u32,
+    pub(crate) audio_active_packets: u32,
     /// Mean level in -dBov below which somebody talks.
-    pub audio_level_average: u32,
+    pub(crate) audio_level_average: u32,
     /// Negotiate the video orientation extension with publishers.
-    pub videoorient_ext: bool,
+    pub(crate) videoorient_ext: bool,
     /// Negotiate the playout delay extension with publishers.
-    pub playoutdelay_ext: bool,
+    pub(crate) playoutdelay_ext: bool,
     /// Negotiate the transport-wide sequence number extension with publishers.
-    pub transport_wide_cc_ext: bool,
+    pub(crate) transport_wide_cc_ext: bool,
     /// Record publishers.
-    pub record: bool,
+    pub(crate) record: bool,
     /// Where recordings go.
-    pub rec_dir: Option<String>,
+    pub(crate) rec_dir: Option<String>,
     /// Recording can be changed with the secret only.
-    pub lock_record: bool,
+    pub(crate) lock_record: bool,
     /// Tell everybody of participants that joined without publishing.
-    pub notify_joining: bool,
+    pub(crate) notify_joining: bool,
     /// Only media that is encrypted end to end.
-    pub require_e2ee: bool,
+    pub(crate) require_e2ee: bool,
 }
 
 impl Default for RoomConfig {
@@ -101,12 +102,12 @@ impl Default for RoomConfig {
 
 /// A room that exists.
 pub(crate) struct Room {
-    pub(crate) id: u64,
+    pub(crate) id: Id,
     pub(crate) config: RoomConfig,
     /// Worker on which every track and subscription of the room lives.
     pub(crate) worker: WorkerId,
     /// Joined participants by user id, in the order of joining.
-    pub(crate) publishers: IndexMap<u64, Publisher>,
+    pub(crate) publishers: IndexMap<Id, Publisher>,
     /// Subscribers by handle.
     pub(crate) subscribers: IndexMap<HandleId, Subscriber>,
     /// A round of key frame requests is due some time.
@@ -114,7 +115,7 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    pub(crate) fn new(id: u64, config: RoomConfig, worker: WorkerId) -> Self {
+    pub(crate) fn new(id: Id, config: RoomConfig, worker: WorkerId) -> Self {
         Self {
             id,
             config,

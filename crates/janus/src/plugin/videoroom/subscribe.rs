@@ -16,9 +16,10 @@ use crate::host::{HandleId, HangupReason, Host};
 use crate::jsep::JsepKind;
 use crate::plugin::Message;
 use crate::plugin::fields::{Field, Fields, Type, check, optional, required};
+use crate::plugin::id::Id;
 
 const JOIN: [Field; 12] = [
-    optional("feed", Type::Unsigned),
+    optional("feed", Type::Id),
     optional("private_id", Type::Unsigned),
     optional("streams", Type::Array),
     optional("use_msid", Type::Boolean),
@@ -46,21 +47,21 @@ impl VideoRoom {
         &mut self,
         host: &mut Host,
         handle: HandleId,
-        room_id: u64,
+        room_id: &Id,
         message: &Message,
     ) -> Result<(), Error> {
         let body = &message.body;
-        check(body, &JOIN)?;
+        self.ids.check(body, &JOIN)?;
         if message.jsep.as_ref().is_some_and(|jsep| jsep.kind == JsepKind::Offer) {
             return Err(Error::new(
                 Code::InvalidSdpType,
                 "Can't send an offer to create subscribers",
             ));
         }
-        let wishes = join_wishes(body)?;
+        let wishes = join_wishes(self.ids, body)?;
         let room = self
             .rooms
-            .get_mut(&room_id)
+            .get_mut(room_id)
             .ok_or_else(|| Error::no_such_room(room_id))?;
         check_private_id(room, body)?;
         let autoupdate = body.flag("autoupdate").unwrap_or(true);
@@ -75,7 +76,7 @@ impl VideoRoom {
         let attached = json!({"videoroom": "attached", "room": room_id, "streams": streams});
         host.push_event(handle, Some(&message.transaction), attached, Some(&jsep));
         room.subscribers.insert(handle, subscriber);
-        self.roles.insert(handle, Role::Subscriber { room: room_id });
+        self.roles.insert(handle, Role::Subscriber { room: room_id.clone() });
         host.metrics.subscribers.add(1);
         Ok(())
     }
@@ -84,7 +85,7 @@ impl VideoRoom {
     pub(super) fn start(
         &mut self,
         host: &mut Host,
-        room_id: u64,
+        room_id: &Id,
         handle: HandleId,
         message: &Message,
     ) -> Result<(), Error> {
@@ -113,7 +114,7 @@ impl VideoRoom {
     pub(super) fn pause(
         &mut self,
         host: &mut Host,
-        room_id: u64,
+        room_id: &Id,
         handle: HandleId,
         message: &Message,
     ) -> Result<(), Error> {
@@ -129,14 +130,14 @@ impl VideoRoom {
     pub(super) fn configure_subscriber(
         &mut self,
         host: &mut Host,
-        room_id: u64,
+        room_id: &Id,
         handle: HandleId,
         message: &Message,
     ) -> Result<(), Error> {
         let body = &message.body;
         check(body, &CONFIGURE)?;
         check_layers(body)?;
-        check_objects(body, "streams", &CONFIGURE_STREAM)?;
+        check_objects(self.ids, body, "streams", &CONFIGURE_STREAM)?;
         for stream in objects(body, "streams") {
             check_layers(stream)?;
         }
@@ -157,16 +158,17 @@ impl VideoRoom {
     pub(super) fn update(
         &mut self,
         host: &mut Host,
-        room_id: u64,
+        room_id: &Id,
         handle: HandleId,
         request: &str,
         message: &Message,
     ) -> Result<(), Error> {
         let body = &message.body;
-        let (wishes, removals) = update_wishes(request, body)?;
+        let ids = self.ids;
+        let (wishes, removals) = update_wishes(ids, request, body)?;
         let room = self
             .rooms
-            .get_mut(&room_id)
+            .get_mut(room_id)
             .ok_or_else(|| Error::no_such_room(room_id))?;
         let lines = room
             .subscribers
@@ -178,7 +180,7 @@ impl VideoRoom {
         for removal in &removals {
             is_changed |= subscriber.remove(host, |line, source| {
                 removal.text("sub_mid").is_none_or(|mid| line.mid == mid)
-                    && removal.number("feed").is_none_or(|feed| source.feed == feed)
+                    && ids.read(removal, "feed").is_none_or(|feed| source.feed == feed)
                     && removal.text("mid").is_none_or(|mid| source.feed_mid == mid)
             });
         }
@@ -196,7 +198,7 @@ impl VideoRoom {
     pub(super) fn leave_subscriber(
         &mut self,
         host: &mut Host,
-        room_id: u64,
+        room_id: &Id,
         handle: HandleId,
         message: &Message,
     ) -> Result<(), Error> {
@@ -209,7 +211,7 @@ impl VideoRoom {
     }
 
     /// The transport of a subscriber is up.
-    pub(super) fn subscriber_up(&mut self, host: &mut Host, room_id: u64, handle: HandleId) {
+    pub(super) fn subscriber_up(&mut self, host: &mut Host, room_id: &Id, handle: HandleId) {
         if let Ok((_, subscriber)) = self.subscriber(room_id, handle) {
             subscriber.is_up = true;
             subscriber.become_ready(host);
@@ -217,15 +219,15 @@ impl VideoRoom {
     }
 
     /// The transport of a subscriber is gone; the handle can subscribe anew.
-    pub(super) fn subscriber_down(&mut self, _host: &mut Host, room_id: u64, handle: HandleId) {
+    pub(super) fn subscriber_down(&mut self, _host: &mut Host, room_id: &Id, handle: HandleId) {
         if let Ok((_, subscriber)) = self.subscriber(room_id, handle) {
             subscriber.forget_sources();
         }
     }
 
     /// Forgets a subscriber; its PeerConnection is the caller's business.
-    pub(super) fn remove_subscriber(&mut self, host: &mut Host, room_id: u64, handle: HandleId) {
-        if let Some(room) = self.rooms.get_mut(&room_id)
+    pub(super) fn remove_subscriber(&mut self, host: &mut Host, room_id: &Id, handle: HandleId) {
+        if let Some(room) = self.rooms.get_mut(room_id)
             && room.subscribers.swap_remove(&handle).is_some()
         {
             host.metrics.subscribers.add(-1);
@@ -233,12 +235,12 @@ impl VideoRoom {
     }
 
     /// Takes tracks that are gone from every subscriber of the room; those that want it get a new offer.
-    pub(super) fn detach_tracks(&mut self, host: &mut Host, room_id: u64, gone: &[TrackId]) {
-        let Some(room) = self.rooms.get_mut(&room_id).filter(|_| !gone.is_empty()) else {
+    pub(super) fn detach_tracks(&mut self, host: &mut Host, room_id: &Id, gone: &[TrackId]) {
+        let Some(room) = self.rooms.get_mut(room_id).filter(|_| !gone.is_empty()) else {
             return;
         };
         let view = RoomView {
-            id: room.id,
+            id: &room.id,
             worker: room.worker,
             publishers: &room.publishers,
         };
@@ -253,15 +255,15 @@ impl VideoRoom {
     /// Finds a subscriber, with what else of its room it needs.
     pub(super) fn subscriber(
         &mut self,
-        room_id: u64,
+        room_id: &Id,
         handle: HandleId,
     ) -> Result<(RoomView<'_>, &mut Subscriber), Error> {
         let room = self
             .rooms
-            .get_mut(&room_id)
+            .get_mut(room_id)
             .ok_or_else(|| Error::no_such_room(room_id))?;
         let view = RoomView {
-            id: room.id,
+            id: &room.id,
             worker: room.worker,
             publishers: &room.publishers,
         };
@@ -275,9 +277,9 @@ impl VideoRoom {
 /// What a subscriber needs of its room.
 #[derive(Clone, Copy)]
 pub(super) struct RoomView<'a> {
-    id: u64,
+    pub(super) id: &'a Id,
     pub(super) worker: WorkerId,
-    pub(super) publishers: &'a IndexMap<u64, Publisher>,
+    pub(super) publishers: &'a IndexMap<Id, Publisher>,
 }
 
 impl RoomView<'_> {

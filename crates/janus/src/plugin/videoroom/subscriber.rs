@@ -15,6 +15,7 @@ use super::room::object;
 use super::wish::Found;
 use crate::host::{HandleId, Host};
 use crate::jsep::LocalJsep;
+use crate::plugin::id::Id;
 
 /// Most m-lines of one subscriber; a subscription beyond is answered 499.
 pub(super) const LINES_MAX: usize = 240;
@@ -56,7 +57,7 @@ pub(crate) struct Line {
 
 /// What flows on a line.
 pub(crate) struct Source {
-    pub(crate) feed: u64,
+    pub(crate) feed: Id,
     pub(crate) feed_mid: String,
     pub(crate) track: TrackId,
     /// Payload type on arrival.
@@ -85,13 +86,13 @@ pub(super) enum Switched {
 impl Source {
     fn new(
         host: &mut Host,
-        (feed, stream): (u64, &PublishedStream),
+        (feed, stream): (&Id, &PublishedStream),
         track: TrackId,
         format: &Format,
         wish: &LayerWish,
     ) -> Self {
         Self {
-            feed,
+            feed: feed.clone(),
             feed_mid: stream.mid.clone(),
             track,
             arriving: format.payload.payload_type,
@@ -128,7 +129,7 @@ impl Subscriber {
             return false;
         };
         let Some(format) = &stream.format else { return false };
-        let source = Source::new(host, (found.feed, stream), track, format, &found.layers);
+        let source = Source::new(host, (&found.feed, stream), track, format, &found.layers);
         let is_free = |line: &Line| line.source.is_none() && line.kind == stream.kind;
         let free = self.lines.iter().position(is_free);
         let line = Line {
@@ -153,7 +154,7 @@ impl Subscriber {
         &mut self,
         host: &mut Host,
         index: usize,
-        (feed, stream): (u64, &PublishedStream),
+        (feed, stream): (&Id, &PublishedStream),
         wish: &LayerWish,
     ) -> Switched {
         let (Some(track), Some(format)) = (stream.track, &stream.format) else {
@@ -179,7 +180,7 @@ impl Subscriber {
         let transport = host.peer_connection(self.handle).map(|pc| pc.transport);
         let line = &mut self.lines[index];
         if let Some(source) = &mut line.source {
-            (source.feed, source.feed_mid, source.track) = (feed, stream.mid.clone(), track);
+            (source.feed, source.feed_mid, source.track) = (feed.clone(), stream.mid.clone(), track);
             (source.arriving, source.msid) = (format.payload.payload_type, stream.msid.clone());
             source.layers = LineLayers::new(stream, wish);
         }
@@ -210,7 +211,7 @@ impl Subscriber {
     }
 
     /// Offers the lines as they are, and starts what is new on them.
-    pub(super) fn offer(&mut self, host: &mut Host, room: u64, worker: WorkerId) -> LocalJsep {
+    pub(super) fn offer(&mut self, host: &mut Host, room: &Id, worker: WorkerId) -> LocalJsep {
         self.is_stale = false;
         let lines = self.lines.iter().enumerate();
         let media = lines.map(|(index, line)| line.offered(index, self.use_msid)).collect();
@@ -281,7 +282,7 @@ impl Subscriber {
     }
 
     /// Gives the stream objects.
-    pub(super) fn stream_list(&self, publishers: &IndexMap<u64, Publisher>) -> Value {
+    pub(super) fn stream_list(&self, publishers: &IndexMap<Id, Publisher>) -> Value {
         self.lines
             .iter()
             .enumerate()
@@ -420,7 +421,7 @@ impl Line {
         })
     }
 
-    fn to_json(&self, index: usize, publishers: &IndexMap<u64, Publisher>) -> Value {
+    fn to_json(&self, index: usize, publishers: &IndexMap<Id, Publisher>) -> Value {
         let Some(source) = &self.source else {
             return json!({
                 "type": self.kind.name(), "active": false, "mindex": index, "mid": self.mid, "ready": false, "send": true,

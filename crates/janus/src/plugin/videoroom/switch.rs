@@ -11,43 +11,45 @@ use super::subscribe::RoomView;
 use super::subscriber::{Subscriber, Switched};
 use crate::host::{HandleId, Host};
 use crate::plugin::Message;
-use crate::plugin::fields::{Field, Fields, Type, check, optional, required};
+use crate::plugin::fields::{Field, Fields, Type, optional, required};
+use crate::plugin::id::{Id, Ids};
 
 const SWITCH: [Field; 5] = [
     optional("streams", Type::Array),
-    optional("feed", Type::Unsigned),
+    optional("feed", Type::Id),
     optional("audio", Type::Boolean),
     optional("video", Type::Boolean),
     optional("data", Type::Boolean),
 ];
 const STREAM: [Field; 3] = [
-    required("feed", Type::Unsigned),
+    required("feed", Type::Id),
     required("mid", Type::String),
     required("sub_mid", Type::String),
 ];
 
 /// A line of the subscriber, the stream that is to flow on it, and the layers of it.
-type Change = (usize, u64, PublishedStream, LayerWish);
+type Change = (usize, Id, PublishedStream, LayerWish);
 
 impl VideoRoom {
     pub(super) fn switch(
         &mut self,
         host: &mut Host,
-        room_id: u64,
+        room_id: &Id,
         handle: HandleId,
         message: &Message,
     ) -> Result<(), Error> {
         let body = &message.body;
-        check(body, &SWITCH)?;
-        check_objects(body, "streams", &STREAM)?;
+        self.ids.check(body, &SWITCH)?;
+        check_objects(self.ids, body, "streams", &STREAM)?;
         check_layers(body)?;
         objects(body, "streams").try_for_each(check_layers)?;
+        let ids = self.ids;
         let (view, subscriber) = self.subscriber(room_id, handle)?;
-        let changes = changes(view, subscriber, body)?;
+        let changes = changes(ids, view, subscriber, body)?;
         let mut count = 0;
         let mut needs_offer = false;
         for (line, feed, stream, wish) in changes {
-            let switched = subscriber.switch(host, line, (feed, &stream), &wish);
+            let switched = subscriber.switch(host, line, (&feed, &stream), &wish);
             count += u32::from(switched != Switched::Nothing);
             needs_offer |= switched == Switched::NeedsOffer;
         }
@@ -65,12 +67,12 @@ impl VideoRoom {
 
 /// Finds what a request names: every stream, or the feed of the old form, whose streams go to the lines of their kind
 /// in order.
-fn changes(view: RoomView, subscriber: &Subscriber, body: &Map<String, Value>) -> Result<Vec<Change>, Error> {
-    match (body.list("streams"), body.number("feed")) {
+fn changes(ids: Ids, view: RoomView, subscriber: &Subscriber, body: &Map<String, Value>) -> Result<Vec<Change>, Error> {
+    match (body.list("streams"), ids.read(body, "feed")) {
         (Some(_), _) => objects(body, "streams")
-            .map(|wish| change(view, subscriber, wish))
+            .map(|wish| change(ids, view, subscriber, wish))
             .collect(),
-        (None, Some(feed)) => feed_changes(view, subscriber, feed, body),
+        (None, Some(feed)) => feed_changes(view, subscriber, &feed, body),
         (None, None) => {
             let text = "At least one between 'streams' and 'feed' must be specified";
             Err(Error::new(Code::MissingElement, text))
@@ -78,8 +80,8 @@ fn changes(view: RoomView, subscriber: &Subscriber, body: &Map<String, Value>) -
     }
 }
 
-fn change(view: RoomView, subscriber: &Subscriber, wish: &Map<String, Value>) -> Result<Change, Error> {
-    let publisher = active(view, wish.number("feed").unwrap_or_default())?;
+fn change(ids: Ids, view: RoomView, subscriber: &Subscriber, wish: &Map<String, Value>) -> Result<Change, Error> {
+    let publisher = active(view, &ids.read_required(wish, "feed"))?;
     let (mid, sub_mid) = (
         wish.text("mid").unwrap_or_default(),
         wish.text("sub_mid").unwrap_or_default(),
@@ -89,13 +91,13 @@ fn change(view: RoomView, subscriber: &Subscriber, wish: &Map<String, Value>) ->
     let stream = stream.ok_or_else(|| no_such(format!("No such mid '{mid}' in feed ({})", publisher.id)))?;
     let line = subscriber.lines.iter().position(|line| line.mid == sub_mid);
     let line = line.ok_or_else(|| no_such(format!("No such mid '{sub_mid}' in subscription")))?;
-    Ok((line, publisher.id, stream.clone(), LayerWish::of(wish)))
+    Ok((line, publisher.id.clone(), stream.clone(), LayerWish::of(wish)))
 }
 
 fn feed_changes(
     view: RoomView,
     subscriber: &Subscriber,
-    feed: u64,
+    feed: &Id,
     body: &Map<String, Value>,
 ) -> Result<Vec<Change>, Error> {
     let publisher = active(view, feed)?;
@@ -106,13 +108,13 @@ fn feed_changes(
     let mut changes = Vec::new();
     for (index, line) in subscriber.lines.iter().enumerate() {
         if let Some(position) = left.iter().position(|stream| stream.kind == line.kind) {
-            changes.push((index, feed, left.remove(position).clone(), LayerWish::of(body)));
+            changes.push((index, feed.clone(), left.remove(position).clone(), LayerWish::of(body)));
         }
     }
     Ok(changes)
 }
 
-fn active<'a>(view: RoomView<'a>, feed: u64) -> Result<&'a Publisher, Error> {
-    let publisher = view.publishers.get(&feed).filter(|publisher| publisher.active);
+fn active<'a>(view: RoomView<'a>, feed: &Id) -> Result<&'a Publisher, Error> {
+    let publisher = view.publishers.get(feed).filter(|publisher| publisher.active);
     publisher.ok_or_else(|| Error::no_such_feed(feed))
 }

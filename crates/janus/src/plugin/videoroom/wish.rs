@@ -10,21 +10,22 @@ use super::room::Room;
 use super::subscriber::{LINES_MAX, Subscriber};
 use crate::host::Host;
 use crate::plugin::fields::{Field, Fields, Type, check, optional, required};
+use crate::plugin::id::{Id, Ids};
 
 const SUBSCRIBE: [Field; 4] = [
-    required("feed", Type::Unsigned),
+    required("feed", Type::Id),
     optional("mid", Type::String),
     optional("crossrefid", Type::String),
     optional("send", Type::Boolean),
 ];
 const UNSUBSCRIBE: [Field; 3] = [
-    optional("feed", Type::Unsigned),
+    optional("feed", Type::Id),
     optional("mid", Type::String),
     optional("sub_mid", Type::String),
 ];
 /// Streams that a request asks for.
 pub(super) struct Wish {
-    feed: u64,
+    feed: Id,
     /// One stream; `None` is every stream of the feed.
     mid: Option<String>,
     crossrefid: Option<String>,
@@ -37,7 +38,7 @@ pub(super) struct Wish {
 
 /// A stream that was found, with how it is wanted.
 pub(super) struct Found {
-    pub(super) feed: u64,
+    pub(super) feed: Id,
     e2ee: bool,
     pub(super) stream: PublishedStream,
     pub(super) send: bool,
@@ -60,7 +61,7 @@ impl Room {
 
     fn find(&self, wish: &Wish) -> Result<Vec<Found>, Error> {
         let feed = self.publishers.get(&wish.feed).filter(|publisher| publisher.active);
-        let feed = feed.ok_or_else(|| Error::no_such_feed(wish.feed))?;
+        let feed = feed.ok_or_else(|| Error::no_such_feed(&wish.feed))?;
         let is_wanted = |stream: &&PublishedStream| {
             wish.mid.as_ref().is_none_or(|mid| stream.mid == *mid) && !wish.skipped.contains(&stream.kind)
         };
@@ -82,7 +83,7 @@ impl Room {
 impl Wish {
     fn found(&self, feed: &Publisher, stream: &PublishedStream) -> Found {
         Found {
-            feed: feed.id,
+            feed: feed.id.clone(),
             e2ee: feed.e2ee,
             stream: stream.clone(),
             send: !self.muted.contains(&stream.kind),
@@ -92,13 +93,13 @@ impl Wish {
     }
 
     /// Reads an object of `streams`.
-    fn of_stream(stream: &Map<String, Value>) -> Self {
+    fn of_stream(ids: Ids, stream: &Map<String, Value>) -> Self {
         let muted = match stream.flag("send") {
             Some(false) => vec![StreamKind::Audio, StreamKind::Video],
             _ => Vec::new(),
         };
         Self {
-            feed: stream.number("feed").unwrap_or_default(),
+            feed: ids.read_required(stream, "feed"),
             mid: stream.text("mid").map(str::to_owned),
             crossrefid: stream.text("crossrefid").map(str::to_owned),
             skipped: Vec::new(),
@@ -108,7 +109,7 @@ impl Wish {
     }
 
     /// Reads the old form of `join`: one feed.
-    fn of_feed(feed: u64, body: &Map<String, Value>) -> Self {
+    fn of_feed(feed: Id, body: &Map<String, Value>) -> Self {
         let kinds = [("audio", StreamKind::Audio), ("video", StreamKind::Video)];
         let off = |prefix: &str| -> Vec<_> {
             let is_off = |name: &str| body.flag(&format!("{prefix}{name}")) == Some(false);
@@ -141,14 +142,16 @@ impl Subscriber {
     }
 }
 
-pub(super) fn join_wishes(body: &Map<String, Value>) -> Result<Vec<Wish>, Error> {
-    check_streams(body, "streams")?;
+pub(super) fn join_wishes(ids: Ids, body: &Map<String, Value>) -> Result<Vec<Wish>, Error> {
+    check_streams(ids, body, "streams")?;
     check_layers(body)?;
-    match (body.list("streams"), body.number("feed")) {
+    match (body.list("streams"), ids.read(body, "feed")) {
         (Some(streams), _) if streams.is_empty() => {
             Err(Error::invalid("Invalid element (streams should not be an empty array)"))
         }
-        (Some(_), _) => Ok(objects(body, "streams").map(Wish::of_stream).collect()),
+        (Some(_), _) => Ok(objects(body, "streams")
+            .map(|stream| Wish::of_stream(ids, stream))
+            .collect()),
         (None, Some(feed)) => Ok(vec![Wish::of_feed(feed, body)]),
         (None, None) => {
             let text = "At least one between 'streams' and 'feed' must be specified";
@@ -161,7 +164,7 @@ pub(super) fn join_wishes(body: &Map<String, Value>) -> Result<Vec<Wish>, Error>
 pub(super) type Update<'a> = (Vec<Wish>, Vec<&'a Map<String, Value>>);
 
 /// Reads what `subscribe`, `unsubscribe` or `update` adds and removes.
-pub(super) fn update_wishes<'a>(request: &str, body: &'a Map<String, Value>) -> Result<Update<'a>, Error> {
+pub(super) fn update_wishes<'a>(ids: Ids, request: &str, body: &'a Map<String, Value>) -> Result<Update<'a>, Error> {
     let (added, removed) = match request {
         "subscribe" => (Some("streams"), None),
         "unsubscribe" => (None, Some("streams")),
@@ -178,10 +181,10 @@ pub(super) fn update_wishes<'a>(request: &str, body: &'a Map<String, Value>) -> 
         &[optional("subscribe", Type::Array), optional("unsubscribe", Type::Array)],
     )?;
     if let Some(name) = added {
-        check_streams(body, name)?;
+        check_streams(ids, body, name)?;
     }
     if let Some(name) = removed {
-        check_objects(body, name, &UNSUBSCRIBE)?;
+        check_objects(ids, body, name, &UNSUBSCRIBE)?;
         if objects(body, name).any(|removal| removal.get("feed").is_none() && removal.get("sub_mid").is_none()) {
             let text = "At least one of either 'feed' or 'sub_mid' must be present";
             return Err(Error::new(Code::MissingElement, text));
@@ -190,7 +193,7 @@ pub(super) fn update_wishes<'a>(request: &str, body: &'a Map<String, Value>) -> 
     let wishes = added
         .into_iter()
         .flat_map(|name| objects(body, name))
-        .map(Wish::of_stream)
+        .map(|stream| Wish::of_stream(ids, stream))
         .collect();
     Ok((
         wishes,
@@ -198,7 +201,7 @@ pub(super) fn update_wishes<'a>(request: &str, body: &'a Map<String, Value>) -> 
     ))
 }
 
-fn check_streams(body: &Map<String, Value>, name: &str) -> Result<(), Error> {
-    check_objects(body, name, &SUBSCRIBE)?;
+fn check_streams(ids: Ids, body: &Map<String, Value>, name: &str) -> Result<(), Error> {
+    check_objects(ids, body, name, &SUBSCRIBE)?;
     objects(body, name).try_for_each(check_layers)
 }
