@@ -57,6 +57,8 @@ pub(crate) struct Dtls {
     remote_certificate: Option<Vec<u8>>,
     keys: Option<Keys>,
     connected: bool,
+    /// Application data that came, once somebody wants it.
+    inbox: Option<Vec<Vec<u8>>>,
 }
 
 /// Master keys of both directions.
@@ -71,6 +73,7 @@ enum Step {
     Certificate(usize),
     Keys(dimpl::KeyingMaterial, SrtpProfile),
     Connected,
+    Data(usize),
     Closed,
     Wait(Instant),
     Ignore,
@@ -87,7 +90,18 @@ impl Dtls {
             remote_certificate: None,
             keys: None,
             connected: false,
+            inbox: None,
         }
+    }
+
+    /// Keeps application data from now on, for [`take_inbox`](Self::take_inbox) after each [`drain`](Self::drain).
+    pub(crate) fn keep_data(&mut self) {
+        self.inbox.get_or_insert_default();
+    }
+
+    /// Takes the application data of the datagrams since the last time.
+    pub(crate) fn take_inbox(&mut self) -> Vec<Vec<u8>> {
+        self.inbox.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Starts a handshake, or starts anew when one with the other role is under way and not finished.
@@ -110,6 +124,11 @@ impl Dtls {
 
     pub(crate) fn is_started(&self) -> bool {
         self.engine.is_some()
+    }
+
+    /// Our role, once it has started.
+    pub(crate) fn role(&self) -> Option<DtlsRole> {
+        self.role
     }
 
     /// The handshake is over.
@@ -170,12 +189,40 @@ impl Dtls {
                 Step::Certificate(_) | Step::Overflow => return Err(DownReason::DtlsError),
                 Step::Keys(material, profile) => self.keys = Some(self.split(&material, profile)?),
                 Step::Connected => self.connected = true,
+                Step::Data(len) => {
+                    if let Some(inbox) = &mut self.inbox {
+                        inbox.push(buffer[..len].to_vec());
+                    }
+                }
                 Step::Closed => return Err(DownReason::DtlsAlert),
                 Step::Wait(until) => {
                     self.timeout = Some(until);
                     return Ok(());
                 }
                 Step::Ignore => {}
+            }
+        }
+    }
+
+    /// Sends `data`, which fits into one datagram, as application data.
+    pub(crate) fn send_data(&mut self, data: &[u8], (socket, to): Pair, out: &mut impl Outbox) {
+        let Some(engine) = self.engine.as_mut().filter(|_| self.connected) else {
+            return;
+        };
+        if engine.send_application_data(data).is_err() {
+            return;
+        }
+        loop {
+            let room = out.reserve(DTLS_DATAGRAM_BYTES_MAX);
+            match self.poll(room) {
+                Step::Send(len) => out.commit(socket, to, len),
+                Step::Wait(until) => {
+                    self.timeout = Some(until);
+                    return;
+                }
+                // What came has been drained before; nothing else is left to hear.
+                Step::Closed | Step::Overflow => return,
+                _ => {}
             }
         }
     }
@@ -207,6 +254,7 @@ impl Dtls {
             Output::PeerCert(der) => Step::Certificate(der.len()),
             Output::KeyingMaterial(material, profile) => Step::Keys(material, profile),
             Output::Connected => Step::Connected,
+            Output::ApplicationData(data) => Step::Data(data.len()),
             Output::CloseNotify => Step::Closed,
             Output::Timeout(until) => Step::Wait(until),
             Output::BufferTooSmall { .. } => Step::Overflow,

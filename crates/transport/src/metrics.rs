@@ -2,8 +2,8 @@
 
 use voex_base::{Counter, CounterSet, Gauge, Label};
 
-use crate::DownReason;
 use crate::srtp::{Profile, ProtectError};
+use crate::{DataDrop, DownReason};
 
 /// Live counters; one writer thread.
 #[derive(Default, Debug)]
@@ -30,6 +30,20 @@ pub struct Metrics {
     pub up: Gauge,
     /// Transports that went down by themselves.
     pub downs: CounterSet<DownReason>,
+    /// Messages of data channels received.
+    pub data_messages_received: Counter,
+    /// Bytes of them.
+    pub data_bytes_received: Counter,
+    /// Messages of data channels sent.
+    pub data_messages_sent: Counter,
+    /// Bytes of them.
+    pub data_bytes_sent: Counter,
+    /// Bytes of messages that wait to be read or to be acknowledged.
+    pub data_bytes: Gauge,
+    /// SCTP associations that ended before their transport.
+    pub data_lost: Counter,
+    /// Messages and packets of data channels dropped.
+    pub data_drops: CounterSet<DataDrop>,
 }
 
 /// Why a datagram was dropped.
@@ -125,6 +139,7 @@ mod tests {
     fn every_label_is_at_its_index() {
         each_is_at_its_index::<DropReason>();
         each_is_at_its_index::<DownReason>();
+        each_is_at_its_index::<DataDrop>();
         each_is_at_its_index::<ProtectError>();
         each_is_at_its_index::<Profile>();
     }

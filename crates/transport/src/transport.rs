@@ -9,6 +9,7 @@ use voex_base::{Outbox, SocketId};
 use voex_stun::PacketKind;
 
 use crate::certificate::fingerprint_fits;
+use crate::data::{Data, DataDrop, DataEvent, DataMessage, SENT_PACKET_BYTES_MAX};
 use crate::dtls::{DTLS_DATAGRAM_BYTES_MAX, Dtls};
 use crate::ice::{Change, Ice, Outcome, Pair};
 use crate::srtp::{Inbound, Outbound, Profile, ProtectError, UnprotectError};
@@ -23,6 +24,7 @@ pub struct Transport {
     dtls: Dtls,
     remote: Option<RemoteParameters>,
     srtp: Option<Box<Srtp>>,
+    data: DataState,
     state: State,
     events: VecDeque<Event>,
     timeouts: Timeouts,
@@ -35,6 +37,13 @@ pub struct Transport {
 struct Srtp {
     outbound: Outbound,
     inbound: Inbound,
+}
+
+/// Data channels: nothing is kept for them before they were negotiated, and little before DTLS is up.
+enum DataState {
+    No,
+    Negotiated(usize),
+    Open(Box<Data>),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -69,6 +78,7 @@ impl Transport {
             dtls: Dtls::new(config.certificate),
             remote: None,
             srtp: None,
+            data: DataState::No,
             state: State::Connecting,
             events: VecDeque::new(),
             timeouts: config.timeouts,
@@ -159,6 +169,47 @@ impl Transport {
         protected.inspect_err(|error| self.metrics.protect_errors.of(*error).inc())
     }
 
+    /// Makes data channels possible: an `m=application` of SCTP was negotiated, by which the remote takes messages of up to
+    /// `message_bytes_max` (`a=max-message-size`). Again with another size, as renegotiated. A transport with data comes up
+    /// without keys for SRTP too.
+    pub fn open_data(&mut self, message_bytes_max: usize) {
+        self.dtls.keep_data();
+        match &mut self.data {
+            DataState::Open(data) => data.set_remote_message_bytes_max(message_bytes_max),
+            state => *state = DataState::Negotiated(message_bytes_max),
+        }
+        if self.state == State::Up {
+            self.start_data();
+        }
+    }
+
+    /// Sends a message, as far as it can leave now. What cannot waits; what may not wait is dropped and counted.
+    ///
+    /// # Errors
+    /// Why it was dropped.
+    pub fn send_data(&mut self, now: Instant, message: &DataMessage, out: &mut impl Outbox) -> Result<(), DataDrop> {
+        let DataState::Open(data) = &mut self.data else {
+            self.metrics.data_drops.of(DataDrop::NotReady).inc();
+            return Err(DataDrop::NotReady);
+        };
+        data.send(message)?;
+        self.flush_data(now, out);
+        Ok(())
+    }
+
+    /// Takes the next event of data channels. Who does not, lets messages wait, and their sender with them.
+    pub fn poll_data(&mut self, now: Instant, out: &mut impl Outbox) -> Option<DataEvent> {
+        let DataState::Open(data) = &mut self.data else {
+            return None;
+        };
+        let event = data.poll();
+        if !matches!(event, Some(DataEvent::Message(_))) {
+            // A channel that was opened is acknowledged.
+            self.flush_data(now, out);
+        }
+        event
+    }
+
     /// Where media goes: the nominated pair; before there is one, the pair that the remote's media or handshake came
     /// over, or was checked last (RFC 8445 §12.1 allows any valid pair, and browsers send media before they nominate).
     #[inline]
@@ -195,8 +246,14 @@ impl Transport {
         if self.dtls.poll_timeout().is_some_and(|due| now >= due) {
             match self.dtls.handle_timeout(now) {
                 Ok(()) => self.advance(now, out),
-                Err(reason) => self.go_down(reason),
+                Err(reason) => return self.go_down(reason),
             }
+        }
+        if let DataState::Open(data) = &mut self.data
+            && data.poll_timeout().is_some_and(|due| now >= due)
+        {
+            data.handle_timeout(now);
+            self.flush_data(now, out);
         }
     }
 
@@ -209,6 +266,10 @@ impl Transport {
             Some(self.ice_deadline()),
             self.dtls_deadline(),
             self.dtls.poll_timeout(),
+            match &self.data {
+                DataState::Open(data) => data.poll_timeout(),
+                DataState::No | DataState::Negotiated(_) => None,
+            },
         ]
         .into_iter()
         .flatten()
@@ -344,10 +405,50 @@ impl Transport {
         if self.remote.is_some() {
             self.take_keys();
         }
-        if self.state == State::Connecting && self.srtp.is_some() {
+        if self.state == State::Connecting && self.is_secured() {
             self.state = State::Up;
             self.metrics.up.add(1);
             self.events.push_back(Event::Up);
+            self.start_data();
+        }
+        self.receive_data(now, out);
+    }
+
+    /// Whether what leaves is encrypted for a remote that is who it should be.
+    fn is_secured(&self) -> bool {
+        let is_data_enough = !matches!(self.data, DataState::No) && self.remote.is_some();
+        self.srtp.is_some() || (is_data_enough && self.dtls.is_connected() && self.dtls.remote_certificate().is_some())
+    }
+
+    fn start_data(&mut self) {
+        if let DataState::Negotiated(message_bytes_max) = self.data {
+            let role = self.dtls.role().unwrap_or(DtlsRole::Server);
+            let data = Data::new(role, message_bytes_max, Arc::clone(&self.metrics));
+            self.data = DataState::Open(Box::new(data));
+        }
+    }
+
+    /// Takes the application data that came. What came before the remote was known to be who it should be is lost on it.
+    fn receive_data(&mut self, now: Instant, out: &mut impl Outbox) {
+        let packets = self.dtls.take_inbox();
+        let DataState::Open(data) = &mut self.data else { return };
+        if packets.is_empty() {
+            return;
+        }
+        for packet in packets {
+            data.handle_packet(now, &packet);
+        }
+        self.flush_data(now, out);
+    }
+
+    fn flush_data(&mut self, now: Instant, out: &mut impl Outbox) {
+        if let DataState::Open(data) = &mut self.data {
+            let (dtls, best) = (&mut self.dtls, self.ice.best());
+            data.flush(now, |packet| {
+                if let Some(pair) = best.filter(|_| packet.len() <= SENT_PACKET_BYTES_MAX) {
+                    dtls.send_data(packet, pair, out);
+                }
+            });
         }
     }
 
@@ -366,7 +467,7 @@ impl Transport {
                 outbound: Outbound::new(&keys.local),
                 inbound: Inbound::new(&keys.remote),
             }));
-        } else if self.dtls.is_connected() && self.srtp.is_none() {
+        } else if self.dtls.is_connected() && self.srtp.is_none() && matches!(self.data, DataState::No) {
             // Without a common profile there is an association but nothing to protect media with (RFC 5764 §4.1).
             self.go_down(DownReason::DtlsError);
         }
@@ -381,7 +482,7 @@ impl Transport {
     }
 
     fn dtls_deadline(&self) -> Option<Instant> {
-        let since = self.dtls_due_since.filter(|_| self.srtp.is_none())?;
+        let since = self.dtls_due_since.filter(|_| self.state == State::Connecting)?;
         Some(since + self.timeouts.dtls_handshake)
     }
 
@@ -401,6 +502,7 @@ impl Transport {
         }
         self.state = State::Closed;
         self.srtp = None;
+        self.data = DataState::No;
     }
 }
 

@@ -16,7 +16,12 @@ impl Expose for Transports {
             "WebRTC transports that are up.",
             sum(shards, |m| m.up.value()),
         )?;
-        let counters: [(&str, &str, u64); 6] = [
+        families.gauge(
+            "transport_data_waiting_bytes",
+            "Bytes of data channel messages that wait to be read or acknowledged.",
+            sum(shards, |m| m.data_bytes.value()),
+        )?;
+        let counters: [(&str, &str, u64); 11] = [
             (
                 "transport_ice_checks",
                 "Valid ICE checks answered.",
@@ -47,6 +52,31 @@ impl Expose for Transports {
                 "DTLS handshakes that led to keys.",
                 sum(shards, |m| m.dtls_finished.value()),
             ),
+            (
+                "transport_data_messages_received",
+                "Messages of data channels received.",
+                sum(shards, |m| m.data_messages_received.value()),
+            ),
+            (
+                "transport_data_bytes_received",
+                "Bytes of messages of data channels received.",
+                sum(shards, |m| m.data_bytes_received.value()),
+            ),
+            (
+                "transport_data_messages_sent",
+                "Messages of data channels sent.",
+                sum(shards, |m| m.data_messages_sent.value()),
+            ),
+            (
+                "transport_data_bytes_sent",
+                "Bytes of messages of data channels sent.",
+                sum(shards, |m| m.data_bytes_sent.value()),
+            ),
+            (
+                "transport_data_lost",
+                "SCTP associations that ended before their transport.",
+                sum(shards, |m| m.data_lost.value()),
+            ),
         ];
         for (name, help, value) in counters {
             families.counter(name, help, value)?;
@@ -56,6 +86,12 @@ impl Expose for Transports {
             "Datagrams dropped.",
             "reason",
             sum_set(shards, |m| &m.drops),
+        )?;
+        families.counters(
+            "transport_data_dropped",
+            "Messages and packets of data channels dropped.",
+            "reason",
+            sum_set(shards, |m| &m.data_drops),
         )?;
         families.counters(
             "transport_protect_errors",

@@ -4,6 +4,8 @@
 #![allow(dead_code, unreachable_pub)] // every test file uses its own part
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)] // a failed unwrap is a failed test; the clock is read once
 
+pub mod sctp;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,8 +15,8 @@ use voex_base::{Rng, SocketId, VecOutbox};
 use voex_stun::{Class, ErrorCode, IntegrityKey, Message, MessageWriter, Method, TransactionId};
 use voex_transport::srtp::{Inbound, MasterKey, Outbound, Profile};
 use voex_transport::{
-    Certificate, Config, DtlsRole, Event, Metrics, PROTECT_OVERHEAD_BYTES, Received, RemoteParameters, Timeouts,
-    Transport,
+    Certificate, Config, DataEvent, DtlsRole, Event, Metrics, PROTECT_OVERHEAD_BYTES, Received, RemoteParameters,
+    Timeouts, Transport,
 };
 
 pub const SOCKET: SocketId = SocketId(7);
@@ -42,6 +44,8 @@ pub struct Remote {
     pub is_closed: bool,
     pub profile: Option<Profile>,
     pub srtp: Option<(Outbound, Inbound)>,
+    /// Its side of data channels, once it has begun with them.
+    pub sctp: Option<sctp::Sctp>,
     dtls: dimpl::Dtls,
     dtls_role: DtlsRole,
     dtls_timeout: Option<Instant>,
@@ -85,6 +89,7 @@ impl Remote {
             is_closed: false,
             profile: None,
             srtp: None,
+            sctp: None,
             dtls,
             dtls_role: role,
             dtls_timeout: None,
@@ -121,7 +126,21 @@ impl Remote {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let check = self.is_checking.then_some(self.next_check);
-        [check, self.dtls_timeout].into_iter().flatten().min()
+        let sctp = self.sctp.as_ref().and_then(sctp::Sctp::poll_timeout);
+        [check, self.dtls_timeout, sctp].into_iter().flatten().min()
+    }
+
+    /// Sends application data as it is.
+    pub fn send_data(&mut self, now: Instant, data: &[u8], sent: &mut Vec<Vec<u8>>) {
+        self.dtls.send_application_data(data).unwrap();
+        self.drain(now, sent);
+    }
+
+    /// Sends what its SCTP wants sent.
+    pub fn flush_sctp(&mut self, now: Instant, sent: &mut Vec<Vec<u8>>) {
+        while let Some(packet) = self.sctp.as_mut().and_then(|sctp| sctp.poll_packet(now)) {
+            self.send_data(now, &packet, sent);
+        }
     }
 
     fn handle_timeout(&mut self, now: Instant, sent: &mut Vec<Vec<u8>>) {
@@ -138,6 +157,10 @@ impl Remote {
             self.dtls.handle_timeout(now).unwrap();
             self.drain(now, sent);
         }
+        if let Some(sctp) = &mut self.sctp {
+            sctp.handle_timeout(now);
+        }
+        self.flush_sctp(now, sent);
     }
 
     fn handle_datagram(&mut self, now: Instant, data: &[u8], sent: &mut Vec<Vec<u8>>) {
@@ -157,6 +180,7 @@ impl Remote {
                 let _ = self.dtls.handle_timeout(now);
                 let _ = self.dtls.handle_packet(data);
                 self.drain(now, sent);
+                self.flush_sctp(now, sent);
             }
             _ => {}
         }
@@ -176,7 +200,7 @@ impl Remote {
         sent
     }
 
-    fn drain(&mut self, _now: Instant, sent: &mut Vec<Vec<u8>>) {
+    fn drain(&mut self, now: Instant, sent: &mut Vec<Vec<u8>>) {
         let mut buffer = vec![0; 4_096];
         loop {
             match self.dtls.poll_output(&mut buffer) {
@@ -188,6 +212,11 @@ impl Remote {
                 Output::Connected => self.is_connected = true,
                 Output::CloseNotify => self.is_closed = true,
                 Output::KeyingMaterial(material, profile) => self.set_keys(&material, profile),
+                Output::ApplicationData(data) => {
+                    if let Some(sctp) = &mut self.sctp {
+                        sctp.handle_packet(now, data);
+                    }
+                }
                 _ => {}
             }
         }
@@ -270,6 +299,9 @@ pub struct World {
     pub metrics: Arc<Metrics>,
     pub events: Vec<Event>,
     pub received: Vec<Received>,
+    /// Events of data channels; taken at once unless `reads_data` is off.
+    pub data: Vec<DataEvent>,
+    pub reads_data: bool,
     /// Of a hundred datagrams, how many are lost.
     pub loss: u64,
     /// Delay of one way; each datagram gets up to the same again, so that they overtake each other.
@@ -301,6 +333,8 @@ impl World {
             metrics,
             events: Vec::new(),
             received: Vec::new(),
+            data: Vec::new(),
+            reads_data: true,
             loss: 0,
             delay: Duration::from_millis(10),
             flight: Vec::new(),
@@ -389,6 +423,11 @@ impl World {
     pub fn with_transport<T>(&mut self, act: impl FnOnce(&mut Transport, Instant, &mut VecOutbox) -> T) -> T {
         let mut out = VecOutbox::default();
         let given = act(&mut self.transport, self.now, &mut out);
+        while self.reads_data
+            && let Some(event) = self.transport.poll_data(self.now, &mut out)
+        {
+            self.data.push(event);
+        }
         for (socket, to, data) in out.sent {
             assert_eq!(socket, SOCKET);
             if to == self.remote.address {
@@ -399,7 +438,7 @@ impl World {
         given
     }
 
-    fn with_remote(&mut self, act: impl FnOnce(&mut Remote, &mut Vec<Vec<u8>>)) {
+    pub fn with_remote(&mut self, act: impl FnOnce(&mut Remote, &mut Vec<Vec<u8>>)) {
         let mut sent = Vec::new();
         act(&mut self.remote, &mut sent);
         for data in sent {
