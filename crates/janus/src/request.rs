@@ -32,7 +32,10 @@ pub(crate) struct Refused {
 pub(crate) fn parse(text: &str) -> Result<Request, Refused> {
     let members = object(text).map_err(|error| Refused { session: None, error })?;
     let session = integer(&members, "session_id").filter(|id| *id != 0);
-    let handle = integer(&members, "handle_id");
+    // What is no integer counts as the id zero, which no handle has.
+    let handle = members
+        .get("handle_id")
+        .map(|_| integer(&members, "handle_id").unwrap_or(0));
     let refuse = |error| Refused { session, error };
     let transaction = required_string(&members, "transaction").map_err(refuse)?.to_owned();
     let verb = required_string(&members, "janus").map_err(refuse)?.to_owned();

@@ -100,13 +100,13 @@ impl RoomCodec {
         self.row().clock_rate
     }
 
-    /// Reads a comma list of one kind, as in `audiocodec` and `videocodec`.
+    /// Reads a comma list of one kind, as in `audiocodec` and `videocodec`; the first five count.
     ///
     /// # Errors
-    /// `None` when a name is unknown or of the other kind, or when there are more than five.
+    /// `None` when one of them is unknown or of the other kind.
     pub(crate) fn parse_list(list: &str, kind: MediaKind) -> Option<Vec<Self>> {
-        let codecs: Option<Vec<_>> = list.split(',').map(|name| Self::parse(name.trim(), kind)).collect();
-        codecs.filter(|codecs| codecs.len() <= CODECS_MAX)
+        let names = list.split(',').take(CODECS_MAX);
+        names.map(|name| Self::parse(name.trim(), kind)).collect()
     }
 
     /// Reads one name.

@@ -33,11 +33,11 @@ impl VideoRoom {
     pub(super) fn join(&mut self, host: &mut Host, handle: HandleId, message: &Message) -> Result<(), Error> {
         let body = &message.body;
         self.ids.check(body, &ROOM)?;
+        check(body, &JOIN)?;
         let room = self.room(body)?;
         check(body, &PIN)?;
         check_secret(body, "pin", room.config.pin.as_deref())?;
         let room = &room.id.clone();
-        check(body, &JOIN)?;
         let ptype = body.text("ptype").unwrap_or_default();
         match ptype.to_ascii_lowercase().as_str() {
             "publisher" => self.join_publisher(host, handle, room, message),

@@ -11,7 +11,7 @@ use crate::host::Host;
 use crate::plugin::fields::{Field, Fields, Type, check, optional, required};
 use crate::plugin::id::Id;
 
-const CREATE: [Field; 33] = [
+const CREATE: [Field; 36] = [
     optional("room", Type::Id),
     optional("description", Type::String),
     optional("is_private", Type::Boolean),
@@ -44,6 +44,9 @@ const CREATE: [Field; 33] = [
     optional("notify_joining", Type::Boolean),
     optional("require_e2ee", Type::Boolean),
     optional("dummy_publisher", Type::Boolean),
+    optional("dummy_streams", Type::Array),
+    optional("dummy_e2ee", Type::Boolean),
+    optional("video_svc", Type::Boolean),
     optional("threads", Type::Unsigned),
 ];
 
@@ -95,7 +98,7 @@ impl VideoRoom {
     pub(super) fn edit(&mut self, body: &Map<String, Value>) -> Result<Value, Error> {
         let room = self.room_with_secret(body, &EDIT)?;
         let config = &mut room.config;
-        let text = |name: &str| body.text(name).map(str::to_owned);
+        let text = |name: &str| body.text(name).filter(|text| !text.is_empty()).map(str::to_owned);
         config.description = text("new_description").or(config.description.take());
         config.secret = text("new_secret").or(config.secret.take());
         config.pin = text("new_pin").or(config.pin.take());
@@ -107,10 +110,7 @@ impl VideoRoom {
         config.bitrate_bps = body
             .number32("new_bitrate")
             .map_or(config.bitrate_bps, at_least_minimum);
-        config.publishers_max = body
-            .number32("new_publishers")
-            .filter(|n| *n > 0)
-            .unwrap_or(config.publishers_max);
+        config.publishers_max = body.number32("new_publishers").unwrap_or(config.publishers_max);
         Ok(json!({"videoroom": "edited", "room": room.id, "permanent": false}))
     }
 
@@ -141,7 +141,10 @@ impl VideoRoom {
     pub(super) fn allowed(&mut self, body: &Map<String, Value>) -> Result<Value, Error> {
         let room = self.room_with_secret(body, &ALLOWED)?;
         let action = body.text("action").unwrap_or_default();
-        let tokens = strings(body.list("allowed"), "allowed")?;
+        let tokens = match action {
+            "add" | "remove" => strings(body.list("allowed"), "allowed")?,
+            _ => Vec::new(),
+        };
         let list = &mut room.config.allowed;
         match action {
             "enable" => {
@@ -235,7 +238,7 @@ impl RoomConfig {
             None => None,
         };
         Ok(Self {
-            description: text("description"),
+            description: text("description").filter(|text| !text.is_empty()),
             secret: text("secret"),
             pin: text("pin"),
             is_private: flag("is_private", false),
@@ -279,7 +282,7 @@ fn codecs(
     default: Vec<RoomCodec>,
 ) -> Result<Vec<RoomCodec>, Error> {
     match body.text(name) {
-        None => Ok(default),
+        None | Some("") => Ok(default),
         Some(list) => RoomCodec::parse_list(list, kind).ok_or_else(|| {
             // Clients know these very texts; the lists in them are not all that is taken.
             let known = match kind {

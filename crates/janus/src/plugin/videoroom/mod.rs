@@ -69,10 +69,8 @@ enum Role {
     Publisher { room: Id, user: Id },
     /// A subscriber.
     Subscriber { room: Id },
-    /// It left, or its room is gone.
+    /// It left or was kicked, or its room is gone.
     Left,
-    /// It was kicked.
-    Kicked,
 }
 
 /// Requests that are acked and answered by an event.
@@ -161,7 +159,6 @@ impl VideoRoom {
                 "join" | "joinandconfigure" => Error::new(Code::AlreadyJoined, "Not in a room (create a new handle)"),
                 _ => Error::new(Code::NoSuchRoom, "No such room"),
             }),
-            Some(Role::Kicked) => Err(Error::new(Code::Unauthorized, "Unauthorized, you have been kicked")),
             Some(Role::Publisher { room, user }) => self.publisher_request(host, &room, &user, request, message),
             Some(Role::Subscriber { room }) => self.subscriber_request(host, &room, handle, request, message),
         }

@@ -28,7 +28,7 @@ impl VideoRoom {
         let leaving = json!({"videoroom": "event", "room": room, "leaving": "ok", "reason": "kicked"});
         host.push_event(handle, None, leaving, None);
         self.close_publication(host, room, user);
-        self.roles.insert(handle, Role::Kicked);
+        self.roles.insert(handle, Role::Left);
         if let Some(room) = self.rooms.get_mut(room) {
             room.publishers.shift_remove(user);
             room.notify_others(host, None, &event);
@@ -40,6 +40,7 @@ impl VideoRoom {
     }
 
     pub(super) fn moderate(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
+        self.ids.check(body, &MODERATE[..1])?;
         let user = &self.ids.read_required(body, "id");
         let room = self.room_with_secret(body, &MODERATE)?;
         let room_id = &room.id.clone();
@@ -49,12 +50,7 @@ impl VideoRoom {
             .streams
             .iter_mut()
             .find(|stream| stream.mid == mid)
-            .ok_or_else(|| {
-                Error::new(
-                    Code::NoSuchFeed,
-                    format!("No such mid '{mid}', user {user} in room {room_id}"),
-                )
-            })?;
+            .ok_or_else(|| Error::new(Code::NoSuchFeed, format!("No such stream {mid}")))?;
         if stream.moderated != mute {
             stream.moderated = mute;
             stream.apply_relayed(host);
