@@ -20,6 +20,7 @@ pub(crate) fn check(settings: &Settings, given: &[Given], has_file: bool, report
     check.passwords(settings);
     check.user_keys(settings);
     check.certificate(settings);
+    check.access(settings);
     check.rooms(settings);
     check.sip(settings);
     if has_file {
@@ -56,6 +57,19 @@ impl Check<'_> {
                 "",
                 "lets everybody use the Janus API, and mcu.api_secret is not set",
             );
+        }
+    }
+
+    /// The admin API needs its secret, and signed tokens need to be asked for.
+    fn access(&mut self, settings: &Settings) {
+        let mcu = &settings.mcu;
+        if let (true, Some(listen), None) = (mcu.enabled, mcu.admin_listen, &mcu.admin_secret) {
+            let text = "the admin API needs mcu.admin.secret, which its requests must carry";
+            self.say(Severity::Error, "mcu.admin.listen", &listen.to_string(), text);
+        }
+        if mcu.token_secret.is_some() && !mcu.token_auth {
+            let text = "has no effect, since mcu.token_auth is off and no token is asked for";
+            self.say(Severity::Warning, "mcu.token_secret", "", text);
         }
     }
 

@@ -91,6 +91,9 @@ fn ports(settings: &Settings) -> Vec<String> {
             settings.mcu.ws_listen.ip()
         ));
     }
+    if let Some(listen) = settings.mcu.admin_listen.filter(|_| settings.mcu.enabled) {
+        lines.push(format!("{}/tcp on {}: Janus admin API", listen.port(), listen.ip()));
+    }
     if settings.sip.enabled {
         let udp = settings
             .sip

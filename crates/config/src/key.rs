@@ -114,8 +114,11 @@ keys! {
     "mcu.ws.listen" ["janus_ws_ip"]: mcu.ws_listen = api_socket;
     "mcu.ws.allow_prefix" ["janus_ws_acl"] Live: mcu.ws_allow_prefix = list(prefix);
     "mcu.api_secret" Masked: mcu.api_secret = some(secret);
-    "mcu.admin.listen" Later: mcu.admin_listen = some(socket);
-    "mcu.admin.secret" Masked Later: mcu.admin_secret = some(secret);
+    "mcu.token_auth": mcu.token_auth = boolean;
+    "mcu.token_secret" Masked: mcu.token_secret = some(secret);
+    "mcu.opaque_id_in_api": mcu.opaque_id_in_api = boolean;
+    "mcu.admin.listen": mcu.admin_listen = some(socket);
+    "mcu.admin.secret" Masked: mcu.admin_secret = some(secret);
     "mcu.session_timeout_s": mcu.session_timeout_s = number;
     "mcu.reclaim_timeout_s": mcu.reclaim_timeout_s = number;
     "mcu.recordings_dir" Later: mcu.recordings_dir = some(path);

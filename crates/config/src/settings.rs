@@ -149,7 +149,13 @@ pub struct Mcu {
     pub ws_allow_prefix: Vec<Prefix>,
     /// `apisecret` that each request must carry.
     pub api_secret: Option<Secret>,
-    /// WebSocket of the admin API.
+    /// Whether requests must carry a token.
+    pub token_auth: bool,
+    /// Key of signed tokens; without it tokens are those that the admin API stores.
+    pub token_secret: Option<Secret>,
+    /// Whether the `opaque_id` of a handle stands in its replies and events.
+    pub opaque_id_in_api: bool,
+    /// WebSocket of the admin API; `None` = off.
     pub admin_listen: Option<SocketAddr>,
     /// Its secret.
     pub admin_secret: Option<Secret>,
@@ -484,6 +490,9 @@ impl Default for Mcu {
             ws_listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 8188)),
             ws_allow_prefix: Vec::new(),
             api_secret: None,
+            token_auth: false,
+            token_secret: None,
+            opaque_id_in_api: false,
             admin_listen: None,
             admin_secret: None,
             session_timeout_s: 60,
@@ -551,6 +560,15 @@ impl Settings {
     pub fn may_read_console(&self, client: IpAddr) -> bool {
         let client = voex_base::canonical_ip(client);
         is_local(client) || contains(&self.acl_cts, client) || contains(&self.http.allow, client)
+    }
+
+    /// Tells whether a client may use the admin API: whoever may read the console, with the secret of that API.
+    pub fn admin_access(&self, client: IpAddr) -> ApiAccess {
+        if self.may_read_console(client) {
+            ApiAccess::Allowed
+        } else {
+            ApiAccess::NotInAcl
+        }
     }
 
     /// Tells whether a client may end sessions and drain: this host, and `http.allow`.

@@ -39,6 +39,16 @@ pub struct Config {
 pub struct Options {
     /// Ids of rooms and of those in them are texts instead of numbers.
     pub string_ids: bool,
+    /// Requests must carry a token: one that the admin API stored, or one that is signed.
+    pub token_auth: bool,
+    /// Key of signed tokens; with it none are stored.
+    pub token_secret: Option<String>,
+    /// The `opaque_id` of a handle stands in its replies and events.
+    pub opaque_id_in_api: bool,
+    /// Secret of the admin API; without it every request passes.
+    pub admin_secret: Option<String>,
+    /// Descriptions are kept for `handle_info` of the admin API.
+    pub keep_descriptions: bool,
 }
 
 /// One media worker as the outside sees it.

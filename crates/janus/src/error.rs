@@ -1,5 +1,7 @@
 //! Errors of the API core: whose fault it is, with the one place that maps it to code and text.
 
+use crate::plugin::fields::FieldError;
+
 /// A refused request: a code of the API core and the text beside it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Error {
@@ -28,6 +30,16 @@ impl Error {
             Code::InvalidElementType,
             format!("Invalid element type ({element} should be {should_be})"),
         )
+    }
+}
+
+impl From<FieldError> for Error {
+    fn from(error: FieldError) -> Self {
+        let code = match error {
+            FieldError::Missing(_) => Code::MissingElement,
+            FieldError::WrongType(..) => Code::InvalidElementType,
+        };
+        Self::new(code, error.to_string())
     }
 }
 
@@ -71,6 +83,8 @@ codes! {
     ;
     /// Wrong or missing `apisecret`.
     Unauthorized = 403, "unauthorized", "Unauthorized request (wrong or missing secret/token)";
+    /// The token may not use the plugin.
+    UnauthorizedPlugin = 405, "unauthorized_plugin", "Unauthorized access to plugin (token is not allowed to)";
     /// The message is longer than we accept.
     Transport = 450, "transport", "Transport specific error";
     /// A verb that does not exist.
@@ -91,6 +105,8 @@ codes! {
     PluginNotFound = 460, "plugin_not_found", "Plugin not found";
     /// The plugin took no handle; here: the bound on handles is reached.
     PluginAttach = 461, "plugin_attach", "Error attaching plugin";
+    /// The handle has no plugin to detach from.
+    PluginDetach = 463, "plugin_detach", "Error detaching from plugin";
     /// `jsep.type` is neither `offer` nor `answer`.
     UnknownJsepType = 464, "unknown_jsep_type", "Unsupported JSEP type";
     /// The description does not parse.
@@ -101,8 +117,12 @@ codes! {
     SessionConflict = 468, "session_conflict", "Session ID already in use";
     /// An answer where no offer was made.
     UnexpectedAnswer = 469, "unexpected_answer", "Unexpected ANSWER (no OFFER)";
-    /// The bound on sessions is reached.
+    /// A token that is not stored.
+    TokenNotFound = 470, "token_not_found", "Token not found";
+    /// No new sessions are taken, or the bound on them is reached.
     NotAcceptingSessions = 472, "not_accepting_sessions", "Currently not accepting new sessions";
+    /// Anything else.
+    Unknown = 490, "unknown", "Unknown error";
 }
 
 #[cfg(test)]

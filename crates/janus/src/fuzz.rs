@@ -158,7 +158,7 @@ impl Player {
                     self.read_reply(&text);
                 }
                 Output::Media { command, .. } => self.obey(&command),
-                Output::Close { .. } | Output::Sip(_) => {}
+                Output::Close { .. } | Output::Sip(_) | Output::LogLevel(_) | Output::LogLine { .. } => {}
             }
         }
         is_answered

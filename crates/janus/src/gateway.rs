@@ -6,20 +6,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
-use subtle::ConstantTimeEq;
 use voex_base::{Rng, WallTime, WorkerId};
 use voex_sfu::command::{Command, DownReason, Event};
 
+use crate::admin::LogLevel;
 use crate::config::Config;
 use crate::error::{Code, Error};
-use crate::host::{Handle, HandleId, HangupReason, Host};
+use crate::host::{AboutHandle, Handle, HandleId, HangupReason, Host};
 use crate::info;
 use crate::jsep;
 use crate::metrics::Metrics;
 use crate::peer_connection::kind_name;
 use crate::plugin::videoroom::VideoRoom;
 use crate::plugin::{Answer, Kind, MediaEvent, Message, Plugins};
-use crate::reply;
+use crate::reply::{self, Sender};
 use crate::request::{self, Refused, Request};
 use crate::session::{JanusSession, Limits, SessionId};
 use crate::trickle;
@@ -52,6 +52,15 @@ pub enum Output {
     },
     /// Hand a command to the SIP endpoint.
     Sip(voex_sip::Command),
+    /// Log as much as this from now on.
+    LogLevel(LogLevel),
+    /// Log a line of somebody at the admin API.
+    LogLine {
+        /// At this level.
+        level: LogLevel,
+        /// What to log, of any length up to that of a message.
+        line: String,
+    },
 }
 
 /// Most sessions at once; `create` beyond is answered 472.
@@ -71,8 +80,8 @@ pub const HANDLES_MAX: usize = 262_144;
 /// After any `handle_*`, drain [`poll_output`](Self::poll_output) until `None`, in order; then ask
 /// [`poll_timeout`](Self::poll_timeout) anew.
 pub struct Gateway {
-    host: Host,
-    plugins: Plugins,
+    pub(crate) host: Host,
+    pub(crate) plugins: Plugins,
     connections: BTreeMap<ConnectionId, Connection>,
 }
 
@@ -80,12 +89,14 @@ pub struct Gateway {
 struct Connection {
     /// Sessions it owns, in the order of creation or claim.
     sessions: Vec<SessionId>,
+    /// It speaks the admin API.
+    is_admin: bool,
 }
 
 /// Where a request came from and what must be repeated in the reply.
-struct Origin<'a> {
-    connection: ConnectionId,
-    transaction: &'a str,
+pub(crate) struct Origin<'a> {
+    pub(crate) connection: ConnectionId,
+    pub(crate) transaction: &'a str,
 }
 
 impl Gateway {
@@ -102,9 +113,12 @@ impl Gateway {
 
     /// A connection was opened and may send requests. `peer` has passed the access list of the shell.
     pub fn handle_open(&mut self, now: Instant, connection: ConnectionId, _peer: IpAddr) {
-        self.host.set_time(now);
-        self.connections.insert(connection, Connection { sessions: Vec::new() });
-        self.host.metrics.connections.set(self.connections.len() as i64);
+        self.open(now, connection, false);
+    }
+
+    /// A connection of the admin API was opened. `peer` has passed the access list of the shell.
+    pub fn handle_open_admin(&mut self, now: Instant, connection: ConnectionId, _peer: IpAddr) {
+        self.open(now, connection, true);
     }
 
     /// A text message arrived. Messages of unknown connections are ignored.
@@ -113,9 +127,11 @@ impl Gateway {
             return;
         }
         self.host.set_time(now);
-        self.host.wall = Some(wall);
+        self.host.set_wall(wall);
         self.host.metrics.requests.inc();
+        let is_admin = self.connections.get(&connection).is_some_and(|known| known.is_admin);
         match request::parse(text) {
+            Ok(request) if is_admin => self.handle_admin_request(connection, &request),
             Ok(request) => self.handle_request(connection, &request),
             Err(Refused { session, error }) => self.refuse(connection, session, None, &error),
         }
@@ -177,7 +193,17 @@ impl Gateway {
         self.host.outputs.pop_front()
     }
 
-    fn limits(&self) -> Limits {
+    fn open(&mut self, now: Instant, connection: ConnectionId, is_admin: bool) {
+        self.host.set_time(now);
+        let opened = Connection {
+            sessions: Vec::new(),
+            is_admin,
+        };
+        self.connections.insert(connection, opened);
+        self.host.metrics.connections.set(self.connections.len() as i64);
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
         Limits {
             session_timeout: self.host.config.session_timeout,
             reclaim_timeout: self.host.config.reclaim_timeout,
@@ -215,7 +241,7 @@ impl Gateway {
     fn server_request(&mut self, origin: &Origin, request: &Request) -> Result<(), Error> {
         match request.verb.to_ascii_lowercase().as_str() {
             "info" => {
-                let info = info::server_info(&self.host.config, origin.transaction);
+                let info = info::server_info(&self.host, origin.transaction);
                 self.host.send(origin.connection, info);
                 Ok(())
             }
@@ -283,16 +309,12 @@ impl Gateway {
     }
 
     fn authorise(&self, members: &Map<String, Value>) -> Result<(), Error> {
-        let Some(secret) = &self.host.config.api_secret else {
-            return Ok(());
-        };
-        let given = members.get("apisecret").and_then(Value::as_str).unwrap_or_default();
-        let is_right = bool::from(given.as_bytes().ct_eq(secret.as_bytes()));
+        let is_right = self.host.auth.allows(self.host.wall(), members);
         is_right.then_some(()).ok_or(Error::default_text(Code::Unauthorized))
     }
 
     fn create(&mut self, origin: &Origin, chosen: Option<u64>) -> Result<(), Error> {
-        if self.host.sessions.len() >= SESSIONS_MAX {
+        if !self.host.switches.accepts_sessions || self.host.sessions.len() >= SESSIONS_MAX {
             return Err(Error::default_text(Code::NotAcceptingSessions));
         }
         let id = match chosen.map(SessionId) {
@@ -336,6 +358,16 @@ impl Gateway {
         }
         let plugin = Kind::of_package(package)
             .ok_or_else(|| Error::new(Code::PluginNotFound, format!("No such plugin '{package}'")))?;
+        let text = |name: &str| members.get(name).and_then(Value::as_str);
+        let token = text("token").filter(|_| self.host.auth.has_tokens());
+        if !self.host.auth.allows_plugin(self.host.wall(), token, plugin) {
+            let text = format!("Provided token can't access plugin '{package}'");
+            return Err(Error::new(Code::UnauthorizedPlugin, text));
+        }
+        let about = AboutHandle {
+            opaque_id: text("opaque_id").map(str::to_owned),
+            token: token.map(str::to_owned),
+        };
         let id = self.new_handle_id();
         let full = self.host.handles.len() >= HANDLES_MAX;
         let entry = self.host.sessions.get_mut(session);
@@ -343,7 +375,8 @@ impl Gateway {
             Some(entry) => entry.handles.push(id),
             None => return Err(Error::new(Code::PluginAttach, "Couldn't attach to plugin: error '-1'")),
         }
-        self.host.handles.insert(id, Handle::new(session, plugin));
+        let handle = Handle::new(session, plugin, about, self.host.now());
+        self.host.handles.insert(id, handle);
         self.host.metrics.handles.add(1);
         self.plugins.of(plugin).handle_attach(&mut self.host, id);
         let reply = reply::created(Some(session), origin.transaction, id.0);
@@ -376,6 +409,7 @@ impl Gateway {
         let Some(plugin) = self.host.handles.get(&handle).map(|handle| handle.plugin) else {
             return Ok(());
         };
+        let e2ee = jsep.as_ref().is_some_and(|jsep| jsep.e2ee);
         let message = Message {
             transaction: origin.transaction.to_owned(),
             body,
@@ -383,7 +417,8 @@ impl Gateway {
         };
         match self.plugins.of(plugin).handle_message(&mut self.host, handle, message) {
             Answer::Success(data) => {
-                let reply = reply::plugin_success(session, origin.transaction, handle, plugin, data);
+                let sender = self.host.sender(handle);
+                let reply = reply::plugin_success(session, origin.transaction, sender, plugin, data);
                 self.host.send(origin.connection, reply);
             }
             Answer::Ack(message) => {
@@ -391,10 +426,13 @@ impl Gateway {
                 self.plugins.of(plugin).handle_acked(&mut self.host, handle, message);
             }
         }
+        if let Some(pc) = self.host.peer_connection_mut(handle) {
+            pc.e2ee |= e2ee;
+        }
         Ok(())
     }
 
-    fn handle_of(&self, session: SessionId, handle: u64) -> Result<HandleId, Error> {
+    pub(crate) fn handle_of(&self, session: SessionId, handle: u64) -> Result<HandleId, Error> {
         let id = HandleId(handle);
         match self.host.handles.get(&id) {
             Some(found) if found.session == session => Ok(id),
@@ -405,12 +443,18 @@ impl Gateway {
         }
     }
 
-    fn reply(&mut self, origin: &Origin, janus: &str, session: Option<SessionId>) {
+    pub(crate) fn reply(&mut self, origin: &Origin, janus: &str, session: Option<SessionId>) {
         let reply = reply::plain(janus, session, origin.transaction);
         self.host.send(origin.connection, reply);
     }
 
-    fn refuse(&mut self, connection: ConnectionId, session: Option<u64>, transaction: Option<&str>, error: &Error) {
+    pub(crate) fn refuse(
+        &mut self,
+        connection: ConnectionId,
+        session: Option<u64>,
+        transaction: Option<&str>,
+        error: &Error,
+    ) {
         self.host.metrics.errors.of(error.code).inc();
         self.host.send(connection, reply::error(session, transaction, error));
     }
@@ -453,7 +497,7 @@ impl Gateway {
         }
     }
 
-    fn end_session(&mut self, session: SessionId) {
+    pub(crate) fn end_session(&mut self, session: SessionId) {
         let Some(JanusSession {
             connection, handles, ..
         }) = self.host.sessions.remove(session)
@@ -485,7 +529,7 @@ impl Gateway {
     }
 
     /// Ends a handle while its session goes on, and tells the client.
-    fn detach_handle(&mut self, handle: HandleId) {
+    pub(crate) fn detach_handle(&mut self, handle: HandleId) {
         let Some(session) = self.host.handles.get(&handle).map(|handle| handle.session) else {
             return;
         };
@@ -493,18 +537,23 @@ impl Gateway {
             session.handles.retain(|other| *other != handle);
         }
         let had_peer_connection = self.host.peer_connection(handle).is_some();
+        let opaque_id = self.host.sender(handle).opaque_id.map(str::to_owned);
         self.end_handle(handle);
+        let sender = Sender {
+            handle,
+            opaque_id: opaque_id.as_deref(),
+        };
         if had_peer_connection {
             let reason = json!({ "reason": HangupReason::Detach.text() });
-            let hangup = reply::core_event("hangup", session, handle, reason);
+            let hangup = reply::core_event("hangup", session, sender, reason);
             self.host.send_to_session(session, hangup);
         }
-        let detached = reply::core_event("detached", session, handle, Value::Null);
+        let detached = reply::core_event("detached", session, sender, Value::Null);
         self.host.send_to_session(session, detached);
     }
 
     /// Ends a PeerConnection for a reason that is not the plugin's.
-    fn hang_up(&mut self, handle: HandleId, reason: HangupReason) {
+    pub(crate) fn hang_up(&mut self, handle: HandleId, reason: HangupReason) {
         let Some(owner) = self
             .host
             .handles
@@ -528,6 +577,7 @@ impl Gateway {
 /// News from the media workers.
 impl Gateway {
     fn transport_up(&mut self, transport: voex_base::TransportId) {
+        let now = self.host.now();
         let Some(handle) = self.host.transports.get(&transport).map(|owner| owner.handle) else {
             return;
         };
@@ -536,7 +586,7 @@ impl Gateway {
         };
         let plugin = owner.plugin;
         match &mut owner.peer_connection {
-            Some(pc) if pc.transport == transport && !pc.up => pc.up = true,
+            Some(pc) if pc.transport == transport && !pc.up => (pc.up, pc.up_at) = (true, Some(now)),
             _ => return,
         }
         self.host.push_core_event(handle, "webrtcup", Value::Null);
@@ -607,6 +657,6 @@ fn chosen_id(members: &Map<String, Value>) -> Option<u64> {
     members.get("id").and_then(request::positive)
 }
 
-fn unhandled(verb: &str) -> Error {
+pub(crate) fn unhandled(verb: &str) -> Error {
     Error::new(Code::InvalidPath, format!("Unhandled request '{verb}' at this path"))
 }

@@ -3,19 +3,21 @@
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use voex_base::{Rng, SubscriptionId, TrackId, TransportId, WallTime, WorkerId};
 use voex_sfu::command::{Command, DownReason, SubscriptionSpec, TrackSpec, TransportKind, TransportSpec};
 
+use crate::admin::Switches;
+use crate::auth::Auth;
 use crate::config::{Config, PortsExhausted, RtpPair};
 use crate::gateway::{ConnectionId, Output};
 use crate::jsep::LocalJsep;
 use crate::metrics::Metrics;
 use crate::peer_connection::PeerConnection;
 use crate::plugin;
-use crate::reply;
+use crate::reply::{self, Sender};
 use crate::session::{SessionId, Sessions};
 
 /// A handle's id on the wire; unique over all sessions.
@@ -29,6 +31,8 @@ pub(crate) enum HangupReason {
     ClosePc,
     /// The `hangup` verb.
     JanusApi,
+    /// `hangup_webrtc` of the admin API.
+    AdminApi,
     /// The handle was detached.
     Detach,
     /// The media worker gave it up.
@@ -40,6 +44,7 @@ impl HangupReason {
         match self {
             Self::ClosePc => "Close PC",
             Self::JanusApi => "Janus API",
+            Self::AdminApi => "Admin API",
             Self::Detach => "Detach",
             Self::Down(DownReason::DtlsAlert) => "DTLS alert",
             Self::Down(DownReason::DtlsError) => "DTLS error",
@@ -56,11 +61,26 @@ pub(crate) struct Handle {
     pub(crate) peer_connection: Option<PeerConnection>,
     /// Plain transports, in the order of opening.
     pub(crate) plain: Vec<TransportId>,
+    /// What the client said of it when it attached.
+    pub(crate) about: AboutHandle,
+    /// When it was attached.
+    pub(crate) created: Instant,
+}
+
+/// What a client says of a handle for others to find it by.
+#[derive(Default, Debug)]
+pub(crate) struct AboutHandle {
+    /// Its own name for the handle.
+    pub(crate) opaque_id: Option<String>,
+    /// The token that attached it.
+    pub(crate) token: Option<String>,
 }
 
 impl Handle {
-    pub(crate) fn new(session: SessionId, plugin: plugin::Kind) -> Self {
+    pub(crate) fn new(session: SessionId, plugin: plugin::Kind, about: AboutHandle, created: Instant) -> Self {
         Self {
+            about,
+            created,
             session,
             plugin,
             peer_connection: None,
@@ -99,7 +119,12 @@ pub(crate) struct Host {
     pub(crate) rng: Rng,
     pub(crate) metrics: Arc<Metrics>,
     now: Option<Instant>,
-    pub(crate) wall: Option<WallTime>,
+    /// The first time there was.
+    began: Option<Instant>,
+    /// When we learnt what time it is on the wall, and that.
+    wall: Option<(Instant, WallTime)>,
+    pub(crate) auth: Auth,
+    pub(crate) switches: Switches,
     pub(crate) sessions: Sessions,
     pub(crate) handles: HashMap<HandleId, Handle>,
     pub(crate) transports: HashMap<TransportId, TransportOwner>,
@@ -113,11 +138,13 @@ pub(crate) struct Host {
 impl Host {
     pub(crate) fn new(config: Config, rng: Rng, metrics: Arc<Metrics>) -> Self {
         Self {
-            config,
             rng,
             metrics,
             now: None,
+            began: None,
             wall: None,
+            auth: Auth::new(config.api_secret.clone(), &config.options),
+            switches: Switches::default(),
             sessions: Sessions::default(),
             handles: HashMap::new(),
             transports: HashMap::new(),
@@ -125,11 +152,34 @@ impl Host {
             tracks: HashMap::new(),
             outputs: VecDeque::new(),
             last_media_id: 0,
+            config,
         }
     }
 
     pub(crate) fn set_time(&mut self, now: Instant) {
         self.now = Some(now);
+        self.began.get_or_insert(now);
+    }
+
+    /// Learns what time it is on the wall.
+    pub(crate) fn set_wall(&mut self, wall: WallTime) {
+        self.wall = Some((self.now(), wall));
+    }
+
+    /// Gives the time on the wall, as far as it was ever told.
+    pub(crate) fn wall(&self) -> WallTime {
+        let Some((at, wall)) = self.wall else {
+            return WallTime::from_unix(Duration::ZERO);
+        };
+        WallTime::from_unix(wall.since_unix() + self.now().saturating_duration_since(at))
+    }
+
+    /// Gives a time in microseconds since the first that there was.
+    pub(crate) fn monotonic_us(&self, at: Instant) -> u64 {
+        let since = self
+            .began
+            .map_or(Duration::ZERO, |began| at.saturating_duration_since(began));
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
     }
 
     /// Gives the time of the call being handled.
@@ -146,8 +196,20 @@ impl Host {
         jsep: Option<&LocalJsep>,
     ) {
         let Some(owner) = self.handles.get(&handle) else { return };
-        let event = reply::plugin_event(owner.session, transaction, handle, owner.plugin, data, jsep);
-        self.send_to_session(owner.session, event);
+        let (session, plugin) = (owner.session, owner.plugin);
+        let sender = self.sender(handle);
+        let event = reply::plugin_event(session, transaction, sender, plugin, data, jsep);
+        self.send_to_session(session, event);
+    }
+
+    /// Gives how a handle is named in replies and events.
+    pub(crate) fn sender(&self, handle: HandleId) -> Sender<'_> {
+        let about = self.handles.get(&handle).map(|handle| &handle.about);
+        let opaque_id = about.and_then(|about| about.opaque_id.as_deref());
+        Sender {
+            handle,
+            opaque_id: opaque_id.filter(|_| self.config.options.opaque_id_in_api),
+        }
     }
 
     /// Sends a command to a worker.

@@ -3,10 +3,15 @@
 use serde_json::{Map, Value, json};
 
 use crate::config::Config;
+use crate::host::Host;
 use crate::plugin::{About, Kind};
 
+/// Package of the one transport of the API.
+pub(crate) const WEBSOCKETS: &str = "janus.transport.websockets";
+
 /// Builds the reply to `info`, with the members that clients look for.
-pub(crate) fn server_info(config: &Config, transaction: &str) -> Value {
+pub(crate) fn server_info(host: &Host, transaction: &str) -> Value {
+    let config = &host.config;
     let about_server = json!({
         "janus": "server_info",
         "transaction": transaction,
@@ -19,7 +24,7 @@ pub(crate) fn server_info(config: &Config, transaction: &str) -> Value {
         "log-to-stdout": true,
         "log-to-file": false,
         "data_channels": false,
-        "accepting-new-sessions": true,
+        "accepting-new-sessions": host.switches.accepts_sessions,
         "session-timeout": config.session_timeout.as_secs(),
         "reclaim-session-timeout": config.reclaim_timeout.as_secs(),
         "candidates-timeout": 45,
@@ -39,12 +44,12 @@ pub(crate) fn server_info(config: &Config, transaction: &str) -> Value {
         "nack-optimizations": false,
         "twcc-period": 200,
         "dtls-mtu": 1200,
-        "api_secret": config.api_secret.is_some(),
-        "auth_token": false,
+        "api_secret": host.auth.has_secret(),
+        "auth_token": host.auth.has_tokens(),
         "event_handlers": false,
-        "opaqueid_in_api": false,
+        "opaqueid_in_api": config.options.opaque_id_in_api,
         "dependencies": {},
-        "transports": {"janus.transport.websockets": about(config, "JANUS WebSockets transport plugin", "WebSocket transport of the API.")},
+        "transports": {WEBSOCKETS: about(config, "JANUS WebSockets transport plugin", "WebSocket transport of the API.")},
         "events": {},
         "loggers": {},
         "plugins": plugins(config),

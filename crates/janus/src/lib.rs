@@ -20,6 +20,7 @@
 //! | message | 1 MiB, 128 levels of nesting | 450, 454 |
 //! | sessions | [`SESSIONS_MAX`] | 472 |
 //! | sessions that end in one call | [`SESSIONS_ENDED_AT_ONCE_MAX`] | the rest is due at once |
+//! | stored tokens | 65 536 | admin 490 |
 //! | handles | [`HANDLES_PER_SESSION_MAX`], [`HANDLES_MAX`] | 461 |
 //! | rooms | 65 536 | videoroom 499 |
 //! | m-lines of a subscriber | 240 | videoroom 499 |
@@ -31,11 +32,13 @@
 //! | verb, event | state | test |
 //! |---|---|---|
 //! | `info`, `ping`, `create`, `keepalive`, `destroy` | served | `core_sessions`, `core_errors` |
-//! | `attach`, `detach`, `hangup`, `message` | served; `loop_index` and `opaque_id` are checked only | `core_handles`, `core_jsep` |
+//! | `attach`, `detach`, `hangup`, `message` | served; `loop_index` is checked only | `core_handles`, `core_jsep` |
 //! | `trickle` | acked; an ICE lite agent needs no candidates | `core_trickle` |
 //! | `claim`, session time-out, reclaim time | served | `core_reclaim`, `core_timeout` |
-//! | `apisecret` | served | `core_secret` |
-//! | tokens, admin API, event handlers, batches | planned; `token` is ignored | |
+//! | `apisecret`, stored and signed tokens | served | `core_secret`, `core_stored_tokens`, `core_signed_tokens` |
+//! | `opaque_id` in replies and events | with `opaque_id_in_api` | `core_opaque_id` |
+//! | admin API: sessions, handles, tokens, settings, `message_plugin`, `handle_info` | served; of the settings only log level, session time-out and new sessions have an effect; `resolve_address`, `test_stun` and packet captures are unknown (457) | `admin_sessions`, `admin_settings`, `admin_handle_info` |
+//! | event handlers, batches | planned | |
 //! | `webrtcup`, `media`, `hangup`, `detached`, `timeout` | sent | `publish_and_subscribe`, `publisher_dies` |
 //! | `slowlink`, `ice-failed`, `trickle` events | not sent: off by default, or of no use to ICE lite | |
 //!
@@ -43,7 +46,7 @@
 //! | request | state | test |
 //! |---|---|---|
 //! | ids | integers, or texts everywhere with `string_ids` | `string_ids` |
-//! | `create`, `edit`, `destroy`, `exists`, `list`, `allowed` | served; `permanent` is always answered `false`, signed tokens and dummy publishers are not built | `room_management`, `room_errors` |
+//! | `create`, `edit`, `destroy`, `exists`, `list`, `allowed` | served; `permanent` is always answered `false`, dummy publishers are not built | `room_management`, `room_errors` |
 //! | `listparticipants`, `join` (publisher), `joinandconfigure`, `leave` | served | `join_and_leave` |
 //! | `publish`, `configure`, `unpublish` | served; simulcast by rid and SSRC; recording fields are ignored, data channels are refused in the answer | `publish_and_subscribe`, `renegotiation`, `publisher_dies`, `simulcast` |
 //! | `join` (subscriber, `streams` or `feed`), `start`, `pause` | served | `publish_and_subscribe`, `subscriber_updates` |
@@ -55,6 +58,8 @@
 //! | talking events | not sent | |
 #![forbid(unsafe_code)]
 
+mod admin;
+mod auth;
 mod config;
 mod error;
 #[doc(hidden)]
@@ -71,6 +76,7 @@ mod request;
 mod session;
 mod trickle;
 
+pub use admin::LogLevel;
 pub use config::{Candidate, Config, Options, PortsExhausted, RtpPair, RtpPorts, WorkerMedia};
 pub use error::Code;
 pub use gateway::{

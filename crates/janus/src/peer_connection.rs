@@ -11,6 +11,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 use voex_base::{TransportId, WorkerId};
@@ -36,7 +37,25 @@ pub(crate) struct PeerConnection {
     origin_id: u64,
     /// Version of our last offer.
     origin_version: u64,
-    remote: Option<RemoteParameters>,
+    pub(crate) remote: Option<RemoteParameters>,
+    pub(crate) e2ee: bool,
+    pub(crate) created: Instant,
+    /// When `webrtcup` was sent.
+    pub(crate) up_at: Option<Instant>,
+    /// The last descriptions of both sides, where the admin API may ask for them.
+    pub(crate) local_description: Option<Box<Description>>,
+    pub(crate) remote_description: Option<Box<Description>>,
+}
+
+impl PeerConnection {
+    pub(crate) fn has_remote(&self) -> bool {
+        self.remote.is_some()
+    }
+
+    /// Tells whether the offers are ours.
+    pub(crate) fn offers(&self) -> bool {
+        self.origin_version > 0
+    }
 }
 
 /// A description that cannot make or change a PeerConnection.
@@ -81,9 +100,12 @@ impl Host {
         let local = self.local(handle, worker, session_name);
         let answer = webrtc::answer(offer, &local, choose);
         self.set_remote(handle, remote);
+        let sdp = answer.to_string();
+        self.keep_local(handle, answer);
+        self.keep_remote(handle, offer);
         Ok(LocalJsep {
             kind: JsepKind::Answer,
-            sdp: answer.to_string(),
+            sdp,
             e2ee: false,
         })
     }
@@ -105,7 +127,9 @@ impl Host {
             }
             None => (0, 0),
         };
-        let sdp = webrtc::offer(&local, id, version, media).to_string();
+        let offer = webrtc::offer(&local, id, version, media);
+        let sdp = offer.to_string();
+        self.keep_local(handle, offer);
         LocalJsep {
             kind: JsepKind::Offer,
             sdp,
@@ -120,7 +144,22 @@ impl Host {
         let remote = remote_parameters(answer).ok_or(NegotiationError::NoTransport)?;
         pc.awaits_answer = false;
         self.set_remote(handle, remote);
+        self.keep_remote(handle, answer);
         Ok(())
+    }
+
+    fn keep_local(&mut self, handle: HandleId, local: Description) {
+        let keeps = self.config.options.keep_descriptions;
+        if let Some(pc) = self.peer_connection_mut(handle).filter(|_| keeps) {
+            pc.local_description = Some(Box::new(local));
+        }
+    }
+
+    fn keep_remote(&mut self, handle: HandleId, remote: &Description) {
+        let keeps = self.config.options.keep_descriptions;
+        if let Some(pc) = self.peer_connection_mut(handle).filter(|_| keeps) {
+            pc.remote_description = Some(Box::new(remote.clone()));
+        }
     }
 
     /// Closes the PeerConnection of a handle and tells the client why; nothing when there is none. The plugin is not
@@ -138,7 +177,7 @@ impl Host {
 
     /// Tells whether the client has described itself on a handle.
     pub(crate) fn has_remote(&self, handle: HandleId) -> bool {
-        self.peer_connection(handle).is_some_and(|pc| pc.remote.is_some())
+        self.peer_connection(handle).is_some_and(PeerConnection::has_remote)
     }
 
     /// Takes the PeerConnection of a handle away without a word to the client; true when there was one.
@@ -162,10 +201,11 @@ impl Host {
     pub(crate) fn push_core_event(&mut self, handle: HandleId, janus: &str, rest: Value) {
         let Some(owner) = self.handles.get(&handle) else { return };
         let session = owner.session;
-        self.send_to_session(session, reply::core_event(janus, session, handle, rest));
+        let event = reply::core_event(janus, session, self.sender(handle), rest);
+        self.send_to_session(session, event);
     }
 
-    fn peer_connection_mut(&mut self, handle: HandleId) -> Option<&mut PeerConnection> {
+    pub(crate) fn peer_connection_mut(&mut self, handle: HandleId) -> Option<&mut PeerConnection> {
         self.handles.get_mut(&handle)?.peer_connection.as_mut()
     }
 
@@ -202,7 +242,7 @@ impl Host {
             ufrag: self.rng.token(UFRAG_LENGTH),
             pwd: self.rng.token(PWD_LENGTH),
         };
-        let origin_id = self.new_api_id();
+        let (origin_id, created) = (self.new_api_id(), self.now());
         let Some(owner) = self.handles.get_mut(&handle) else {
             return ice;
         };
@@ -215,6 +255,11 @@ impl Host {
             origin_id,
             origin_version: 0,
             remote: None,
+            e2ee: false,
+            created,
+            up_at: None,
+            local_description: None,
+            remote_description: None,
         });
         self.own_transport(transport, handle, worker, None);
         self.metrics.peer_connections.add(1);

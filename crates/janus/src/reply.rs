@@ -34,33 +34,50 @@ pub(crate) fn created(session: Option<SessionId>, transaction: &str, id: u64) ->
 pub(crate) fn plugin_success(
     session: SessionId,
     transaction: &str,
-    handle: HandleId,
+    sender: Sender<'_>,
     plugin: plugin::Kind,
     data: Value,
 ) -> Value {
-    plugin_message("success", session, Some(transaction), handle, plugin, data, None)
+    plugin_message("success", session, Some(transaction), sender, plugin, data, None)
 }
 
 /// `event` of a plugin.
 pub(crate) fn plugin_event(
     session: SessionId,
     transaction: Option<&str>,
-    handle: HandleId,
+    sender: Sender<'_>,
     plugin: plugin::Kind,
     data: Value,
     jsep: Option<&LocalJsep>,
 ) -> Value {
-    plugin_message("event", session, transaction, handle, plugin, data, jsep)
+    plugin_message("event", session, transaction, sender, plugin, data, jsep)
 }
 
 /// An event of the core on a handle: `webrtcup`, `media`, `hangup`, `detached`; `rest` follows the sender.
-pub(crate) fn core_event(janus: &str, session: SessionId, handle: HandleId, rest: Value) -> Value {
+pub(crate) fn core_event(janus: &str, session: SessionId, sender: Sender<'_>, rest: Value) -> Value {
     let mut event = head(janus, Some(session.0), None);
-    event.insert("sender".into(), handle.0.into());
+    sender.write(&mut event);
     if let Value::Object(rest) = rest {
         event.extend(rest);
     }
     Value::Object(event)
+}
+
+/// A handle as replies and events name it.
+#[derive(Clone, Copy)]
+pub(crate) struct Sender<'a> {
+    pub(crate) handle: HandleId,
+    /// The client's own name, where the API shows it.
+    pub(crate) opaque_id: Option<&'a str>,
+}
+
+impl Sender<'_> {
+    fn write(self, message: &mut Map<String, Value>) {
+        message.insert("sender".into(), self.handle.0.into());
+        if let Some(opaque_id) = self.opaque_id {
+            message.insert("opaque_id".into(), opaque_id.into());
+        }
+    }
 }
 
 /// `timeout` of a session.
@@ -72,13 +89,13 @@ fn plugin_message(
     janus: &str,
     session: SessionId,
     transaction: Option<&str>,
-    handle: HandleId,
+    sender: Sender<'_>,
     plugin: plugin::Kind,
     data: Value,
     jsep: Option<&LocalJsep>,
 ) -> Value {
     let mut message = head(janus, Some(session.0), transaction);
-    message.insert("sender".into(), handle.0.into());
+    sender.write(&mut message);
     message.insert(
         "plugindata".into(),
         json!({"plugin": plugin.about().package, "data": data}),
@@ -89,7 +106,7 @@ fn plugin_message(
     Value::Object(message)
 }
 
-fn head(janus: &str, session: Option<u64>, transaction: Option<&str>) -> Map<String, Value> {
+pub(crate) fn head(janus: &str, session: Option<u64>, transaction: Option<&str>) -> Map<String, Value> {
     let mut head = Map::new();
     head.insert("janus".into(), janus.into());
     if let Some(session) = session {

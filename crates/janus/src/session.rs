@@ -16,7 +16,9 @@ pub(crate) struct JanusSession {
     pub(crate) connection: Option<ConnectionId>,
     /// Its handles in the order of attaching.
     pub(crate) handles: Vec<HandleId>,
-    active_at: Instant,
+    pub(crate) active_at: Instant,
+    /// Its own time without a request, where the admin API set one; zero is for ever.
+    pub(crate) timeout: Option<Duration>,
     orphaned_at: Option<Instant>,
     /// Its place in the queue of checks.
     check_at: Option<Instant>,
@@ -42,7 +44,8 @@ pub(crate) struct Limits {
 impl Limits {
     /// Gives the time at which a session ends unless something happens.
     fn end_of(self, session: &JanusSession) -> Option<Instant> {
-        let idle = (!self.session_timeout.is_zero()).then(|| session.active_at + self.session_timeout);
+        let timeout = session.timeout.unwrap_or(self.session_timeout);
+        let idle = (!timeout.is_zero()).then(|| session.active_at + timeout);
         let unclaimed = session.orphaned_at.map(|at| at + self.reclaim_timeout);
         idle.into_iter().chain(unclaimed).min()
     }
@@ -55,6 +58,21 @@ impl Sessions {
 
     pub(crate) fn contains(&self, id: SessionId) -> bool {
         self.sessions.contains_key(&id)
+    }
+
+    pub(crate) fn get(&self, id: SessionId) -> Option<&JanusSession> {
+        self.sessions.get(&id)
+    }
+
+    /// Gives every session, in no order.
+    pub(crate) fn ids(&self) -> impl Iterator<Item = SessionId> {
+        self.sessions.keys().copied()
+    }
+
+    /// Puts every session where its end belongs after the limits have changed.
+    pub(crate) fn reschedule(&mut self, limits: Limits) {
+        let ids: Vec<_> = self.ids().collect();
+        ids.into_iter().for_each(|id| self.schedule(limits, id));
     }
 
     pub(crate) fn get_mut(&mut self, id: SessionId) -> Option<&mut JanusSession> {
@@ -71,6 +89,7 @@ impl Sessions {
             connection: Some(connection),
             handles: Vec::new(),
             active_at: now,
+            timeout: None,
             orphaned_at: None,
             check_at: None,
         };
@@ -132,7 +151,7 @@ impl Sessions {
     }
 
     /// Moves a session to where its end belongs in the queue.
-    fn schedule(&mut self, limits: Limits, id: SessionId) {
+    pub(crate) fn schedule(&mut self, limits: Limits, id: SessionId) {
         let Some(session) = self.sessions.get_mut(&id) else {
             return;
         };

@@ -4,7 +4,8 @@
 //!
 //! ```text
 //! config KEY VALUE              before anything else: the names in `configure`
-//! alice open | alice close      a connection
+//! alice open | alice close      a connection; `alice open admin` speaks the admin API
+//! log <- level N | line N TEXT  what was to be logged
 //! alice -> TEXT                 a message from alice; $name is replaced by what it was bound to
 //! alice <- TEXT                 the next message to alice; $name binds or must be the same, $* is anything
 //! media <- TEXT                 the next command to a worker, in the words of `describe`
@@ -56,6 +57,12 @@ transcripts! {
     core_sessions
     core_handles
     core_secret
+    core_stored_tokens
+    core_signed_tokens
+    core_opaque_id
+    admin_sessions
+    admin_settings
+    admin_handle_info
     core_reclaim
     core_jsep
     core_trickle
@@ -90,6 +97,7 @@ struct Replay {
     names: Vec<String>,
     sent: BTreeMap<String, VecDeque<String>>,
     commands: VecDeque<(WorkerId, String)>,
+    logged: VecDeque<String>,
     bound: BTreeMap<String, String>,
 }
 
@@ -104,6 +112,7 @@ impl Replay {
             names: Vec::new(),
             sent: BTreeMap::new(),
             commands: VecDeque::new(),
+            logged: VecDeque::new(),
             bound: BTreeMap::new(),
         };
         for (number, line) in text.lines().enumerate() {
@@ -130,7 +139,13 @@ impl Replay {
             ("media", ("<-", "*")) => self.commands.clear(),
             ("media", ("<-", expected)) => self.expect_command(expected)?,
             ("media", ("->", event)) => self.media_event(event)?,
-            (name, ("open", _)) => self.open(name),
+            ("log", ("<-", expected)) => {
+                let got = self.logged.pop_front().ok_or("nothing was logged")?;
+                if got != expected {
+                    return Err(format!("got {got}"));
+                }
+            }
+            (name, ("open", kind)) => self.open(name, kind == "admin"),
             (name, ("close", _)) => {
                 let (now, id) = (self.now, self.id(name));
                 self.gateway().handle_close(now, id);
@@ -162,17 +177,29 @@ impl Replay {
             "api_secret" => config.api_secret = Some(value.to_owned()),
             "session_timeout_s" => config.session_timeout = seconds(),
             "reclaim_timeout_s" => config.reclaim_timeout = seconds(),
+            "token_auth" => config.options.token_auth = value == "true",
+            "token_secret" => config.options.token_secret = Some(value.to_owned()),
+            "admin_secret" => {
+                config.options.admin_secret = Some(value.to_owned());
+                config.options.keep_descriptions = true;
+            }
+            "opaque_id_in_api" => config.options.opaque_id_in_api = value == "true",
             "string_ids" => config.options.string_ids = value == "true",
             "workers" => config.workers = (0..value.parse().expect("a number")).map(worker).collect(),
             other => panic!("no setting {other}"),
         }
     }
 
-    fn open(&mut self, name: &str) {
+    fn open(&mut self, name: &str, is_admin: bool) {
         self.names.push(name.to_owned());
         self.sent.insert(name.to_owned(), VecDeque::new());
         let (now, id) = (self.now, self.id(name));
-        self.gateway().handle_open(now, id, IpAddr::from([127, 0, 0, 1]));
+        let peer = IpAddr::from([127, 0, 0, 1]);
+        if is_admin {
+            self.gateway().handle_open_admin(now, id, peer);
+        } else {
+            self.gateway().handle_open(now, id, peer);
+        }
     }
 
     fn id(&self, name: &str) -> ConnectionId {
@@ -224,6 +251,8 @@ impl Replay {
                 }
                 Output::Close { connection } => panic!("closes {connection:?}"),
                 Output::Media { worker, command } => self.commands.push_back((worker, describe(&command))),
+                Output::LogLevel(level) => self.logged.push_back(format!("level {}", level.0)),
+                Output::LogLine { level, line } => self.logged.push_back(format!("line {} {line}", level.0)),
                 Output::Sip(command) => panic!("{command:?}"),
             }
         }
@@ -262,6 +291,7 @@ impl Replay {
         for (name, queue) in &self.sent {
             assert!(queue.is_empty(), "{transcript}: unexpected for {name}: {queue:#?}");
         }
+        assert!(self.logged.is_empty(), "{transcript}: unexpected: {:#?}", self.logged);
         assert!(
             self.commands.is_empty(),
             "{transcript}: unexpected: {:#?}",

@@ -27,6 +27,7 @@ pub enum LogFormat {
 }
 
 /// Changes the logging that [`start_logging`] started.
+#[derive(Clone)]
 pub struct LogControl {
     level: reload::Handle<Targets, Registry>,
     dropped: Arc<AtomicU64>,

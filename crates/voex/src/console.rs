@@ -120,6 +120,9 @@ pub(crate) fn listeners(
     if let Some(api) = &bound.api {
         lines.push(("Janus API".to_owned(), format!("ws://{}", tcp(api))));
     }
+    if let Some(admin) = &bound.admin {
+        lines.push(("Janus admin API".to_owned(), format!("ws://{}", tcp(admin))));
+    }
     for listen in bound.sip.listens() {
         lines.push(("SIP".to_owned(), format!("udp:{}", listen.advertised)));
     }

@@ -17,14 +17,16 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time;
+use tracing::level_filters::LevelFilter;
 use voex_base::WallTime;
-use voex_janus::{ConnectionId, Gateway};
+use voex_janus::{ConnectionId, Gateway, LogLevel};
 use voex_net::Events;
 use voex_sip::Endpoint;
+use voex_telemetry::LogControl;
 
 use crate::media::{Commands, RtpPairs};
 use crate::signalling::{SipInput, SipSockets};
-use crate::websocket::{ApiInput, Outgoing};
+use crate::websocket::{ApiInput, Front, Outgoing};
 
 /// How soon commands are offered again to a worker whose queue was full.
 const RETRY_AFTER: Duration = Duration::from_millis(2);
@@ -43,6 +45,7 @@ pub(crate) struct Control {
     pub(crate) wake: Arc<Notify>,
     pub(crate) connections: HashMap<ConnectionId, Outgoing>,
     pub(crate) backlog: bool,
+    pub(crate) logging: LogControl,
 }
 
 /// Where inputs come from.
@@ -82,11 +85,15 @@ impl Control {
         match input {
             ApiInput::Opened {
                 connection,
+                front,
                 peer,
                 outgoing,
             } => {
                 self.connections.insert(connection, outgoing);
-                self.gateway.handle_open(now, connection, peer);
+                match front {
+                    Front::Api => self.gateway.handle_open(now, connection, peer),
+                    Front::Admin => self.gateway.handle_open_admin(now, connection, peer),
+                }
             }
             // What a connection said before it was closed for reading too slowly is no longer wanted.
             ApiInput::Message { connection, text } if self.connections.contains_key(&connection) => {
@@ -165,6 +172,8 @@ impl Control {
             Output::Close { connection } => self.close(now, connection),
             Output::Media { worker, command } => self.commands.send(worker, voex_worker::Command::Sfu(command)),
             Output::Sip(command) => self.endpoint.handle_command(now, command),
+            Output::LogLevel(level) => self.logging.set_level(level_filter(level)),
+            Output::LogLine { level, line } => log_line(level, &line),
         }
     }
 
@@ -194,6 +203,27 @@ impl Control {
         }
         // Lets the connections' tasks send what is queued and say goodbye.
         time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Gives what the log lets through at a level of the admin API.
+fn level_filter(level: LogLevel) -> LevelFilter {
+    match level.0 {
+        0 => LevelFilter::OFF,
+        1 | 2 => LevelFilter::ERROR,
+        3 => LevelFilter::WARN,
+        4 => LevelFilter::INFO,
+        5 | 6 => LevelFilter::DEBUG,
+        _ => LevelFilter::TRACE,
+    }
+}
+
+fn log_line(level: LogLevel, line: &str) {
+    match level.0 {
+        0..=2 => tracing::error!("admin API: {line}"),
+        3 => tracing::warn!("admin API: {line}"),
+        4 => tracing::info!("admin API: {line}"),
+        _ => tracing::debug!("admin API: {line}"),
     }
 }
 

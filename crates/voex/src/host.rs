@@ -33,6 +33,7 @@ use crate::signalling::{self, SipSockets};
 use crate::turn_config::{TurnBasis, turn_config};
 use crate::turn_desk::{self, Desk, Order};
 use crate::turn_sessions::{Filter, Sessions};
+use crate::websocket::{Door, Front};
 use crate::{certificate, console, machines, websocket, welcome};
 
 /// API messages that may wait for the control task; then connections are not read.
@@ -61,7 +62,8 @@ pub(crate) struct Host {
     desk_task: JoinHandle<()>,
     stop: oneshot::Sender<()>,
     control: JoinHandle<()>,
-    accepting: Arc<Notify>,
+    /// Turned to true when no new connections of the API are taken.
+    accepting: watch::Sender<bool>,
     serving: Arc<Notify>,
 }
 
@@ -71,6 +73,8 @@ pub(crate) struct Bound {
     pub(crate) http: TcpListener,
     /// The Janus API, when that role is on.
     pub(crate) api: Option<TcpListener>,
+    /// The admin API, when it has an address.
+    pub(crate) admin: Option<TcpListener>,
     /// SIP; empty when that role is off.
     pub(crate) sip: SipSockets,
 }
@@ -184,7 +188,8 @@ impl Host {
             &databases,
             &sessions,
         );
-        let (accepting, serving) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (accepting, not_accepting) = watch::channel(false);
+        let serving = Arc::new(Notify::new());
         let figures = Listeners {
             api: Arc::default(),
             sip: bound.sip.metrics(),
@@ -204,10 +209,20 @@ impl Host {
         let (sip_tx, sip) = mpsc::channel(signalling::DATAGRAMS_MAX);
         let (stop_tx, stop) = oneshot::channel();
         bound.sip.receive(&sip_tx);
-        if let Some(listener) = bound.api {
-            let accept = websocket::accept(listener, settings_now, api_tx, api_metrics, accepting.clone());
-            tokio::spawn(accept);
+        let door = Door {
+            front: Front::Api,
+            settings: settings_now,
+            inputs: api_tx,
+            metrics: api_metrics,
+            ids: websocket::Ids::default(),
+        };
+        for (front, listener) in [(Front::Api, bound.api), (Front::Admin, bound.admin)] {
+            if let Some(listener) = listener {
+                let door = Door { front, ..door.clone() };
+                tokio::spawn(websocket::accept(listener, door, not_accepting.clone()));
+            }
         }
+        drop(door);
         let control = Control {
             gateway,
             endpoint,
@@ -219,6 +234,7 @@ impl Host {
             wake: media.wake,
             connections: HashMap::new(),
             backlog: false,
+            logging: logging.clone(),
         };
         Self {
             state,
@@ -305,7 +321,7 @@ impl Host {
 
     /// Takes no new connections and allocations.
     pub(crate) async fn refuse_new(&self) {
-        self.accepting.notify_one();
+        self.accepting.send_replace(true);
         // The desk is gone only after `stop`.
         let _ = self.desk.send(Order::RefuseNewAllocations).await;
     }
@@ -327,7 +343,7 @@ impl Host {
 
     /// Ends calls, sessions and connections, then the media threads, then the console.
     pub(crate) async fn stop(self) -> Result<(), WorkerPanicked> {
-        self.accepting.notify_one();
+        self.accepting.send_replace(true);
         self.end_sessions().await;
         self.databases.close().await;
         // The control task is gone when it fell; that was told when it happened.
@@ -349,6 +365,10 @@ impl Bound {
             true => bind_tcp("Janus API", settings.mcu.ws_listen, &mut failures).await,
             false => None,
         };
+        let admin = match settings.mcu.admin_listen.filter(|_| settings.mcu.enabled) {
+            Some(listen) => bind_tcp("Janus admin API", listen, &mut failures).await,
+            None => None,
+        };
         let listen = if settings.sip.enabled {
             &settings.sip.listen[..]
         } else {
@@ -359,7 +379,7 @@ impl Bound {
             .map_err(|lines| failures.extend(lines))
             .ok();
         match (http, sip) {
-            (Some(http), Some(sip)) if failures.is_empty() => Ok(Self { http, api, sip }),
+            (Some(http), Some(sip)) if failures.is_empty() => Ok(Self { http, api, admin, sip }),
             _ => Err(Failure::System(
                 failures.into_iter().map(|line| format!("cannot bind {line}")).collect(),
             )),
@@ -368,7 +388,8 @@ impl Bound {
 
     /// Gives the addresses that no relay may reach.
     fn own_sockets(&self, settings: &Settings, addresses: &Addresses) -> Vec<SocketAddr> {
-        let tcp = [Some(&self.http), self.api.as_ref()].into_iter().flatten();
+        let tcp = [Some(&self.http), self.api.as_ref(), self.admin.as_ref()];
+        let tcp = tcp.into_iter().flatten();
         let tcp = tcp.filter_map(|listener| listener.local_addr().ok());
         let sip = settings
             .sip

@@ -28,20 +28,25 @@ pub(crate) fn gateway(
         workers,
         session_timeout: Duration::from_secs(settings.mcu.session_timeout_s.into()),
         reclaim_timeout: Duration::from_secs(settings.mcu.reclaim_timeout_s.into()),
-        api_secret: settings
-            .mcu
-            .api_secret
-            .as_ref()
-            .map(|secret| secret.reveal().to_owned()),
+        api_secret: revealed(&settings.mcu.api_secret),
         rooms: settings.mcu.rooms.iter().map(|one| room(settings, one)).collect(),
         options: options(settings),
         rtp_ports: Box::new(pairs),
     }
 }
 
+fn revealed(secret: &Option<voex_config::Secret>) -> Option<String> {
+    secret.as_ref().map(|secret| secret.reveal().to_owned())
+}
+
 fn options(settings: &Settings) -> voex_janus::Options {
     voex_janus::Options {
         string_ids: settings.mcu.string_ids,
+        token_auth: settings.mcu.token_auth,
+        token_secret: revealed(&settings.mcu.token_secret),
+        opaque_id_in_api: settings.mcu.opaque_id_in_api,
+        admin_secret: revealed(&settings.mcu.admin_secret),
+        keep_descriptions: settings.mcu.admin_listen.is_some(),
     }
 }
 

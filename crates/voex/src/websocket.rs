@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -20,7 +20,40 @@ use voex_base::{Counter, CounterSet, Label};
 use voex_config::{ApiAccess, Settings};
 use voex_janus::ConnectionId;
 
-const SUB_PROTOCOL: &str = "janus-protocol";
+/// Which of the two APIs a listener speaks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Front {
+    /// The Janus API.
+    Api,
+    /// The admin API.
+    Admin,
+}
+
+impl Front {
+    fn sub_protocol(self) -> &'static str {
+        match self {
+            Self::Api => "janus-protocol",
+            Self::Admin => "janus-admin-protocol",
+        }
+    }
+
+    fn access(self, settings: &Settings, client: IpAddr) -> ApiAccess {
+        match self {
+            Self::Api => settings.api_access(client),
+            Self::Admin => settings.admin_access(client),
+        }
+    }
+}
+
+/// Draws the ids of connections; one for all listeners.
+#[derive(Clone, Default)]
+pub(crate) struct Ids(Arc<AtomicU64>);
+
+impl Ids {
+    fn next(&self) -> ConnectionId {
+        ConnectionId(self.0.fetch_add(1, Relaxed) + 1)
+    }
+}
 
 /// Most connections at once; one more is closed at once.
 const CONNECTIONS_MAX: usize = 1_024;
@@ -47,6 +80,7 @@ pub(crate) enum ApiInput {
     /// A client is there.
     Opened {
         connection: ConnectionId,
+        front: Front,
         peer: IpAddr,
         outgoing: Outgoing,
     },
@@ -118,20 +152,30 @@ impl Label for Refusal {
     }
 }
 
-/// Accepts connections until `stop` says so; those that exist go on.
-pub(crate) async fn accept(
-    listener: TcpListener,
-    settings: watch::Receiver<Arc<Settings>>,
-    inputs: mpsc::Sender<ApiInput>,
-    metrics: Arc<Metrics>,
-    stop: Arc<Notify>,
-) {
+/// Where the connections of a listener go, and by what rules.
+#[derive(Clone)]
+pub(crate) struct Door {
+    pub(crate) front: Front,
+    pub(crate) settings: watch::Receiver<Arc<Settings>>,
+    pub(crate) inputs: mpsc::Sender<ApiInput>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) ids: Ids,
+}
+
+/// Accepts connections until `stop` turns true; those that exist go on.
+pub(crate) async fn accept(listener: TcpListener, door: Door, mut stop: watch::Receiver<bool>) {
+    let Door {
+        front,
+        settings,
+        inputs,
+        metrics,
+        ids,
+    } = door;
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut last = 0;
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            () = stop.notified() => return,
+            _ = stop.wait_for(|stop| *stop) => return,
         };
         let (stream, peer) = match accepted {
             Ok(accepted) => accepted,
@@ -142,7 +186,7 @@ pub(crate) async fn accept(
                 continue;
             }
         };
-        let access = settings.borrow().api_access(peer.ip());
+        let access = front.access(&settings.borrow(), peer.ip());
         if access == ApiAccess::NotInAcl {
             metrics.refused.of(Refusal::Acl).inc();
             tracing::debug!("Janus API: {peer} is not in acl.cts");
@@ -157,18 +201,23 @@ pub(crate) async fn accept(
         } else {
             metrics.accepted.inc();
         }
-        last += 1;
-        let connection = ConnectionId(last);
+        let connection = ids.next();
         let inputs = inputs.clone();
         tokio::spawn(async move {
-            serve(stream, peer, access == ApiAccess::Allowed, connection, inputs).await;
+            serve(stream, peer, access == ApiAccess::Allowed, (connection, front), inputs).await;
             drop(place);
         });
     }
 }
 
-async fn serve(stream: TcpStream, peer: SocketAddr, allowed: bool, id: ConnectionId, inputs: mpsc::Sender<ApiInput>) {
-    let socket = match time::timeout(HANDSHAKE_MAX, handshake(stream, allowed)).await {
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    allowed: bool,
+    (id, front): (ConnectionId, Front),
+    inputs: mpsc::Sender<ApiInput>,
+) {
+    let socket = match time::timeout(HANDSHAKE_MAX, handshake(stream, front, allowed)).await {
         Ok(Ok(socket)) => socket,
         Ok(Err(error)) => {
             tracing::debug!("Janus API: {peer} did not become a WebSocket: {error}");
@@ -186,6 +235,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, allowed: bool, id: Connectio
     };
     let opened = ApiInput::Opened {
         connection: id,
+        front,
         peer: peer.ip(),
         outgoing,
     };
@@ -208,7 +258,7 @@ async fn serve(stream: TcpStream, peer: SocketAddr, allowed: bool, id: Connectio
     let _ = inputs.send(ApiInput::Closed { connection: id }).await;
 }
 
-async fn handshake(stream: TcpStream, allowed: bool) -> Result<WebSocketStream<TcpStream>, Error> {
+async fn handshake(stream: TcpStream, front: Front, allowed: bool) -> Result<WebSocketStream<TcpStream>, Error> {
     stream.set_nodelay(true)?;
     let config = WebSocketConfig::default()
         .read_buffer_size(16 * 1024)
@@ -216,13 +266,19 @@ async fn handshake(stream: TcpStream, allowed: bool) -> Result<WebSocketStream<T
         .max_message_size(Some(MESSAGE_BYTES_MAX))
         .max_frame_size(Some(MESSAGE_BYTES_MAX));
     #[expect(clippy::result_large_err, reason = "the signature is the library's")]
-    let negotiate = move |request: &Request, response: Response| negotiate(request, response, allowed);
+    let negotiate = move |request: &Request, response: Response| negotiate(request, response, front, allowed);
     tokio_tungstenite::accept_hdr_async_with_config(stream, negotiate, Some(config)).await
 }
 
-/// Echoes `janus-protocol`. A client that offers no sub-protocol is served too; one that offers only others is not.
+/// Echoes the sub-protocol. A client that offers no sub-protocol is served too; one that offers only others is not.
 #[expect(clippy::result_large_err, reason = "the signature is the library's")]
-fn negotiate(request: &Request, mut response: Response, allowed: bool) -> Result<Response, ErrorResponse> {
+fn negotiate(
+    request: &Request,
+    mut response: Response,
+    front: Front,
+    allowed: bool,
+) -> Result<Response, ErrorResponse> {
+    let sub_protocol = front.sub_protocol();
     if !allowed {
         return Err(refuse(
             StatusCode::FORBIDDEN,
@@ -238,15 +294,15 @@ fn negotiate(request: &Request, mut response: Response, allowed: bool) -> Result
     if offered
         .by_ref()
         .inspect(|_| any = true)
-        .any(|offer| offer.trim() == SUB_PROTOCOL)
+        .any(|offer| offer.trim() == sub_protocol)
     {
         response
             .headers_mut()
-            .insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUB_PROTOCOL));
+            .insert(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(sub_protocol));
     } else if any {
         return Err(refuse(
             StatusCode::BAD_REQUEST,
-            "the sub-protocol here is janus-protocol\n",
+            &format!("the sub-protocol here is {sub_protocol}\n"),
         ));
     }
     Ok(response)

@@ -304,3 +304,48 @@ async fn a_connection_that_says_nothing_is_no_trouble() {
     let (_, since) = log.split_once("ready after").unwrap();
     assert!(!since.contains("WARN"), "{log}");
 }
+
+#[tokio::test]
+async fn the_admin_api_has_a_listener_a_sub_protocol_and_a_secret_of_its_own() {
+    let server = Server::start(&[
+        "--set",
+        "mcu.admin.listen=127.0.0.1:0",
+        "--set",
+        "mcu.admin.secret=lord",
+    ]);
+    let listener = server.listener("Janus admin API", "ws://");
+    assert_eq!(
+        refusal(connect(listener, Some("janus-protocol")).await),
+        StatusCode::BAD_REQUEST
+    );
+    let mut cts = connect(server.api(), Some("janus-protocol")).await.unwrap();
+    say(&mut cts, json!({"janus": "create", "id": 5, "transaction": "t1"})).await;
+    hear(&mut cts).await;
+
+    let mut admin = connect(listener, Some("janus-admin-protocol")).await.unwrap();
+    say(&mut admin, json!({"janus": "list_sessions", "transaction": "t1"})).await;
+    assert_eq!(hear(&mut admin).await["error"]["code"], 403);
+    let list = json!({"janus": "list_sessions", "transaction": "t2", "admin_secret": "lord"});
+    say(&mut admin, list).await;
+    assert_eq!(hear(&mut admin).await["sessions"], json!([5]));
+    let line = json!({"janus": "custom_logline", "line": "hello log", "transaction": "t3", "admin_secret": "lord"});
+    say(&mut admin, line).await;
+    assert_eq!(hear(&mut admin).await["janus"], "success");
+    assert!(server.log().contains("admin API: hello log"));
+    // The connection of the API is no worse for what happened here.
+    say(
+        &mut cts,
+        json!({"janus": "keepalive", "session_id": 5, "transaction": "t2"}),
+    )
+    .await;
+    assert_eq!(hear(&mut cts).await["janus"], "ack");
+}
+
+#[test]
+fn an_admin_api_without_a_secret_is_refused_at_start() {
+    let output = common::voex(&["serve".into(), "--set".into(), "mcu.admin.listen=127.0.0.1:0".into()])
+        .output()
+        .expect("the binary was built");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(String::from_utf8_lossy(&output.stderr).contains("mcu.admin.secret"));
+}

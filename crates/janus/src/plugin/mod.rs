@@ -53,6 +53,16 @@ pub(crate) trait Plugin {
     /// A handle goes: forget it. Its PeerConnection and plain transports are closed by the core after this call.
     fn handle_detach(&mut self, host: &mut Host, handle: HandleId);
 
+    /// Answers a request of the admin API that needs no handle; `None` when the plugin takes none.
+    fn handle_admin(&mut self, _host: &mut Host, _body: &Map<String, Value>) -> Option<Value> {
+        None
+    }
+
+    /// Tells the admin API what a handle is in the plugin.
+    fn describe(&self, _host: &Host, _handle: HandleId) -> Option<Value> {
+        None
+    }
+
     /// Runs the plugin's timers that are due.
     fn handle_timeout(&mut self, _host: &mut Host) {}
 

@@ -9,9 +9,9 @@ use super::room::{Room, object};
 use super::{Role, VideoRoom};
 use crate::host::{HandleId, Host};
 use crate::jsep::JsepKind;
-use crate::plugin::Message;
 use crate::plugin::fields::{Field, Fields, Type, check, optional, required};
 use crate::plugin::id::Id;
+use crate::plugin::{Kind, Message};
 
 const ROOM: [Field; 1] = [required("room", Type::Id)];
 const PIN: [Field; 1] = [optional("pin", Type::String)];
@@ -35,6 +35,7 @@ impl VideoRoom {
         self.ids.check(body, &ROOM)?;
         check(body, &JOIN)?;
         let room = self.room(body)?;
+        check_signature(host, room, body)?;
         check(body, &PIN)?;
         check_secret(body, "pin", room.config.pin.as_deref())?;
         let room = &room.id.clone();
@@ -122,6 +123,18 @@ impl Room {
                 return id;
             }
         }
+    }
+}
+
+/// Rooms with signed tokens want one that names them, where the server knows how to read it.
+fn check_signature(host: &Host, room: &Room, body: &Map<String, Value>) -> Result<(), Error> {
+    if !room.config.signed_tokens {
+        return Ok(());
+    }
+    let what = format!("room={}", room.id);
+    match host.auth.opens(host.wall(), body.text("token"), Kind::VideoRoom, &what) {
+        Some(false) => Err(Error::new(Code::Unauthorized, "Unauthorized (wrong token)")),
+        Some(true) | None => Ok(()),
     }
 }
 

@@ -244,6 +244,7 @@ impl RoomConfig {
             is_private: flag("is_private", false),
             allowed,
             require_private_id: flag("require_pvtid", false),
+            signed_tokens: flag("signed_tokens", false),
             publishers_max: body
                 .number32("publishers")
                 .filter(|n| *n > 0)

@@ -3,6 +3,7 @@
 //! A room lives on one media worker; so do the transports of its participants, since a subscription must be where its
 //! track is.
 
+mod about;
 mod codec;
 mod error;
 mod join;
@@ -267,6 +268,20 @@ impl Plugin for VideoRoom {
             (MediaEvent::Hangup(_), Some(Role::Subscriber { room })) => self.subscriber_down(host, &room, handle),
             _ => {}
         }
+    }
+
+    fn handle_admin(&mut self, host: &mut Host, body: &Map<String, Value>) -> Option<Value> {
+        let request = body.text("request").unwrap_or_default().to_ascii_lowercase();
+        let checked = fields::check(body, &[required("request", Type::String)]).map_err(Error::from);
+        let answer = checked.and_then(|()| check_sizes(body)).and_then(|()| {
+            self.synchronous(host, &request, body)
+                .unwrap_or_else(|| Err(unknown(body.text("request").unwrap_or_default())))
+        });
+        Some(answer.unwrap_or_else(|error| refusal(host, &error)))
+    }
+
+    fn describe(&self, host: &Host, handle: HandleId) -> Option<Value> {
+        Some(self.describe_handle(host, handle))
     }
 
     fn handle_timeout(&mut self, host: &mut Host) {

@@ -25,6 +25,8 @@ pub(crate) struct RoomConfig {
     pub(crate) allowed: Option<Vec<String>>,
     /// Subscribers must name the private id of a participant.
     pub(crate) require_private_id: bool,
+    /// Who joins needs a signed token that names the room.
+    pub(crate) signed_tokens: bool,
     /// Most active publishers.
     pub(crate) publishers_max: u32,
     /// Cap on what a publisher may send, in bit/s; zero is none.
@@ -76,6 +78,7 @@ impl Default for RoomConfig {
             is_private: false,
             allowed: None,
             require_private_id: false,
+            signed_tokens: false,
             publishers_max: 3,
             bitrate_bps: 0,
             bitrate_cap: false,
