@@ -197,17 +197,28 @@ fn follow(stderr: impl Read + Send + 'static, log: Arc<Mutex<String>>) -> mpsc::
     ready_rx
 }
 
-/// The binary stands beside the folder of the test executables; `VOEX_BIN` names another one.
+/// Gives the binary; `VOEX_BIN` names another one.
 fn binary() -> PathBuf {
-    if let Some(path) = std::env::var_os("VOEX_BIN") {
-        return path.into();
-    }
+    std::env::var_os("VOEX_BIN").map_or_else(|| sibling("voex"), PathBuf::from)
+}
+
+/// Gives a binary of this workspace: they stand beside the folder of the test executables.
+///
+/// # Panics
+/// When it was not built (scripts/test does it).
+pub fn sibling(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
     let folder = test
         .parent()
         .and_then(|deps| deps.parent())
         .expect("tests are built into target/PROFILE/deps");
-    folder.join("voex")
+    let path = folder.join(name);
+    assert!(
+        path.is_file(),
+        "{}: build it with `cargo build -p {name}`",
+        path.display()
+    );
+    path
 }
 
 fn unique() -> u128 {

@@ -1,20 +1,17 @@
 //! One end of a flow: a client's or a peer's socket.
 
-use std::io::{IoSlice, IoSliceMut};
+use std::io::IoSlice;
 use std::net::UdpSocket;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 
-use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, recvmmsg, sendmmsg, sendmsg};
+use nix::sys::socket::{ControlMessage, MsgFlags, MultiHeaders, sendmmsg, sendmsg};
 
+use crate::batch::Batch;
 use crate::client::Client;
 use crate::framing::FRAME_BYTES_MAX;
 use crate::link::Link;
 use crate::pattern::BURST_MAX;
 use crate::stream::{READ_BYTES, Stream};
-
-/// Datagrams taken from a socket in one call.
-const RECEIVE_BATCH: usize = 32;
-const RECEIVE_BYTES: usize = 2048;
 
 /// One end of a flow.
 #[derive(Debug)]
@@ -31,9 +28,7 @@ pub enum Endpoint {
 
 /// Buffers for what is received.
 pub(crate) struct Inbox {
-    headers: MultiHeaders<()>,
-    buffers: Vec<[u8; RECEIVE_BYTES]>,
-    lens: [usize; RECEIVE_BATCH],
+    batch: Batch,
     stream: Vec<u8>,
 }
 
@@ -96,9 +91,7 @@ impl Endpoint {
 impl Inbox {
     pub(crate) fn new() -> Self {
         Self {
-            headers: MultiHeaders::preallocate(RECEIVE_BATCH, None),
-            buffers: vec![[0; RECEIVE_BYTES]; RECEIVE_BATCH],
-            lens: [0; RECEIVE_BATCH],
+            batch: Batch::new(),
             stream: vec![0; READ_BYTES],
         }
     }
@@ -114,26 +107,10 @@ impl Inbox {
         let Some(socket) = endpoint.datagrams() else {
             return Ok(());
         };
-        for index in 0..self.fill(socket) {
-            each(&self.buffers[index][..self.lens[index]]);
+        for index in 0..self.batch.fill(socket) {
+            each(self.batch.datagram(index));
         }
         Ok(())
-    }
-
-    /// Takes what a socket has, at most a batch, and gives how many datagrams that were.
-    fn fill(&mut self, socket: &UdpSocket) -> usize {
-        let mut slices: Vec<[IoSliceMut<'_>; 1]> = Vec::with_capacity(RECEIVE_BATCH);
-        slices.extend(self.buffers.iter_mut().map(|buffer| [IoSliceMut::new(buffer)]));
-        let (fd, flags) = (socket.as_raw_fd(), MsgFlags::MSG_DONTWAIT);
-        let mut count = 0;
-        // An error is "nothing there", or an ICMP error of an earlier packet, which then counts as lost.
-        if let Ok(received) = recvmmsg(fd, &mut self.headers, slices.iter_mut(), flags, None) {
-            for (len, message) in self.lens.iter_mut().zip(received) {
-                *len = message.bytes;
-                count += 1;
-            }
-        }
-        count
     }
 }
 

@@ -38,6 +38,28 @@ pub enum LoadError {
     /// TLS could not be set up.
     #[error("TLS: {0}")]
     Tls(String),
+    /// The WebSocket connection to the server failed.
+    #[error("{url}: {why}; is the server running, and is this the address of its Janus API?")]
+    WebSocket {
+        /// Where it is.
+        url: String,
+        /// What happened.
+        why: String,
+    },
+    /// The server answered a request of the Janus API with something else than was hoped for.
+    #[error("{request}: {why}")]
+    Api {
+        /// What was asked.
+        request: String,
+        /// What came.
+        why: String,
+    },
+    /// A description of the server's cannot be used.
+    #[error("the server's SDP cannot be used: {0}")]
+    Sdp(String),
+    /// A handshake failed.
+    #[error("DTLS: {0}")]
+    Dtls(String),
     /// The server refused a request.
     #[error("the server refused {method:?} with {} {}{}", code.number(), code.reason(), hint_of_refusal(*code))]
     Refused {

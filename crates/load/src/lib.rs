@@ -1,4 +1,5 @@
-//! The load generator: many TURN clients and their peers in one process and one thread.
+//! The load generator: many TURN clients and their peers, or the participants of conferences ([`mcu`]), in one process
+//! and one thread.
 //!
 //! ```text
 //!           ┌────────────── one loop, one core ──────────────┐
@@ -14,7 +15,7 @@
 //! apart. What is measured lies between a warm-up and a drain; CPU time is taken over *delivered* packets.
 //!
 //! [`versus`] starts two servers in turn (A B A B ..) on one core, loads each from another core, and compares medians;
-//! [`cells`] says what is compared and what is asked, [`table`] and [`plot`] show what came of it.
+//! [`cells`] and [`mcu::cells`] say what is compared and what is asked, [`table`] and [`plot`] show what came of it.
 //!
 //! Everything is bounded: clients, packets under way and seconds by [`pattern`], bytes that wait for a server that
 //! does not read by 256 KiB a stream (what comes on top is held back and counted), set-up by a minute.
@@ -24,6 +25,7 @@
 //! does in front of a network card that cannot. Nothing is refreshed: no load outlives a permission.
 #![forbid(unsafe_code)]
 
+mod batch;
 pub mod cells;
 pub mod client;
 pub mod deframer;
@@ -39,6 +41,8 @@ pub mod interrupt;
 mod judge;
 mod link;
 pub mod load;
+pub mod mcu;
+pub mod outcome;
 pub mod pattern;
 pub mod payload;
 pub mod plot;

@@ -168,7 +168,7 @@ impl<'a> Load<'a> {
             self.receive()?;
             if self.progress.is_due(now_ns) {
                 let (sent, arrived) = (self.judge.sent, self.judge.arrived);
-                self.progress.tell(now_ns, sent, arrived, self.server);
+                self.progress.tell(now_ns, sent, arrived, sent - arrived, self.server);
             }
         }
     }

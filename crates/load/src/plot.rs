@@ -64,19 +64,22 @@ fn escaped(text: &str) -> String {
 
 /// Draws what ours costs as a share of the rival's: a bar for each row, with the range of its rounds and its budget.
 ///
-/// Rows without a ratio are left out.
-pub fn ratios(rows: &[Row], rival: &str, caption: &str) -> String {
+/// Rows without a ratio are left out, and those of which more is better.
+pub fn ratios(rows: &[Row], what: &str, rival: &str, caption: &str) -> String {
     const LEFT: f64 = 290.0;
     const TOP: f64 = 78.0;
     const STEP: f64 = 30.0;
     const SCALE: f64 = 420.0;
-    let rows: Vec<&Row> = rows.iter().filter(|row| row.ratio.is_finite()).collect();
+    let rows: Vec<&Row> = rows
+        .iter()
+        .filter(|row| row.ratio.is_finite() && row.unit.is_cost())
+        .collect();
     let bottom = TOP + STEP * rows.len() as f64;
     let mut canvas = Canvas::new(960.0, bottom + 64.0);
     // Nothing dearer than this fits; its bar ends at the edge, its number stands beside it.
     let most = rows.iter().map(|row| row.spread.1).fold(1.05, f64::max).min(1.5);
     let x = |share: f64| LEFT + SCALE * share.min(most) / most;
-    canvas.text(20.0, 30.0, "start", 18, &format!("Cost of TURN: voex beside {rival}"));
+    canvas.text(20.0, 30.0, "start", 18, &format!("Cost of {what}: voex beside {rival}"));
     let legend =
         format!("share of {rival}'s cost, shorter is better; whiskers: range of the rounds; black mark: budget");
     canvas.text(20.0, 52.0, "start", 12, &legend);
@@ -104,7 +107,9 @@ pub fn ratios(rows: &[Row], rival: &str, caption: &str) -> String {
         let unit = match row.unit {
             Unit::UsPerPacket => "µs",
             Unit::UsPerAllocation => "µs each",
-            Unit::KbPerAllocation => "kB each",
+            Unit::KbPerAllocation | Unit::KbPerSubscription => "kB each",
+            Unit::Milliseconds => "ms",
+            Unit::Participants => "",
         };
         let (ratio, voex, rival) = (number(row.ratio), number(row.voex), number(row.rival));
         let label = format!("{ratio}  ({voex} : {rival} {unit})");
@@ -119,7 +124,8 @@ fn budget_share(row: &Row) -> Option<f64> {
     Some(match row.limit? {
         Limit::Share(share) => share,
         Limit::Times(times) => 1.0 / times,
-        Limit::Kilobytes(kb) => kb / row.rival,
+        Limit::Kilobytes(most) | Limit::Milliseconds(most) => most / row.rival,
+        Limit::AtLeast(_) => return None,
     })
 }
 
@@ -193,21 +199,21 @@ mod tests {
             row("a < b & c", 0.5, Some(Limit::Times(2.5)), Some(true)),
             row("nothing", f64::NAN, None, None),
         ];
-        let svg = ratios(&rows, "coturn", "");
+        let svg = ratios(&rows, "TURN", "coturn", "");
         assert!(svg.contains("a &lt; b &amp; c"));
         assert!(!svg.contains("nothing") && !svg.contains("NaN"));
     }
 
     #[test]
     fn a_row_over_its_budget_is_drawn_in_another_colour() {
-        let drawn = |met| ratios(&[row("a", 0.9, Some(Limit::Share(0.6)), met)], "coturn", "");
+        let drawn = |met| ratios(&[row("a", 0.9, Some(Limit::Share(0.6)), met)], "TURN", "coturn", "");
         assert!(drawn(Some(false)).contains(BAD));
         assert!(!drawn(Some(true)).contains(BAD));
     }
 
     #[test]
     fn a_bar_beyond_the_edge_ends_there() {
-        let svg = ratios(&[row("a", 40.0, None, None)], "coturn", "");
+        let svg = ratios(&[row("a", 40.0, None, None)], "TURN", "coturn", "");
         assert!(svg.contains(r#"width="420.0""#), "{svg}");
     }
 

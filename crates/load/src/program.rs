@@ -8,6 +8,8 @@ use std::process::Command;
 
 use crate::LoadError;
 use crate::error::Doing as _;
+use crate::tls::KeyKind;
+use crate::transport::Transport;
 
 /// Where programs listen, relay and are spoken to from.
 pub(crate) const HOST: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -34,12 +36,34 @@ pub enum Program {
         /// More arguments.
         args: Vec<String>,
     },
+    /// `janus`.
+    Janus {
+        /// Where it is.
+        path: PathBuf,
+    },
+}
+
+/// What a program is started for.
+#[derive(Clone, Copy, Debug)]
+pub enum Role {
+    /// TURN, spoken to over a transport, with a certificate of a kind.
+    Turn {
+        /// The transport.
+        transport: Transport,
+        /// The certificate's key.
+        key: KeyKind,
+    },
+    /// Conferences, with media on an address of this host: Janus has none on the loopback interface.
+    Mcu {
+        /// The address.
+        media: IpAddr,
+    },
 }
 
 /// Ports that were free a moment ago.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Ports {
-    /// UDP and TCP.
+    /// TURN over UDP and TCP, or the Janus API.
     pub(crate) plain: u16,
     /// TLS.
     pub(crate) tls: u16,
@@ -69,19 +93,20 @@ impl Program {
         match self {
             Self::Voex { name, .. } => name,
             Self::Coturn { .. } => "coturn",
+            Self::Janus { .. } => "Janus",
         }
     }
 
     /// Asks it for its version; `None` when it does not tell.
     pub fn version(&self) -> Option<String> {
-        let (Self::Voex { path, .. } | Self::Coturn { path, .. }) = self;
+        let (Self::Voex { path, .. } | Self::Coturn { path, .. } | Self::Janus { path }) = self;
         let output = Command::new(path).arg("--version").output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout);
         Some(text.lines().next()?.trim().to_owned())
     }
 
     /// Gives what starts it with one worker on a core.
-    pub(crate) fn command(&self, ports: Ports, folder: &Folder, core: usize) -> Result<Command, LoadError> {
+    pub(crate) fn command(&self, role: Role, ports: Ports, folder: &Folder, core: usize) -> Result<Command, LoadError> {
         // Each of the three replaces itself by the next, so the child is the server; it dies with this process.
         let mut command = Command::new("setpriv");
         let core = core.to_string();
@@ -90,7 +115,7 @@ impl Program {
             Self::Voex { path, settings, .. } => {
                 let file = folder.path("settings.yaml");
                 let private = fs::Permissions::from_mode(0o600);
-                fs::write(&file, voex_settings(ports, folder))
+                fs::write(&file, voex_settings(role, ports, folder))
                     .and_then(|()| fs::set_permissions(&file, private))
                     .doing(|| "writing settings".into())?;
                 command.arg(path).args(["serve", "--settings"]).arg(&file);
@@ -102,6 +127,18 @@ impl Program {
                 command.arg(path);
                 coturn_arguments(&mut command, ports, folder);
                 command.args(args);
+            }
+            Self::Janus { path } => {
+                let Role::Mcu { media } = role else {
+                    return Err(LoadError::NotStarted {
+                        server: self.name().into(),
+                        why: "it is no TURN server".into(),
+                    });
+                };
+                for (name, text) in janus_settings(media, ports) {
+                    fs::write(folder.path(name), text).doing(|| format!("writing {name}"))?;
+                }
+                command.arg(path).arg("--configs-folder").arg(folder.path(""));
             }
         }
         Ok(command)
@@ -149,13 +186,13 @@ fn coturn_arguments(command: &mut Command, ports: Ports, folder: &Folder) {
     command.arg("--pidfile").arg(folder.path("pid"));
 }
 
-fn voex_settings(ports: Ports, folder: &Folder) -> String {
+fn voex_settings(role: Role, ports: Ports, folder: &Folder) -> String {
     let Ports { plain, tls, http } = ports;
     let quoted = |path: &Path| format!("{:?}", path.display().to_string());
     let (certificate, key) = (quoted(&folder.certificate()), quoted(&folder.key()));
-    format!(
-        "workers: 1
-turn:
+    let of_role = match role {
+        Role::Turn { .. } => format!(
+            "turn:
   listen: [{HOST}]
   ports: {{plain: [{plain}], tls: [{tls}]}}
   realm: {REALM}
@@ -163,10 +200,57 @@ turn:
   peers: {{allow_loopback: true}}
 tls: {{certificate: {certificate}, key: {key}}}
 mcu: {{enabled: false}}
+media: {{listen: [{HOST}]}}"
+        ),
+        Role::Mcu { media } => format!(
+            "turn: {{enabled: false}}
+mcu: {{enabled: true, ws: {{listen: \"{HOST}:{plain}\"}}}}
+media: {{listen: [{media}]}}"
+        ),
+    };
+    format!(
+        "workers: 1
+{of_role}
 sip: {{enabled: false}}
-media: {{listen: [{HOST}]}}
 http: {{listen: \"{HOST}:{http}\"}}
 log: {{level: warn}}
 "
     )
+}
+
+/// One event loop, the video room and the WebSocket transport only, errors logged; the rest is left as it comes.
+fn janus_settings(media: IpAddr, ports: Ports) -> [(&'static str, String); 3] {
+    let others = |kind: &str, names: &[&str]| -> String {
+        let names: Vec<String> = names.iter().map(|name| format!("libjanus_{name}.so")).collect();
+        format!("{kind}: {{ disable = \"{}\" }}\n", names.join(","))
+    };
+    let plugins = [
+        "audiobridge",
+        "duktape",
+        "echotest",
+        "lua",
+        "nosip",
+        "recordplay",
+        "sip",
+        "streaming",
+        "textroom",
+        "videocall",
+        "voicemail",
+    ];
+    let transports = ["http", "mqtt", "nanomsg", "pfunix", "rabbitmq"];
+    let general = "general: { debug_level = 2, debug_colors = false, session_timeout = 600, event_loops = 1 }";
+    let core = format!(
+        "{general}\nmedia: {{ rtp_port_range = \"20000-40000\" }}\nnat: {{ ice_enforce_list = \"{media}\" }}\n{}{}",
+        others("plugins", &plugins),
+        others("transports", &transports)
+    );
+    let socket = format!(
+        "general: {{ ws = true, ws_port = {}, ws_ip = \"{HOST}\", wss = false }}\nadmin: {{ admin_ws = false }}\n",
+        ports.plain
+    );
+    [
+        ("janus.jcfg", core),
+        ("janus.transport.websockets.jcfg", socket),
+        ("janus.plugin.videoroom.jcfg", "general: { }\n".into()),
+    ]
 }

@@ -75,7 +75,7 @@ impl Progress {
     }
 
     /// Tells what happened since the last line.
-    pub(crate) fn tell(&mut self, now_ns: u64, sent: u64, arrived: u64, server: Option<&Process>) {
+    pub(crate) fn tell(&mut self, now_ns: u64, sent: u64, arrived: u64, missing: u64, server: Option<&Process>) {
         let since_s = (now_ns - (self.due_ns - SECOND_NS)) as f64 / SECOND_NS as f64;
         self.due_ns = now_ns + SECOND_NS;
         let rate = |now: u64, before: u64| (now - before) as f64 / since_s;
@@ -84,7 +84,7 @@ impl Progress {
             now_ns as f64 / SECOND_NS as f64,
             rate(sent, self.sent),
             rate(arrived, self.arrived),
-            sent - arrived,
+            missing,
         );
         if let Some(cpu_time) = server.and_then(|s| s.cpu_time().ok()) {
             let busy = cpu_time.saturating_sub(self.cpu_time).as_secs_f64() / since_s;

@@ -14,9 +14,9 @@ use crate::client::Credentials;
 use crate::error::{Doing as _, LoadError};
 use crate::interrupt;
 use crate::process::Process;
-use crate::program::{Folder, HOST, PASSWORD, Ports, Program, USER};
+use crate::program::{Folder, HOST, PASSWORD, Ports, Program, Role, USER};
 use crate::rig::Target;
-use crate::tls::{KeyKind, Tls, Trust, write_certificate};
+use crate::tls::{Tls, Trust, write_certificate};
 use crate::transport::Transport;
 
 const START_MAX: Duration = Duration::from_secs(10);
@@ -37,23 +37,26 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts a program on a core, with a new certificate, and waits until it can be spoken to over a transport.
+    /// Starts a program in a role on a core, and waits until it can be spoken to.
     ///
     /// # Errors
     /// [`LoadError::NotStarted`] with what it said.
-    pub fn start(program: &Program, core: usize, transport: Transport, key: KeyKind) -> Result<Self, LoadError> {
+    pub fn start(program: &Program, core: usize, role: Role) -> Result<Self, LoadError> {
         let ports = Ports {
             plain: free_port()?,
             tls: free_port()?,
             http: free_port()?,
         };
         let folder = Folder::make(ports.plain)?;
-        write_certificate(key, &folder.certificate(), &folder.key())?;
+        if let Role::Turn { key, .. } = role {
+            write_certificate(key, &folder.certificate(), &folder.key())?;
+        }
         let log = File::create(folder.path("log")).doing(|| "making a log file".into())?;
+        let also_log = log.try_clone().doing(|| "making a log file".into())?;
         let child = program
-            .command(ports, &folder, core)?
+            .command(role, ports, &folder, core)?
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(also_log)
             .stderr(log)
             .spawn()
             .doing(|| "starting setpriv of util-linux".into())?;
@@ -64,7 +67,7 @@ impl Server {
             ports,
             tls: Tls::new("localhost", Trust::Anyone)?,
         };
-        server.await_ready(program, transport)?;
+        server.await_ready(program, role)?;
         Ok(server)
     }
 
@@ -83,6 +86,11 @@ impl Server {
         }
     }
 
+    /// Gives where its Janus API is.
+    pub fn url(&self) -> String {
+        format!("ws://{}", SocketAddr::new(HOST, self.ports.plain))
+    }
+
     /// Gives its process.
     pub fn process(&self) -> &Process {
         &self.process
@@ -96,8 +104,12 @@ impl Server {
         SocketAddr::new(HOST, port)
     }
 
-    fn await_ready(&mut self, program: &Program, transport: Transport) -> Result<(), LoadError> {
+    fn await_ready(&mut self, program: &Program, role: Role) -> Result<(), LoadError> {
         let begun = Instant::now();
+        let transport = match role {
+            Role::Turn { transport, .. } => transport,
+            Role::Mcu { .. } => Transport::Tcp,
+        };
         while begun.elapsed() < START_MAX {
             interrupt::check()?;
             if let Ok(Some(status)) = self.child.try_wait() {

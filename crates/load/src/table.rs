@@ -4,9 +4,10 @@ use std::fmt::{self, Write as _};
 
 use serde::Serialize;
 
-use crate::cells::{Budget, Workload};
+use crate::cells::{Budget, Cell, Workload};
 use crate::figures::Figures;
-use crate::versus::{CellResult, Outcome};
+use crate::outcome::Outcome;
+use crate::versus::CellResult;
 
 /// What the runs of a cell come to, in one respect.
 #[derive(Clone, Debug, Serialize)]
@@ -45,6 +46,19 @@ pub enum Unit {
     UsPerAllocation,
     /// Kilobytes of the server's memory that an allocation holds.
     KbPerAllocation,
+    /// Kilobytes of the server's memory that a subscription holds.
+    KbPerSubscription,
+    /// Milliseconds of something.
+    Milliseconds,
+    /// Participants, of which more is better.
+    Participants,
+}
+
+impl Unit {
+    /// Less of it is better.
+    pub(crate) fn is_cost(self) -> bool {
+        self != Self::Participants
+    }
 }
 
 /// The most that is allowed.
@@ -57,6 +71,22 @@ pub enum Limit {
     Times(f64),
     /// Kilobytes, whatever the rival takes.
     Kilobytes(f64),
+    /// Milliseconds, whatever the rival takes.
+    Milliseconds(f64),
+    /// At least so many times what the rival does.
+    AtLeast(f64),
+}
+
+impl Limit {
+    /// Tells whether ours keeps to it.
+    fn is_met(self, voex: f64, rival: f64) -> bool {
+        match self {
+            Self::Share(share) => voex / rival <= share,
+            Self::Times(times) => voex / rival <= 1.0 / times,
+            Self::Kilobytes(most) | Self::Milliseconds(most) => voex <= most,
+            Self::AtLeast(times) => voex / rival >= times,
+        }
+    }
 }
 
 impl fmt::Display for Unit {
@@ -64,7 +94,9 @@ impl fmt::Display for Unit {
         f.write_str(match self {
             Self::UsPerPacket => "µs/packet",
             Self::UsPerAllocation => "µs each",
-            Self::KbPerAllocation => "kB each",
+            Self::KbPerAllocation | Self::KbPerSubscription => "kB each",
+            Self::Milliseconds => "ms",
+            Self::Participants => "in all",
         })
     }
 }
@@ -75,12 +107,17 @@ impl fmt::Display for Limit {
             Self::Share(share) => write!(f, "{share}"),
             Self::Times(times) => write!(f, "{:.2} ({times} x packets)", 1.0 / times),
             Self::Kilobytes(kb) => write!(f, "{kb} kB"),
+            Self::Milliseconds(ms) => write!(f, "{ms} ms"),
+            Self::AtLeast(times) => write!(f, ">= {times}"),
         }
     }
 }
 
+/// Runs of a cell of TURN.
+type TurnResult = CellResult<Cell, Outcome>;
+
 /// Works out a cell: one row for packets, two for idle allocations.
-pub fn rows(result: &CellResult) -> Vec<Row> {
+pub fn rows(result: &TurnResult) -> Vec<Row> {
     let (cell, budget) = (&result.cell, result.cell.budget);
     if matches!(cell.workload, Workload::Load(_)) {
         let limit = match budget {
@@ -101,38 +138,21 @@ pub fn rows(result: &CellResult) -> Vec<Row> {
     ]
 }
 
-fn row(result: &CellResult, title: String, unit: Unit, limit: Option<Limit>) -> Row {
+fn row(result: &TurnResult, title: String, unit: Unit, limit: Option<Limit>) -> Row {
     let value = |outcome: &Outcome| match unit {
         Unit::KbPerAllocation => outcome.idle().map_or(f64::NAN, |figures| figures.bytes_each / 1024.0),
-        Unit::UsPerPacket | Unit::UsPerAllocation => outcome.cpu_us(),
+        _ => outcome.cpu_us(),
     };
-    let voex: Vec<f64> = result.voex.iter().map(value).collect();
-    let rival: Vec<f64> = result.rival.iter().map(value).collect();
-    let ratios = || voex.iter().zip(&rival).map(|(ours, theirs)| ours / theirs);
-    let ratio = median(&voex) / median(&rival);
-    let met = limit.map(|limit| match limit {
-        Limit::Share(share) => ratio <= share,
-        Limit::Times(times) => ratio <= 1.0 / times,
-        Limit::Kilobytes(kb) => median(&voex) <= kb,
-    });
     let mut outcomes = result.voex.iter().chain(&result.rival).filter_map(Outcome::load);
-    Row {
-        cell: result.cell.name,
-        title,
-        unit,
-        voex: median(&voex),
-        rival: median(&rival),
-        ratio,
-        spread: (ratios().fold(f64::INFINITY, f64::min), ratios().fold(0.0, f64::max)),
-        limit,
-        met,
-        content_is_right: outcomes.all(Figures::content_is_right),
-        notes: notes(result),
-    }
+    let content_is_right = outcomes.all(Figures::content_is_right);
+    let mut row = Row::compare(result, result.cell.name, title, unit, limit, value);
+    row.content_is_right = content_is_right;
+    row.notes = notes(result);
+    row
 }
 
 /// Gives ours and the rival's medians of what explains the cost.
-fn notes(result: &CellResult) -> String {
+fn notes(result: &TurnResult) -> String {
     let mut notes = Vec::new();
     let both = |of: &dyn Fn(&Figures) -> f64| {
         let one = |outcomes: &[Outcome]| median(&outcomes.iter().filter_map(Outcome::load).map(of).collect::<Vec<_>>());
@@ -169,6 +189,34 @@ fn notes(result: &CellResult) -> String {
 }
 
 impl Row {
+    /// Compares one value of the runs of a cell.
+    pub(crate) fn compare<C, O>(
+        result: &CellResult<C, O>,
+        cell: &'static str,
+        title: String,
+        unit: Unit,
+        limit: Option<Limit>,
+        value: impl Fn(&O) -> f64,
+    ) -> Self {
+        let values = |outcomes: &[O]| outcomes.iter().map(&value).collect::<Vec<f64>>();
+        let (ours, theirs) = (values(&result.voex), values(&result.rival));
+        let ratios = || ours.iter().zip(&theirs).map(|(ours, theirs)| ours / theirs);
+        let (voex, rival) = (median(&ours), median(&theirs));
+        Self {
+            cell,
+            title,
+            unit,
+            voex,
+            rival,
+            ratio: voex / rival,
+            spread: (ratios().fold(f64::INFINITY, f64::min), ratios().fold(0.0, f64::max)),
+            limit,
+            met: limit.map(|limit| limit.is_met(voex, rival)),
+            content_is_right: true,
+            notes: String::new(),
+        }
+    }
+
     /// Gives the columns of a table, the last one for notes.
     fn columns(&self) -> [String; 8] {
         let met = match (self.met, self.content_is_right) {
@@ -255,7 +303,7 @@ pub fn verdict(rows: &[Row]) -> String {
 }
 
 /// Gives the middle value; the mean of the two middle ones of an even number.
-fn median(values: &[f64]) -> f64 {
+pub(crate) fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     match sorted.len() {
@@ -274,7 +322,7 @@ mod tests {
     use crate::figures::{Faults, ServerCost};
     use crate::idle::IdleFigures;
 
-    fn result(name: &str, voex: Vec<Outcome>, rival: Vec<Outcome>) -> CellResult {
+    fn result(name: &str, voex: Vec<Outcome>, rival: Vec<Outcome>) -> TurnResult {
         CellResult {
             cell: cells(&[name.to_owned()], Duration::from_secs(1)).remove(0),
             voex,

@@ -18,24 +18,19 @@ pub enum Arrival {
 }
 
 /// Numbers sent and arrived in one flow.
-#[derive(Clone, Debug)]
+#[derive(Clone, Default, Debug)]
 pub struct Tracker {
     sent: u64,
-    /// One more than the newest that arrived.
-    newest: u64,
-    arrived: u64,
-    seen: [u64; WORDS],
+    arrivals: Arrivals,
 }
 
-impl Default for Tracker {
-    fn default() -> Self {
-        Self {
-            sent: 0,
-            newest: 0,
-            arrived: 0,
-            seen: [0; WORDS],
-        }
-    }
+/// Numbers that arrived.
+#[derive(Clone, Debug)]
+pub struct Arrivals {
+    /// One more than the newest that arrived.
+    newest: u64,
+    count: u64,
+    seen: [u64; WORDS],
 }
 
 impl Tracker {
@@ -55,6 +50,33 @@ impl Tracker {
         if sequence >= self.sent {
             return Arrival::Unsent;
         }
+        self.arrivals.arrive(sequence)
+    }
+
+    /// Gives how many were sent.
+    pub fn sent(&self) -> u64 {
+        self.sent
+    }
+
+    /// Gives how many have not arrived, still under way or lost.
+    pub fn missing(&self) -> u64 {
+        self.sent - self.arrivals.count
+    }
+}
+
+impl Default for Arrivals {
+    fn default() -> Self {
+        Self {
+            newest: 0,
+            count: 0,
+            seen: [0; WORDS],
+        }
+    }
+}
+
+impl Arrivals {
+    /// Notes the arrival of a number; gives all but [`Arrival::Unsent`].
+    pub fn arrive(&mut self, sequence: u64) -> Arrival {
         if sequence >= self.newest {
             self.forget(sequence);
             self.newest = sequence + 1;
@@ -68,14 +90,14 @@ impl Tracker {
         Arrival::Reordered
     }
 
-    /// Gives how many were sent.
-    pub fn sent(&self) -> u64 {
-        self.sent
+    /// Gives one more than the newest that arrived.
+    pub fn end(&self) -> u64 {
+        self.newest
     }
 
-    /// Gives how many have not arrived, still under way or lost.
-    pub fn missing(&self) -> u64 {
-        self.sent - self.arrived
+    /// Gives how many arrived, each counted once.
+    pub fn count(&self) -> u64 {
+        self.count
     }
 
     /// Clears the places of numbers that come into the window up to `sequence`.
@@ -93,7 +115,7 @@ impl Tracker {
     fn mark(&mut self, sequence: u64) {
         let (word, bit) = place(sequence);
         self.seen[word] |= bit;
-        self.arrived += 1;
+        self.count += 1;
     }
 
     fn is_marked(&self, sequence: u64) -> bool {

@@ -1,20 +1,12 @@
 //! Two servers side by side: A B A B .., each alone on its core while it runs.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde::Serialize;
 
 use crate::LoadError;
-use crate::cells::{Cell, Workload, cells};
-use crate::figures::Figures;
-use crate::idle::{self, IdleFigures};
-use crate::load;
 use crate::program::Program;
 use crate::progress::Status;
-use crate::server::Server;
-
-/// Time that allocations are held idle.
-const HOLD: Duration = Duration::from_secs(1);
 
 /// How a comparison is run.
 #[derive(Clone, Debug)]
@@ -25,37 +17,41 @@ pub struct Versus {
     pub rival: Program,
     /// Runs of each cell and server.
     pub rounds: usize,
-    /// The measured time of each run.
-    pub measured: Duration,
     /// Where servers run; the load must run elsewhere.
     pub server_core: usize,
-    /// Names of cells; all but the extra ones when empty.
-    pub cells: Vec<String>,
     /// Says nothing while loads run.
     pub quiet: bool,
 }
 
-/// Runs of a cell.
-#[derive(Clone, Debug, Serialize)]
-pub struct CellResult {
-    /// The cell.
-    pub cell: Cell,
-    /// Ours, in order.
-    pub voex: Vec<Outcome>,
-    /// The rival's, in order.
-    pub rival: Vec<Outcome>,
-    /// Why it has fewer runs than were asked for.
-    pub failure: Option<String>,
+/// A cell: something that can be done to either server.
+pub trait Contest {
+    /// What came of it.
+    type Outcome;
+
+    /// Gives its name on the command line.
+    fn name(&self) -> &'static str;
+
+    /// Starts a program on a core, does it, and stops the program.
+    ///
+    /// # Errors
+    /// See [`LoadError`].
+    fn run(&self, program: &Program, core: usize) -> Result<Self::Outcome, LoadError>;
+
+    /// Says in one line what came of it.
+    fn summary(outcome: &Self::Outcome) -> String;
 }
 
-/// Figures of one run.
+/// Runs of a cell.
 #[derive(Clone, Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// Of a load.
-    Load(Box<Figures>),
-    /// Of idle allocations.
-    Idle(IdleFigures),
+pub struct CellResult<C, O> {
+    /// The cell.
+    pub cell: C,
+    /// Ours, in order.
+    pub voex: Vec<O>,
+    /// The rival's, in order.
+    pub rival: Vec<O>,
+    /// Why it has fewer runs than were asked for.
+    pub failure: Option<String>,
 }
 
 impl Versus {
@@ -63,13 +59,12 @@ impl Versus {
     ///
     /// # Errors
     /// [`LoadError::Interrupted`].
-    pub fn run(&self) -> Result<Vec<CellResult>, LoadError> {
-        let cells = cells(&self.cells, self.measured);
+    pub fn run<C: Contest>(&self, cells: Vec<C>) -> Result<Vec<CellResult<C, C::Outcome>>, LoadError> {
         let mut status = Status::new(cells.len() * self.rounds * 2, self.quiet);
         cells.into_iter().map(|cell| self.run_cell(cell, &mut status)).collect()
     }
 
-    fn run_cell(&self, cell: Cell, status: &mut Status) -> Result<CellResult, LoadError> {
+    fn run_cell<C: Contest>(&self, cell: C, status: &mut Status) -> Result<CellResult<C, C::Outcome>, LoadError> {
         let mut result = CellResult {
             voex: Vec::with_capacity(self.rounds),
             rival: Vec::with_capacity(self.rounds),
@@ -80,15 +75,15 @@ impl Versus {
             for (program, is_ours) in [(&self.voex, true), (&self.rival, false)] {
                 let what = format!(
                     "{}, round {round} of {}, {}",
-                    result.cell.name,
+                    result.cell.name(),
                     self.rounds,
                     program.name()
                 );
                 status.begin(&what);
                 let begun = Instant::now();
-                match self.run_once(program, &result.cell) {
+                match result.cell.run(program, self.server_core) {
                     Ok(outcome) => {
-                        status.end(&what, &outcome.summary(), begun.elapsed());
+                        status.end(&what, &C::summary(&outcome), begun.elapsed());
                         if is_ours { &mut result.voex } else { &mut result.rival }.push(outcome);
                     }
                     Err(LoadError::Interrupted) => return Err(LoadError::Interrupted),
@@ -102,57 +97,5 @@ impl Versus {
             }
         }
         Ok(result)
-    }
-
-    fn run_once(&self, program: &Program, cell: &Cell) -> Result<Outcome, LoadError> {
-        let server = Server::start(program, self.server_core, cell.transport, cell.key)?;
-        let (target, process) = (server.target(cell.transport), server.process());
-        match &cell.workload {
-            Workload::Load(pattern) => {
-                let figures = load::run(&target, pattern, Some(process), true)?;
-                Ok(Outcome::Load(Box::new(figures)))
-            }
-            Workload::Idle(count) => idle::run(&target, *count, HOLD, process, true).map(Outcome::Idle),
-        }
-    }
-}
-
-impl Outcome {
-    /// Gives what is compared: processor time of the server a packet or an allocation, in microseconds.
-    pub fn cpu_us(&self) -> f64 {
-        match self {
-            Self::Load(figures) => figures.server.map_or(f64::NAN, |server| server.cpu_us_per_packet),
-            Self::Idle(figures) => figures.cpu_us_each,
-        }
-    }
-
-    /// Gives the figures of a load.
-    pub fn load(&self) -> Option<&Figures> {
-        match self {
-            Self::Load(figures) => Some(figures),
-            Self::Idle(_) => None,
-        }
-    }
-
-    /// Gives the figures of idle allocations.
-    pub fn idle(&self) -> Option<&IdleFigures> {
-        match self {
-            Self::Load(_) => None,
-            Self::Idle(figures) => Some(figures),
-        }
-    }
-
-    fn summary(&self) -> String {
-        match self {
-            Self::Load(f) => format!(
-                "{:.3} us/packet, {:.0}/s, server {:.0} %, loss {:.3} %, p99 {:.0} us",
-                self.cpu_us(),
-                f.delivered_per_s,
-                f.server.map_or(f64::NAN, |server| 100.0 * server.busy),
-                100.0 * f.loss(),
-                f.latency.p99_us
-            ),
-            Self::Idle(f) => format!("{:.1} us and {:.0} bytes an allocation", f.cpu_us_each, f.bytes_each),
-        }
     }
 }

@@ -10,10 +10,12 @@ mod tiny;
 use std::path::Path;
 use std::time::Duration;
 
+use voex_load::LoadError;
 use voex_load::idle;
 use voex_load::load;
+use voex_load::mcu::{self, Plan, Target, Video};
 use voex_load::pattern::{Direction, Pattern, Wrap};
-use voex_load::program::Program;
+use voex_load::program::{Program, Role};
 use voex_load::server::Server;
 use voex_load::tls::KeyKind;
 use voex_load::transport::Transport;
@@ -33,9 +35,13 @@ fn voex() -> Program {
     Program::voex(path, Vec::new())
 }
 
+fn start(program: &Program, transport: Transport, key: KeyKind) -> Result<Server, LoadError> {
+    Server::start(program, 0, Role::Turn { transport, key })
+}
+
 /// Runs every direction and wrapping; nothing may be lost or changed.
 fn relays_everything(program: &Program, transport: Transport, key: KeyKind) {
-    let server = Server::start(program, 0, transport, key).unwrap();
+    let server = start(program, transport, key).unwrap();
     for direction in [Direction::Up, Direction::Down, Direction::Both, Direction::Pair] {
         for wrap in [Wrap::Channel, Wrap::Send] {
             let pattern = Pattern {
@@ -52,7 +58,7 @@ fn relays_everything(program: &Program, transport: Transport, key: KeyKind) {
 }
 
 fn holds_idle_allocations(program: &Program, transport: Transport) {
-    let server = Server::start(program, 0, transport, KeyKind::Ecdsa).unwrap();
+    let server = start(program, transport, KeyKind::Ecdsa).unwrap();
     let target = server.target(transport);
     let figures = idle::run(&target, 20, Duration::from_millis(10), server.process(), true).unwrap();
     assert_eq!(figures.allocations, 20);
@@ -80,7 +86,7 @@ fn coturn_holds_idle_allocations_over_every_transport() {
 
 #[test]
 fn coturn_gets_messages_in_pieces_and_still_relays_them_whole() {
-    let server = Server::start(&coturn(), 0, Transport::Tcp, KeyKind::Ecdsa).unwrap();
+    let server = start(&coturn(), Transport::Tcp, KeyKind::Ecdsa).unwrap();
     let mut target = server.target(Transport::Tcp);
     target.cut = Some(47);
     let figures = load::run(&target, &pattern(Direction::Both, Wrap::Channel), None, true).unwrap();
@@ -104,7 +110,7 @@ fn voex_takes_a_certificate_with_an_rsa_key() {
 #[test]
 fn voex_gets_messages_in_pieces_and_still_relays_them_whole() {
     for transport in [Transport::Tcp, Transport::Tls] {
-        let server = Server::start(&voex(), 0, transport, KeyKind::Ecdsa).unwrap();
+        let server = start(&voex(), transport, KeyKind::Ecdsa).unwrap();
         let mut target = server.target(transport);
         target.cut = Some(47);
         let figures = load::run(&target, &pattern(Direction::Both, Wrap::Channel), None, true).unwrap();
@@ -114,8 +120,40 @@ fn voex_gets_messages_in_pieces_and_still_relays_them_whole() {
 }
 
 #[test]
+fn voex_forwards_a_small_conference_whole() {
+    let media = [127, 0, 0, 1].into();
+    let server = Server::start(&voex(), 0, Role::Mcu { media }).unwrap();
+    let target = Target {
+        url: server.url(),
+        secret: None,
+        first_room: 1,
+        media: Some(media),
+    };
+    let plan = Plan {
+        rooms: 1,
+        publishers: 2,
+        subscribers: 2,
+        mesh: true,
+        audio_bytes: Some(80),
+        video: Some(Video {
+            bitrate: 300_000,
+            fps: 30,
+            simulcast: false,
+        }),
+        joins_per_s: 100.0,
+        loss: 0.0,
+        warm_up: Duration::from_millis(100),
+        measured: Duration::from_millis(300),
+    };
+    let figures = mcu::run(&target, &plan, Some(server.process()), true).unwrap();
+    assert!(figures.content_is_right() && figures.lost == 0, "{figures}");
+    assert_eq!((figures.streams, figures.silent_streams), (12, 0));
+    assert!(figures.server.unwrap().cpu_us_per_packet > 0.0);
+}
+
+#[test]
 fn a_server_that_cannot_start_says_what_it_said() {
     let program = Program::voex("/bin/cat".into(), Vec::new());
-    let error = Server::start(&program, 0, Transport::Udp, KeyKind::Ecdsa).unwrap_err();
+    let error = start(&program, Transport::Udp, KeyKind::Ecdsa).unwrap_err();
     assert!(error.to_string().contains("--settings"), "{error}");
 }

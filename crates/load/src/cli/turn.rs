@@ -1,11 +1,11 @@
-//! The command line.
+//! The command line of `turn`.
 
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
-use voex_load::cells::cell_names;
+use clap::Args;
+use voex_load::cells::{Cell, cell_names, cells};
 use voex_load::client::Credentials;
 use voex_load::pattern::{Direction, Pacing, Pattern, SECONDS_MAX, Wrap};
 use voex_load::program::Program;
@@ -13,6 +13,8 @@ use voex_load::rig::Target;
 use voex_load::tls::{SYSTEM_AUTHORITIES, Tls, Trust};
 use voex_load::transport::Transport;
 use voex_load::versus::Versus;
+
+use super::{Comparison, Output, is_program, last_core};
 
 /// Seconds that are measured when nothing is said: of one load, and of each run of a comparison.
 const SECONDS: u64 = 5;
@@ -27,20 +29,6 @@ Examples:
 
 Exit code: 0 all that arrived was right, 1 the load could not be run or nothing arrived, 2 wrong arguments, 3 packets
 arrived corrupted, twice or in the wrong place, 130 interrupted.";
-
-/// Load generator for media servers.
-#[derive(Parser, Debug)]
-#[command(name = "voex-load", version, about)]
-pub(crate) struct Cli {
-    #[command(subcommand)]
-    pub(crate) command: Command,
-}
-
-#[derive(Subcommand, Debug)]
-pub(crate) enum Command {
-    /// Loads a TURN server over UDP, TCP or TLS and tells what arrived, how late, and what it cost the server.
-    Turn(Box<Turn>),
-}
 
 /// One load on a running server (--server), or a comparison of two that are started here (--versus).
 #[derive(Args, Debug)]
@@ -109,7 +97,7 @@ pub(crate) struct Turn {
     #[arg(long, value_name = "ADDRESS")]
     peer: Option<IpAddr>,
     /// Only allocates, and measures memory and processor time an allocation; needs --pid.
-    #[arg(long, requires = "pid", conflicts_with = "versus")]
+    #[arg(long, requires = "pid", conflicts_with_all = ["versus", "plot"])]
     idle: bool,
     /// Seconds that are measured [default: 5, or 2 for each run of --versus].
     #[arg(long, value_parser = clap::value_parser!(u64).range(1..SECONDS_MAX))]
@@ -117,55 +105,25 @@ pub(crate) struct Turn {
     /// Core this process runs on [default: the last one].
     #[arg(long)]
     core: Option<usize>,
-    /// Starts voex and coturn in turn and compares them.
-    #[arg(long)]
-    versus: bool,
-    /// The voex binary.
-    #[arg(long, value_name = "FILE", default_value = "target/release/voex")]
-    voex: PathBuf,
-    /// A setting of voex, as its --set takes it; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE", requires = "versus")]
-    voex_set: Vec<String>,
+    #[command(flatten)]
+    versus: Comparison,
     /// coturn's server.
-    #[arg(long, value_name = "FILE", default_value = "turnserver")]
+    #[arg(long, value_name = "FILE", default_value = "turnserver", conflicts_with = "against")]
     coturn: PathBuf,
     /// An argument more for coturn, such as --coturn-arg=--no-software-attribute; may be repeated.
-    #[arg(long, value_name = "ARGUMENT", requires = "versus", allow_hyphen_values = true)]
+    #[arg(
+        long,
+        value_name = "ARGUMENT",
+        requires = "versus",
+        conflicts_with = "against",
+        allow_hyphen_values = true
+    )]
     coturn_arg: Vec<String>,
-    /// Compares with another build of voex instead of coturn; with the same one, what noise does to ratios.
-    #[arg(long, value_name = "FILE", requires = "versus", conflicts_with_all = ["coturn", "coturn_arg"])]
-    against: Option<PathBuf>,
-    /// A setting of that build; may be repeated.
-    #[arg(long, value_name = "KEY=VALUE", requires = "against")]
-    against_set: Vec<String>,
-    /// Runs of each cell and server.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u8).range(1..=100))]
-    rounds: u8,
-    /// Core the servers run on.
-    #[arg(long, default_value_t = 0)]
-    server_core: usize,
     /// Compares these cells only; those that are run only when named: flood-tcp, flood-tls, idle-tls-rsa.
     #[arg(long, value_delimiter = ',', value_parser = clap::builder::PossibleValuesParser::new(cell_names()))]
     cells: Vec<String>,
-    /// Gives JSON, into a file when one is named.
-    #[arg(long, value_name = "FILE", num_args = 0..=1, require_equals = true, default_missing_value = "-")]
-    pub(crate) json: Option<PathBuf>,
-    /// Gives the table of --versus as Markdown, into a file when one is named.
-    #[arg(
-        long,
-        value_name = "FILE",
-        num_args = 0..=1,
-        require_equals = true,
-        default_missing_value = "-",
-        requires = "versus"
-    )]
-    pub(crate) markdown: Option<PathBuf>,
-    /// Draws latencies, or the ratios of --versus, into an SVG file.
-    #[arg(long, value_name = "FILE.svg", conflicts_with = "idle")]
-    pub(crate) plot: Option<PathBuf>,
-    /// Shows no progress.
-    #[arg(long)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
 }
 
 /// What the command line asks for.
@@ -183,8 +141,8 @@ pub(crate) enum Job {
         hold: Duration,
         pid: u32,
     },
-    /// A comparison.
-    Versus(Versus),
+    /// A comparison of these cells, each measured for so long.
+    Versus(Versus, Vec<Cell>, Duration),
 }
 
 impl Turn {
@@ -209,8 +167,7 @@ impl Turn {
 
     /// Gives the core this process runs on.
     pub(crate) fn core(&self) -> usize {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        self.core.unwrap_or(cores - 1)
+        self.core.unwrap_or_else(last_core)
     }
 
     fn target(&self, server: &str) -> Result<Target, String> {
@@ -259,30 +216,11 @@ impl Turn {
     }
 
     fn versus(&self) -> Result<Job, String> {
-        if self.core() == self.server_core {
-            return Err(format!(
-                "the load and the servers would share core {}, and slow each other down: --core and --server-core must \
-                 differ",
-                self.server_core
-            ));
-        }
-        is_built(&self.voex, "--voex")?;
-        let rival = match &self.against {
-            Some(path) => {
-                is_built(path, "--against")?;
-                Program::other_voex(path.clone(), self.against_set.clone())
-            }
-            None => self.coturn_to_run()?,
-        };
-        Ok(Job::Versus(Versus {
-            voex: Program::voex(self.voex.clone(), self.voex_set.clone()),
-            rival,
-            rounds: usize::from(self.rounds),
-            measured: Duration::from_secs(self.seconds.unwrap_or(SECONDS_VERSUS)),
-            server_core: self.server_core,
-            cells: self.cells.clone(),
-            quiet: self.quiet,
-        }))
+        let versus = self
+            .versus
+            .prepare(self.core(), self.output.quiet, || self.coturn_to_run())?;
+        let measured = Duration::from_secs(self.seconds.unwrap_or(SECONDS_VERSUS));
+        Ok(Job::Versus(versus, cells(&self.cells, measured), measured))
     }
 
     fn coturn_to_run(&self) -> Result<Program, String> {
@@ -297,23 +235,6 @@ impl Turn {
             args: self.coturn_arg.clone(),
         })
     }
-}
-
-/// Says what to do about a binary of voex that is not there.
-fn is_built(path: &Path, option: &str) -> Result<(), String> {
-    if path.is_file() {
-        return Ok(());
-    }
-    let path = path.display();
-    Err(format!(
-        "{path}: there is no voex; build it with `cargo build --release -p voex` or name it with {option}"
-    ))
-}
-
-/// Tells whether a file, or a name in the search path, is there.
-fn is_program(path: &Path) -> bool {
-    let search = std::env::var_os("PATH").unwrap_or_default();
-    path.is_file() || std::env::split_paths(&search).any(|folder| folder.join(path).is_file())
 }
 
 /// Parts HOST:PORT, [V6]:PORT or either without a port.
@@ -338,11 +259,16 @@ fn resolve(host: &str, port: u16) -> Result<SocketAddr, String> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
+    use super::super::{Cli, Command};
     use super::*;
 
     fn job(args: &[&str]) -> Result<Job, String> {
         let cli = Cli::try_parse_from(["voex-load", "turn"].iter().chain(args)).map_err(|error| error.to_string())?;
-        let Command::Turn(turn) = cli.command;
+        let Command::Turn(turn) = cli.command else {
+            panic!("turn was asked for");
+        };
         turn.job()
     }
 
