@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
 use voex_base::{Rng, WallTime, WorkerId};
-use voex_sfu::command::{Command, DownReason, Event};
+use voex_sfu::command::{Command, DataMessage, DownReason, Event};
 
 use crate::admin::LogLevel;
 use crate::config::Config;
@@ -166,6 +166,7 @@ impl Gateway {
             Event::Digit(track, digit, duration) => {
                 self.track_event(track, MediaEvent::Digit(track, digit, duration));
             }
+            Event::DataReceived(transport, message) => self.data_received(transport, &message),
         }
     }
 
@@ -595,6 +596,15 @@ impl Gateway {
             .handle_media(&mut self.host, handle, MediaEvent::Up);
     }
 
+    fn data_received(&mut self, transport: voex_base::TransportId, message: &DataMessage) {
+        let Some(handle) = self.host.transports.get(&transport).map(|owner| owner.handle) else {
+            return;
+        };
+        if let Some(plugin) = self.host.handles.get(&handle).map(|handle| handle.plugin) {
+            self.plugins.of(plugin).handle_data(&mut self.host, handle, message);
+        }
+    }
+
     fn layer_changed(&mut self, transport: voex_base::TransportId, event: MediaEvent) {
         let Some(handle) = self.host.transports.get(&transport).map(|owner| owner.handle) else {
             return;
@@ -633,10 +643,10 @@ impl Gateway {
         let (handle, is_webrtc) = (transport.handle, transport.plain.is_none());
         let report = match event {
             MediaEvent::Receiving(_) if is_webrtc => {
-                Some(json!({"mid": owner.mid, "type": kind_name(owner.kind), "receiving": true}))
+                Some(json!({"mid": owner.mid, "type": owner.kind.map(kind_name), "receiving": true}))
             }
             MediaEvent::Silent(_, silence) if is_webrtc => Some(
-                json!({"mid": owner.mid, "type": kind_name(owner.kind), "receiving": false, "seconds": whole_seconds(silence)}),
+                json!({"mid": owner.mid, "type": owner.kind.map(kind_name), "receiving": false, "seconds": whole_seconds(silence)}),
             ),
             _ => None,
         };

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use voex_base::{Rng, SubscriptionId, TrackId, TransportId, WallTime, WorkerId};
-use voex_sfu::command::{Command, DownReason, SubscriptionSpec, TrackSpec, TransportKind, TransportSpec};
+use voex_sfu::command::{
+    Command, DataSubscriptionSpec, DataTrackSpec, DownReason, SubscriptionSpec, TrackSpec, TransportKind, TransportSpec,
+};
 
 use crate::admin::Switches;
 use crate::auth::Auth;
@@ -110,7 +112,8 @@ pub(crate) struct TransportOwner {
 pub(crate) struct TrackOwner {
     pub(crate) transport: TransportId,
     pub(crate) mid: String,
-    pub(crate) kind: voex_sfu::command::MediaKind,
+    /// `None` for data.
+    pub(crate) kind: Option<voex_sfu::command::MediaKind>,
 }
 
 /// State of the API core, as plugins reach it.
@@ -291,10 +294,34 @@ impl Host {
         let track_owner = TrackOwner {
             transport: track.transport,
             mid: track.mid.clone(),
-            kind: track.kind,
+            kind: Some(track.kind),
         };
         self.tracks.insert(track.id, track_owner);
         self.media(worker, Command::AddTrack(Box::new(track)));
+    }
+
+    /// Makes the messages of a transport's data channels known as a track; ignored when the transport is gone. There is one
+    /// of a transport. With `is_reported` they come to [`Plugin::handle_data`](crate::plugin::Plugin::handle_data) too.
+    pub(crate) fn add_data_track(&mut self, track: DataTrackSpec, mid: String) {
+        let Some(owner) = self.transports.get_mut(&track.transport) else {
+            return;
+        };
+        owner.tracks.push(track.id);
+        let worker = owner.worker;
+        let track_owner = TrackOwner {
+            transport: track.transport,
+            mid,
+            kind: None,
+        };
+        self.tracks.insert(track.id, track_owner);
+        self.media(worker, Command::AddDataTrack(track));
+    }
+
+    /// Starts forwarding messages of data channels; ignored when the transport is gone.
+    pub(crate) fn add_data_subscription(&mut self, subscription: DataSubscriptionSpec) {
+        if let Some(worker) = self.worker_of(subscription.transport) {
+            self.media(worker, Command::AddDataSubscription(Box::new(subscription)));
+        }
     }
 
     /// Takes an incoming medium away, with the subscriptions to it.

@@ -48,7 +48,8 @@
 //! | ids | integers, or texts everywhere with `string_ids` | `string_ids` |
 //! | `create`, `edit`, `destroy`, `exists`, `list`, `allowed` | served; `permanent` is always answered `false`, dummy publishers are not built | `room_management`, `room_errors` |
 //! | `listparticipants`, `join` (publisher), `joinandconfigure`, `leave` | served | `join_and_leave` |
-//! | `publish`, `configure`, `unpublish` | served; simulcast by rid and SSRC; recording fields are ignored, data channels are refused in the answer | `publish_and_subscribe`, `renegotiation`, `publisher_dies`, `simulcast` |
+//! | `publish`, `configure`, `unpublish` | served; simulcast by rid and SSRC; recording fields are ignored | `publish_and_subscribe`, `renegotiation`, `publisher_dies`, `simulcast` |
+//! | data channels of publishers and subscribers: text, binary, labels; one m-line carries the data of several feeds | served | `data` |
 //! | `join` (subscriber, `streams` or `feed`), `start`, `pause` | served | `publish_and_subscribe`, `subscriber_updates` |
 //! | `configure` of a subscriber | `send`, the old switches, encodings and layers with their events; playout delays are ignored, `restart` is refused (423) | `publish_and_subscribe`, `simulcast`, `svc` |
 //! | `subscribe`, `unsubscribe`, `update`, `autoupdate` | served | `subscriber_updates` |

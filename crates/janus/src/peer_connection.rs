@@ -17,8 +17,8 @@ use serde_json::{Value, json};
 use voex_base::{TransportId, WorkerId};
 use voex_bridge::media::remote_parameters;
 use voex_sdp::webrtc::{self, Local, Offered, Section};
-use voex_sdp::{Candidate, Description, Fingerprint, Ice, Media};
-use voex_sfu::command::{Command, MediaKind, RemoteParameters, TransportKind, TransportSpec};
+use voex_sdp::{Candidate, Description, Fingerprint, Ice, Kind, Media};
+use voex_sfu::command::{Command, MESSAGE_BYTES_MAX, MediaKind, RemoteParameters, TransportKind, TransportSpec};
 
 use crate::host::{HandleId, HangupReason, Host};
 use crate::jsep::{JsepKind, LocalJsep};
@@ -38,6 +38,8 @@ pub(crate) struct PeerConnection {
     /// Version of our last offer.
     origin_version: u64,
     pub(crate) remote: Option<RemoteParameters>,
+    /// The longest message of data channels that the remote takes, once data was negotiated.
+    data_message_bytes_max: Option<usize>,
     pub(crate) e2ee: bool,
     pub(crate) created: Instant,
     /// When `webrtcup` was sent.
@@ -99,6 +101,8 @@ impl Host {
         }
         let local = self.local(handle, worker, session_name);
         let answer = webrtc::answer(offer, &local, choose);
+        let data = offer.media.iter().zip(&answer.media).find(|(_, ours)| is_data(ours));
+        self.open_data(handle, data.map(|(theirs, _)| theirs));
         self.set_remote(handle, remote);
         let sdp = answer.to_string();
         self.keep_local(handle, answer);
@@ -143,6 +147,7 @@ impl Host {
         let pc = pc.ok_or(NegotiationError::NotOffered)?;
         let remote = remote_parameters(answer).ok_or(NegotiationError::NoTransport)?;
         pc.awaits_answer = false;
+        self.open_data(handle, answer.media.iter().find(|media| is_data(media)));
         self.set_remote(handle, remote);
         self.keep_remote(handle, answer);
         Ok(())
@@ -255,6 +260,7 @@ impl Host {
             origin_id,
             origin_version: 0,
             remote: None,
+            data_message_bytes_max: None,
             e2ee: false,
             created,
             up_at: None,
@@ -278,6 +284,25 @@ impl Host {
         known.is_some_and(|known| known.fingerprint != remote.fingerprint)
     }
 
+    /// Tells the worker that data channels were negotiated by this m-line of the remote, when that is news.
+    fn open_data(&mut self, handle: HandleId, remote: Option<&Media>) {
+        let (Some(remote), Some(pc)) = (remote, self.peer_connection_mut(handle)) else {
+            return;
+        };
+        // Zero is no limit, and none said is 64 KiB (RFC 8841 §6).
+        let message_bytes_max = match remote.max_message_size {
+            None | Some(0) => MESSAGE_BYTES_MAX,
+            Some(bytes) => usize::try_from(bytes)
+                .unwrap_or(MESSAGE_BYTES_MAX)
+                .min(MESSAGE_BYTES_MAX),
+        };
+        if pc.data_message_bytes_max != Some(message_bytes_max) {
+            pc.data_message_bytes_max = Some(message_bytes_max);
+            let (worker, transport) = (pc.worker, pc.transport);
+            self.media(worker, Command::OpenData(transport, message_bytes_max));
+        }
+    }
+
     /// Tells the worker who the remote is, when that is news.
     fn set_remote(&mut self, handle: HandleId, remote: RemoteParameters) {
         let Some(pc) = self.peer_connection_mut(handle) else {
@@ -297,6 +322,12 @@ impl Host {
         pc.remote = Some(remote.clone());
         self.media(worker, Command::SetRemote(transport, Box::new(remote)));
     }
+}
+
+/// Tells whether an m-line carries data channels.
+pub(crate) fn is_data(media: &Media) -> bool {
+    let is_channel = |format: &String| format == "webrtc-datachannel";
+    media.kind == Kind::Application && !media.is_rejected() && media.formats.iter().any(is_channel)
 }
 
 /// Gives the name of a kind of medium in events and stream objects.

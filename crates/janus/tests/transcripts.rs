@@ -12,6 +12,7 @@
 //! media <- *                    every command so far
 //! media -> up $T | down $T REASON | receiving $K | silent $K SECONDS
 //! media -> encoding $T $s LAYER | spatial $T $s LAYER | temporal $T $s LAYER
+//! media -> says $T TEXT         a text message on a data channel
 //! wait SECONDS                  time passes
 //! ```
 //!
@@ -27,7 +28,9 @@ use voex_base::{Rng, SocketId, SubscriptionId, TrackId, TransportId, WallTime, W
 use voex_janus::{
     Candidate, Config, ConnectionId, Gateway, Metrics, Output, PortsExhausted, RtpPair, RtpPorts, WorkerMedia,
 };
-use voex_sfu::command::{Command, DownReason, Event, LayerChange, Layers, TransportKind};
+use voex_sfu::command::{
+    Channel, Command, DataKind, DataMessage, DownReason, Event, LayerChange, Layers, TransportKind,
+};
 
 macro_rules! transcripts {
     ($($name:ident)*) => {
@@ -81,6 +84,7 @@ transcripts! {
     moderation
     kick_with_subscriptions
     key_frame_timer
+    data
 }
 
 fn folder(name: &str) -> std::path::PathBuf {
@@ -234,6 +238,7 @@ impl Replay {
                 };
                 Event::LayerChanged(TransportId(id), subscription, change)
             }
+            ["says", ..] => Event::DataReceived(TransportId(id), said(&filled)),
             _ => return Err("no such event".to_owned()),
         };
         let now = self.now;
@@ -401,6 +406,29 @@ fn describe(command: &Command) -> String {
         Command::SetSubscriptionActive(id, active) => format!("active {id} {active}"),
         Command::SetSubscriptionLayers(id, wanted) => format!("wanted {id}{}", layers(wanted)),
         Command::RemoveSubscription(id) => format!("no subscription {id}"),
+        Command::OpenData(id, bytes) => format!("data {id} {bytes}"),
+        Command::AddDataTrack(track) => {
+            let reported = if track.is_reported { " reported" } else { "" };
+            format!("data track {} of {}{reported}", track.id, track.transport)
+        }
+        Command::AddDataSubscription(s) => {
+            let prefix = if s.text_prefix.is_empty() {
+                String::new()
+            } else {
+                format!(" with {:?}", s.text_prefix)
+            };
+            format!(
+                "data subscription {} to {} on {} {}{prefix}",
+                s.id, s.track, s.transport, s.active
+            )
+        }
+        Command::SendData(id, message) => {
+            format!(
+                "say {id} {} {}",
+                message.channel.label,
+                String::from_utf8_lossy(&message.payload)
+            )
+        }
         other => format!("{other:?}"),
     }
 }
@@ -445,6 +473,16 @@ fn worker(index: u16) -> WorkerMedia {
 
 fn wall() -> WallTime {
     WallTime::from_unix(Duration::from_secs(1_790_000_000))
+}
+
+/// The message of a `says` line: what stands behind the second word.
+fn said(event: &str) -> DataMessage {
+    let text = event.splitn(3, ' ').nth(2).unwrap_or_default();
+    DataMessage {
+        channel: Arc::new(Channel::reliable("JanusDataChannel")),
+        kind: DataKind::Text,
+        payload: text.to_owned().into(),
+    }
 }
 
 /// Conferences need no plain RTP.

@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use voex_base::{SocketId, SubscriptionId, TrackId, TransportId};
 
+pub use voex_transport::data::{Channel, DataKind, DataMessage, MESSAGE_BYTES_MAX};
+
 use crate::limits::FALLBACK_DEFAULT;
 
 /// An order to one worker's shard.
@@ -41,6 +43,17 @@ pub enum Command {
     SetSubscriptionLayers(SubscriptionId, Layers),
     /// Ends a subscription.
     RemoveSubscription(SubscriptionId),
+    /// Makes data channels possible on a WebRTC transport: they were negotiated, and its remote takes messages of up to this
+    /// many bytes.
+    OpenData(TransportId, usize),
+    /// Makes the messages of a transport's data channels known as a track: to be forwarded, reported, or both. There is one
+    /// such track of a transport. The commands for tracks hold for it too, where they make sense.
+    AddDataTrack(DataTrackSpec),
+    /// Starts forwarding messages to the data channels of a transport, to channels with the labels that they came from. The
+    /// commands for subscriptions hold for it too. With an id that is known it takes its place.
+    AddDataSubscription(Box<DataSubscriptionSpec>),
+    /// Sends a message of our own to a data channel. Lost, and counted, where the remote has not set data up yet.
+    SendData(TransportId, DataMessage),
 }
 
 /// What a shard reports. Events of one transport keep their order.
@@ -58,6 +71,8 @@ pub enum Event {
     LayerChanged(TransportId, SubscriptionId, LayerChange),
     /// A telephone-event that ended on a track (RFC 4733): the digit and how long it lasted.
     Digit(TrackId, char, Duration),
+    /// A message came on a data channel of this transport, whose data track is reported.
+    DataReceived(TransportId, DataMessage),
 }
 
 /// Why a transport went down.
@@ -320,4 +335,30 @@ pub struct SubscriptionSpec {
     pub active: bool,
     /// Which layers it forwards.
     pub layers: Layers,
+}
+
+/// The messages of a transport's data channels.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DataTrackSpec {
+    /// Its id.
+    pub id: TrackId,
+    /// Transport they arrive on.
+    pub transport: TransportId,
+    /// Whether each message is told by [`Event::DataReceived`].
+    pub is_reported: bool,
+}
+
+/// Data channels that messages are forwarded to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DataSubscriptionSpec {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// Data track it forwards; on the same worker.
+    pub track: TrackId,
+    /// Transport the messages leave by; may be that of the track.
+    pub transport: TransportId,
+    /// What text messages get in front; empty for nothing.
+    pub text_prefix: String,
+    /// Whether it forwards from the start.
+    pub active: bool,
 }

@@ -12,6 +12,7 @@ use voex_transport::{PROTECT_OVERHEAD_BYTES, Transport};
 
 use crate::Metrics;
 use crate::arrivals::Arrivals;
+use crate::data::ConnectionData;
 use crate::limits::{RETIRED_STREAMS_MAX, RTCP_BYTES_MAX};
 use crate::plain::Plain;
 use crate::rewriter::Rewriter;
@@ -43,6 +44,8 @@ pub(crate) struct Connection {
     pub(crate) cname: Arc<str>,
     /// A bit rate cap was told and is not lifted yet.
     pub(crate) is_capped: bool,
+    /// Its data channels, once they were negotiated.
+    pub(crate) data: Option<Box<ConnectionData>>,
 }
 
 /// How datagrams leave and arrive.
@@ -104,6 +107,7 @@ impl Connection {
             receiver_ssrc,
             cname,
             is_capped: false,
+            data: None,
         }
     }
 
@@ -218,15 +222,18 @@ pub(crate) enum Timer {
     KeyFrame,
     /// Silence of a track: while one receives.
     Silence,
+    /// Messages that are left unread: while there are any.
+    Data,
 }
 
-const TIMERS: [Timer; 6] = [
+const TIMERS: [Timer; 7] = [
     Timer::Transport,
     Timer::Report,
     Timer::Feedback,
     Timer::Nack,
     Timer::KeyFrame,
     Timer::Silence,
+    Timer::Data,
 ];
 
 /// The least that a postponed deadline waits.

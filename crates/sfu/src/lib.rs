@@ -19,6 +19,9 @@
 //! changes at key frames. Of a stream with layers it leaves out those above what is wanted. Either way its receiver sees
 //! one stream without a seam: sequence numbers, timestamps, picture ids.
 //!
+//! Messages of data channels are forwarded too, apart from media and not for free: each is kept and copied, at a bounded
+//! rate for each sender, beyond which the sender waits.
+//!
 //! Deliberately absent: layers of AV1 and H.265, bandwidth estimation (REMB and transport-wide feedback of receivers are
 //! read and not acted on), FEC, SDES-SRTP on plain legs, decoding.
 //!
@@ -32,6 +35,7 @@
 //! | RFC 7741 §4.2 | temporal layers of VP8 | supported |
 //! | RFC 9628 §4.2 | spatial and temporal layers of VP9 | supported |
 //! | RFC 8285 | header extensions under each receiver's ids | supported |
+//! | RFC 8831 | messages of data channels, text and binary, under the labels they came from | supported |
 //! | draft-alvestrand-rmcat-remb | cap towards senders | supported |
 //! | draft-holmer-rmcat-transport-wide-cc-extensions | feedback towards senders | supported |
 #![forbid(unsafe_code)]
@@ -39,6 +43,7 @@
 mod arrivals;
 pub mod command;
 mod connection;
+mod data;
 mod digits;
 mod encoding;
 mod key_frames;

@@ -83,3 +83,15 @@ pub const RTCP_BYTES_MAX: usize = 1_200;
 pub const REPORT_BLOCKS_MAX: usize = 31;
 /// What a lifted bit rate cap is told as, in bit/s: REMB has no word for "none".
 pub const BITRATE_UNLIMITED: u64 = 1_000_000_000;
+
+/// Bytes of data channel messages that are forwarded for one sender in a second, each copy of a message counted and none as
+/// less than [`DATA_COPY_BYTES_MIN`]. Beyond it messages are left unread, so that the sender waits.
+pub const DATA_BYTES_PER_S: u64 = 16 * 1024 * 1024;
+/// What a copy of a message counts at least: what it costs is mostly its packet.
+pub const DATA_COPY_BYTES_MIN: usize = 512;
+/// Messages that are reported for one sender in a second.
+pub const DATA_REPORTS_PER_S: u64 = 200;
+/// Messages that are reported for all senders of a shard in a second.
+pub const DATA_REPORTS_PER_SHARD_AND_S: u64 = 4_000;
+/// How much of each of the three may come at once.
+pub const DATA_BURST: Duration = Duration::from_millis(250);

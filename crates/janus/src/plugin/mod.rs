@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use voex_base::{SubscriptionId, TrackId, TransportId};
-use voex_sfu::command::LayerChange;
+use voex_sfu::command::{DataMessage, LayerChange};
 
 use crate::host::{HandleId, HangupReason, Host};
 use crate::jsep::Jsep;
@@ -49,6 +49,9 @@ pub(crate) trait Plugin {
     /// Something happened to the media of a handle. The core's own event has been sent already, but for
     /// [`MediaEvent::Hangup`], whose `hangup` event follows the call.
     fn handle_media(&mut self, host: &mut Host, handle: HandleId, event: MediaEvent);
+
+    /// A message came on a data channel of a handle whose data track is reported.
+    fn handle_data(&mut self, _host: &mut Host, _handle: HandleId, _message: &DataMessage) {}
 
     /// A handle goes: forget it. Its PeerConnection and plain transports are closed by the core after this call.
     fn handle_detach(&mut self, host: &mut Host, handle: HandleId);

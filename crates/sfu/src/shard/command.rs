@@ -47,12 +47,16 @@ impl Shard {
             }
             Command::AddTrack(spec) => self.add_track(now, *spec),
             Command::RemoveTrack(id) => {
-                let key = *self.index.tracks.get(&id)?;
+                let Some(key) = self.index.tracks.get(&id).copied() else {
+                    return self.remove_data_track(id);
+                };
                 self.remove_track(key);
                 Some(())
             }
             Command::SetTrackRelayed(id, is_relayed) => {
-                let track = *self.index.tracks.get(&id)?;
+                let Some(track) = self.index.tracks.get(&id).copied() else {
+                    return self.set_data_relayed(id, is_relayed);
+                };
                 self.tracks[track].is_relayed = is_relayed;
                 for at in 0..self.tracks[track].subscriptions.len() {
                     self.refresh(now, Position { track, at }, out);
@@ -72,7 +76,9 @@ impl Shard {
             }
             Command::AddSubscription(spec) => self.add_subscription(now, &spec, out),
             Command::SetSubscriptionActive(id, is_active) => {
-                let position = *self.index.subscriptions.get(&id)?;
+                let Some(position) = self.index.subscriptions.get(&id).copied() else {
+                    return self.set_data_active(id, is_active);
+                };
                 self.tracks[position.track].subscriptions[position.at].cold.is_active = is_active;
                 self.refresh(now, position, out);
                 Some(())
@@ -86,7 +92,17 @@ impl Shard {
                 }
                 Some(())
             }
-            Command::RemoveSubscription(id) => self.remove_subscription(id),
+            Command::RemoveSubscription(id) => self
+                .remove_subscription(id)
+                .or_else(|| self.remove_data_subscription(id)),
+            Command::OpenData(id, message_bytes_max) => self.open_data(id, message_bytes_max),
+            Command::AddDataTrack(spec) => self.add_data_track(spec),
+            Command::AddDataSubscription(spec) => self.add_data_subscription(*spec),
+            Command::SendData(id, message) => {
+                let key = *self.index.transports.get(&id)?;
+                self.send_data(now, key, &message, out);
+                Some(())
+            }
         }
     }
 
@@ -168,7 +184,8 @@ impl Shard {
         let fits = !spec.payloads.is_empty()
             && spec.payloads.len() <= PAYLOADS_PER_TRACK_MAX
             && spec.encodings.len() <= ENCODINGS_PER_TRACK_MAX;
-        if is_full || !fits || self.index.tracks.contains_key(&spec.id) {
+        let is_known = self.index.tracks.contains_key(&spec.id) || self.data.tracks.contains_key(&spec.id);
+        if is_full || !fits || is_known {
             return None;
         }
         let id = spec.id;

@@ -1,6 +1,7 @@
 //! The shard itself: what it holds, and how its parts are called.
 
 mod command;
+mod data;
 mod feedback;
 mod forward;
 mod receive;
@@ -19,6 +20,7 @@ use voex_transport::{Certificate, Timeouts};
 
 use crate::command::{Command, DownReason, Event};
 use crate::connection::{Connection, Link, RetiredStream};
+use crate::data::DataTracks;
 use crate::limits::EVENTS_MAX;
 use crate::remotes::Remotes;
 use crate::timer_queue::TimerQueue;
@@ -56,6 +58,7 @@ pub struct Shard {
     metrics: Arc<Metrics>,
     connections: Slab<Connection>,
     tracks: Slab<Track>,
+    data: DataTracks,
     index: Index,
     timers: TimerQueue,
     events: VecDeque<Event>,
@@ -89,6 +92,7 @@ impl Shard {
             metrics,
             connections: Slab::new(),
             tracks: Slab::new(),
+            data: DataTracks::new(),
             index: Index {
                 transports: FxHashMap::with_hasher(FxBuildHasher),
                 tracks: FxHashMap::with_hasher(FxBuildHasher),
@@ -188,6 +192,7 @@ impl Shard {
         for stream in std::mem::take(&mut self.connections[key].streams) {
             self.remove_subscription(stream.id);
         }
+        self.close_data(key);
         self.timers.set(key, None);
         let mut connection = self.connections.remove(key);
         self.index.transports.remove(&connection.id);

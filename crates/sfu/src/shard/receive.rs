@@ -133,8 +133,11 @@ impl Shard {
                     self.index.remotes.release((socket, address), key);
                 }
                 None => {
-                    let next = transport.poll_timeout();
-                    self.connections[key].timers.set(Timer::Transport, next);
+                    self.pass_data(now, key, out);
+                    if let Link::WebRtc(transport) = &self.connections[key].link {
+                        let next = transport.poll_timeout();
+                        self.connections[key].timers.set(Timer::Transport, next);
+                    }
                     return self.reschedule(key);
                 }
             }

@@ -32,6 +32,7 @@ impl Shard {
                     }
                 }
                 Timer::Silence => self.fire_silence(key, now),
+                Timer::Data => self.pass_data(now, key, out),
             }
         }
         self.reschedule(key);

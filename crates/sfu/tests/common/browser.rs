@@ -150,6 +150,35 @@ impl Browser {
         }
     }
 
+    /// Application data that was sent to this browser since the last call.
+    pub fn application_data(&mut self, out: &mut VecOutbox) -> Vec<Vec<u8>> {
+        let mut received = Vec::new();
+        for data in self.take(out) {
+            if (20..64).contains(&data[0]) {
+                self.dtls.handle_packet(&data).unwrap();
+                received.extend(self.poll_application_data());
+            }
+        }
+        received
+    }
+
+    fn poll_application_data(&mut self) -> Vec<Vec<u8>> {
+        let (mut buffer, mut received) = (vec![0; 4_096], Vec::new());
+        loop {
+            match self.dtls.poll_output(&mut buffer) {
+                Output::ApplicationData(data) => received.push(data.to_vec()),
+                Output::Timeout(_) => return received,
+                _ => {}
+            }
+        }
+    }
+
+    /// Encrypts application data.
+    pub fn protect_data(&mut self, data: &[u8]) -> Vec<Vec<u8>> {
+        self.dtls.send_application_data(data).unwrap();
+        self.flight()
+    }
+
     fn flight(&mut self) -> Vec<Vec<u8>> {
         let (mut buffer, mut packets) = (vec![0; 4_096], Vec::new());
         loop {

@@ -18,6 +18,7 @@ use voex_sfu::{Command, Config, DropReason, Event, Metrics, Shard};
 use voex_transport::Certificate;
 
 pub mod browser;
+pub mod sctp;
 
 pub const PCMU: Payload = payload(0, Codec::Pcmu, 8_000, None);
 pub const PCMA: Payload = payload(8, Codec::Pcma, 8_000, None);

@@ -12,10 +12,12 @@ use voex_sfu::limits::ENCODINGS_PER_TRACK_MAX;
 use super::codec::RoomCodec;
 use super::publisher::{Format, StreamKind};
 use super::room::RoomConfig;
+use crate::peer_connection::is_data;
 
 /// What to answer on one m-line.
 pub(super) struct Chosen {
-    pub(super) format: Format,
+    /// `None` for data.
+    pub(super) format: Option<Format>,
     pub(super) section: Section,
 }
 
@@ -43,6 +45,13 @@ pub(super) fn stream_kind(media: &Media) -> StreamKind {
 
 /// Chooses what to receive on an m-line; `None` refuses it. `ssrc` is our own, for reports.
 pub(super) fn choose(config: &RoomConfig, wishes: Wishes, index: usize, media: &Media, ssrc: u32) -> Option<Chosen> {
+    if is_data(media) {
+        let section = Section {
+            direction: Direction::RecvOnly,
+            ..Section::default()
+        };
+        return Some(Chosen { format: None, section });
+    }
     if media.is_rejected() || !media.is_rtp() {
         return None;
     }
@@ -72,7 +81,10 @@ pub(super) fn choose(config: &RoomConfig, wishes: Wishes, index: usize, media: &
         ssrc: Some((ssrc, None)),
         cname: "janus".to_owned(),
     };
-    Some(Chosen { format, section })
+    Some(Chosen {
+        format: Some(format),
+        section,
+    })
 }
 
 /// Gives the rids that are taken of a simulcast, in the order of the offer.

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use voex_base::TransportId;
 use voex_bridge::media;
 use voex_sdp::{Description, Media};
-use voex_sfu::command::{Command, EncodingSpec, MediaKind, TrackSpec};
+use voex_sfu::command::{Command, DataTrackSpec, EncodingSpec, MediaKind, TrackSpec};
 
 use super::VideoRoom;
 use super::codec::RoomCodec;
@@ -256,9 +256,14 @@ impl Room {
     /// Chooses what to receive on each m-line.
     fn choose(&self, host: &mut Host, wishes: Wishes, offer: &Description) -> Result<Vec<Option<Chosen>>, Error> {
         let lines = offer.media.iter().enumerate();
-        let chosen: Vec<_> = lines
+        let mut chosen: Vec<_> = lines
             .map(|(index, media)| choose(&self.config, wishes, index, media, host.new_ssrc()))
             .collect();
+        // One association carries all channels, so one m-line of data is all there is (RFC 8841 §9).
+        let data = chosen
+            .iter_mut()
+            .filter(|line| line.as_ref().is_some_and(|line| line.format.is_none()));
+        data.skip(1).for_each(|line| *line = None);
         if chosen.iter().all(Option::is_none) {
             return Err(Error::new(Code::InvalidSdp, "Can't offer an SDP with no stream"));
         }
@@ -269,8 +274,8 @@ impl Room {
 impl Publisher {
     /// Applies the old switches for all streams of a kind, and a key frame asked for all.
     fn apply_flags(&mut self, host: &mut Host, body: &Map<String, Value>) {
-        for (name, kind) in [("audio", StreamKind::Audio), ("video", StreamKind::Video)] {
-            if let Some(sending) = body.flag(name) {
+        for kind in [StreamKind::Audio, StreamKind::Video, StreamKind::Data] {
+            if let Some(sending) = body.flag(kind.name()) {
                 for stream in self.streams.iter_mut().filter(|stream| stream.kind == kind) {
                     stream.set_sending(host, sending);
                 }
@@ -356,6 +361,15 @@ impl PublishedStream {
     fn start(&mut self, host: &mut Host, transport: TransportId, chosen: &Chosen) {
         let id = host.new_track_id();
         self.track = Some(id);
+        let Some(format) = &chosen.format else {
+            let track = DataTrackSpec {
+                id,
+                transport,
+                is_reported: false,
+            };
+            host.add_data_track(track, self.mid.clone());
+            return self.apply_relayed(host);
+        };
         host.add_track(TrackSpec {
             id,
             transport,
@@ -364,7 +378,7 @@ impl PublishedStream {
             payloads: media::payloads(&chosen.section.payloads),
             encodings: self.encodings.clone(),
             extensions: media::extensions(&chosen.section.extmaps),
-            feedback: media::feedback(&chosen.format.payload),
+            feedback: media::feedback(&format.payload),
         });
         self.apply_relayed(host);
     }
@@ -410,7 +424,9 @@ fn new_stream(
         .rids_rise
         .unwrap_or_else(|| same.is_some_and(|before| before.rids_rise));
     let encodings = encodings(media, rids_rise);
-    let has_layers = chosen.is_some_and(|chosen| chosen.format.codec == RoomCodec::Vp9);
+    let has_layers = chosen
+        .and_then(|chosen| chosen.format.as_ref())
+        .is_some_and(|format| format.codec == RoomCodec::Vp9);
     let svc = jsep
         .is_svc(index, media.mid.as_deref())
         .unwrap_or_else(|| same.is_some_and(|before| before.svc));
@@ -418,7 +434,7 @@ fn new_stream(
         kind,
         mindex: index,
         mid,
-        format: chosen.map(|chosen| chosen.format.clone()),
+        format: chosen.and_then(|chosen| chosen.format.clone()),
         track: None,
         rids_rise,
         svc: svc && has_layers && encodings.len() == 1,

@@ -36,7 +36,7 @@ pub(crate) struct PublishedStream {
     pub(crate) kind: StreamKind,
     pub(crate) mindex: usize,
     pub(crate) mid: String,
-    /// What arrives; `None` when the m-line was refused.
+    /// What arrives; `None` for data, and when the m-line was refused.
     pub(crate) format: Option<Format>,
     /// The medium on the worker; `None` when nothing is sent: the stream is disabled.
     pub(crate) track: Option<TrackId>,
@@ -132,9 +132,7 @@ impl Publisher {
 
     /// Gives the streams that are there to subscribe to.
     pub(crate) fn enabled_streams(&self) -> impl Iterator<Item = &PublishedStream> {
-        self.streams
-            .iter()
-            .filter(|stream| stream.track.is_some() && stream.format.is_some())
+        self.streams.iter().filter(|stream| stream.track.is_some())
     }
 
     /// Finds an enabled stream by its mid.
@@ -176,8 +174,12 @@ impl PublishedStream {
             ("mid", Some(json!(self.mid))),
         ];
         let [r#type, mindex, mid] = place;
-        let Some(format) = self.format.as_ref().filter(|_| self.track.is_some()) else {
-            return object([r#type, mindex, mid, ("disabled", Some(json!(true)))]);
+        let description = ("description", self.description.as_ref().map(|text| json!(text)));
+        let moderated = ("moderated", self.moderated.then(|| json!(true)));
+        let format = match (&self.format, self.track) {
+            (_, None) => return object([r#type, mindex, mid, ("disabled", Some(json!(true)))]),
+            (None, Some(_)) => return object([r#type, mindex, mid, description, moderated]),
+            (Some(format), Some(_)) => format,
         };
         let opus = |name: &str| {
             let set = format.codec == RoomCodec::Opus && format.payload.parameter(name) == Some("1");
@@ -188,13 +190,13 @@ impl PublishedStream {
             mindex,
             mid,
             ("codec", Some(json!(format.codec.name()))),
-            ("description", self.description.as_ref().map(|text| json!(text))),
+            description,
             ("stereo", opus("stereo")),
             ("fec", opus("useinbandfec")),
             ("dtx", opus("usedtx")),
             ("h264_profile", format.h264_profile()),
             ("vp9_profile", format.vp9_profile()),
-            ("moderated", self.moderated.then(|| json!(true))),
+            moderated,
             ("simulcast", self.is_simulcast().then(|| json!(true))),
             ("svc", self.svc.then(|| json!(true))),
         ])

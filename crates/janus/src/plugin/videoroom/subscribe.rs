@@ -318,8 +318,8 @@ fn check_private_id(room: &Room, body: &Map<String, Value>) -> Result<(), Error>
 impl Subscriber {
     /// Applies what a `configure` says of packets that are wanted.
     fn choose(&mut self, body: &Map<String, Value>) {
-        for (name, kind) in [("audio", StreamKind::Audio), ("video", StreamKind::Video)] {
-            if let Some(send) = body.flag(name) {
+        for kind in [StreamKind::Audio, StreamKind::Video, StreamKind::Data] {
+            if let Some(send) = body.flag(kind.name()) {
                 let lines = self.lines.iter_mut().filter(|line| line.kind == kind);
                 lines.for_each(|line| line.send = send);
             }

@@ -6,7 +6,7 @@ use voex_base::{SubscriptionId, TrackId, TransportId, WorkerId};
 use voex_bridge::media::{self, uri};
 use voex_sdp::webrtc::{Offered, Section};
 use voex_sdp::{Description, Direction, Extmap, Kind};
-use voex_sfu::command::{Command, SubscriptionSpec};
+use voex_sfu::command::{Command, DataSubscriptionSpec, SubscriptionSpec};
 
 use super::layers::{LayerWish, LineLayers};
 use super::negotiation::{TRANSPORT_CC, extmap};
@@ -48,11 +48,14 @@ pub(crate) struct Line {
     pub(crate) send: bool,
     pub(crate) crossrefid: Option<String>,
     /// What the m-line says; that of the last stream when nothing flows.
-    format: Format,
+    /// `None` for data.
+    format: Option<Format>,
     /// The answer took the m-line, as far as it came.
     is_accepted: bool,
     /// What flows; `None` is an inactive line.
     pub(crate) source: Option<Source>,
+    /// What flows beside it: one line carries the data of any number of publishers.
+    pub(crate) more: Vec<Source>,
 }
 
 /// What flows on a line.
@@ -88,17 +91,17 @@ impl Source {
         host: &mut Host,
         (feed, stream): (&Id, &PublishedStream),
         track: TrackId,
-        format: &Format,
+        format: Option<&Format>,
         wish: &LayerWish,
     ) -> Self {
         Self {
             feed: feed.clone(),
             feed_mid: stream.mid.clone(),
             track,
-            arriving: format.payload.payload_type,
+            arriving: format.map_or(0, |format| format.payload.payload_type),
             msid: stream.msid.clone(),
             ssrc: host.new_ssrc(),
-            rtx_ssrc: format.rtx.is_some().then(|| host.new_ssrc()),
+            rtx_ssrc: format.and_then(|format| format.rtx.as_ref()).map(|_| host.new_ssrc()),
             subscription: None,
             layers: LineLayers::new(stream, wish),
             is_ready: false,
@@ -122,14 +125,30 @@ impl Subscriber {
         }
     }
 
-    /// Adds a stream on a free line of its kind, or on a new one. False when it is there already.
+    /// Adds a stream on a free line of its kind, or on a new one. False when nothing new has to be offered: it is there
+    /// already, or is data for a line that carries some already.
     pub(super) fn add(&mut self, host: &mut Host, found: Found) -> bool {
         let stream = &found.stream;
         let Some(track) = stream.track.filter(|track| !self.has(*track)) else {
             return false;
         };
-        let Some(format) = &stream.format else { return false };
-        let source = Source::new(host, (&found.feed, stream), track, format, &found.layers);
+        let source = Source::new(
+            host,
+            (&found.feed, stream),
+            track,
+            stream.format.as_ref(),
+            &found.layers,
+        );
+        let is_shared = |line: &&mut Line| line.kind == StreamKind::Data && line.source.is_some();
+        if stream.kind == StreamKind::Data
+            && let Some(line) = self.lines.iter_mut().find(is_shared)
+        {
+            line.more.push(source);
+            if let Some(transport) = host.peer_connection(self.handle).map(|pc| pc.transport) {
+                line.start(host, transport, self.is_paused);
+            }
+            return false;
+        }
         let is_free = |line: &Line| line.source.is_none() && line.kind == stream.kind;
         let free = self.lines.iter().position(is_free);
         let line = Line {
@@ -137,9 +156,10 @@ impl Subscriber {
             mid: free.unwrap_or(self.lines.len()).to_string(),
             send: found.send,
             crossrefid: found.crossrefid,
-            format: self.format_for(format, free),
+            format: stream.format.as_ref().map(|format| self.format_for(format, free)),
             is_accepted: true,
             source: Some(source),
+            more: Vec::new(),
         };
         match free {
             Some(free) => self.lines[free] = line,
@@ -157,18 +177,24 @@ impl Subscriber {
         (feed, stream): (&Id, &PublishedStream),
         wish: &LayerWish,
     ) -> Switched {
-        let (Some(track), Some(format)) = (stream.track, &stream.format) else {
+        let Some(track) = stream.track else {
             return Switched::Nothing;
         };
+        let codec = |format: &Option<Format>| format.as_ref().map(|format| format.codec);
         let Some(line) = self.lines.get(index).filter(|line| line.kind == stream.kind) else {
             return Switched::Nothing;
         };
         match &line.source {
-            Some(source) if source.track == track || line.format.codec != format.codec => return Switched::Nothing,
+            Some(source) if source.track == track || codec(&line.format) != codec(&stream.format) => {
+                return Switched::Nothing;
+            }
             None => {
                 let (source, format) = (
-                    Source::new(host, (feed, stream), track, format, wish),
-                    self.format_for(format, Some(index)),
+                    Source::new(host, (feed, stream), track, stream.format.as_ref(), wish),
+                    stream
+                        .format
+                        .as_ref()
+                        .map(|format| self.format_for(format, Some(index))),
                 );
                 let line = &mut self.lines[index];
                 (line.source, line.format) = (Some(source), format);
@@ -181,11 +207,12 @@ impl Subscriber {
         let line = &mut self.lines[index];
         if let Some(source) = &mut line.source {
             (source.feed, source.feed_mid, source.track) = (feed.clone(), stream.mid.clone(), track);
-            (source.arriving, source.msid) = (format.payload.payload_type, stream.msid.clone());
+            source.arriving = stream.format.as_ref().map_or(0, |format| format.payload.payload_type);
+            source.msid = stream.msid.clone();
             source.layers = LineLayers::new(stream, wish);
         }
-        if let Some(spec) = transport.and_then(|transport| line.spec(transport, is_paused)) {
-            host.add_subscription(spec);
+        if let (Some(transport), Some(source)) = (transport, &line.source) {
+            line.subscribe(host, source, transport, is_paused);
         }
         Switched::Flows
     }
@@ -196,16 +223,20 @@ impl Subscriber {
         let worker = self.worker(host);
         let mut is_changed = false;
         for line in &mut self.lines {
-            let Some(source) = line.source.as_ref().filter(|source| gone(line, source)) else {
-                continue;
-            };
-            if let (Some(subscription), Some(worker)) = (source.subscription, worker)
-                && host.has_track(source.track)
-            {
-                host.media(worker, Command::RemoveSubscription(subscription));
+            let was_active = line.source.is_some();
+            let sources = line.source.take().into_iter().chain(std::mem::take(&mut line.more));
+            let (leaving, staying): (Vec<_>, Vec<_>) = sources.partition(|source| gone(line, source));
+            for source in leaving {
+                if let (Some(subscription), Some(worker)) = (source.subscription, worker)
+                    && host.has_track(source.track)
+                {
+                    host.media(worker, Command::RemoveSubscription(subscription));
+                }
             }
-            line.source = None;
-            is_changed = true;
+            let mut staying = staying.into_iter();
+            line.source = staying.next();
+            line.more = staying.collect();
+            is_changed |= was_active && line.source.is_none();
         }
         is_changed
     }
@@ -220,9 +251,7 @@ impl Subscriber {
         let is_paused = self.is_paused;
         if let Some(transport) = host.peer_connection(self.handle).map(|pc| pc.transport) {
             for line in &mut self.lines {
-                if let Some(spec) = line.start(host, transport, is_paused) {
-                    host.add_subscription(spec);
-                }
+                line.start(host, transport, is_paused);
             }
         }
         jsep
@@ -243,7 +272,8 @@ impl Subscriber {
     pub(super) fn become_ready(&mut self, host: &mut Host) {
         for line in &mut self.lines {
             let video = line.kind == StreamKind::Video;
-            if let Some(source) = line.source.as_mut().filter(|source| !source.is_ready) {
+            let sources = line.source.iter_mut().chain(&mut line.more);
+            for source in sources.filter(|source| !source.is_ready) {
                 source.is_ready = true;
                 if video {
                     host.command_track(source.track, Command::RequestKeyFrame(source.track));
@@ -256,7 +286,7 @@ impl Subscriber {
     pub(super) fn apply_active(&self, host: &mut Host) {
         let Some(worker) = self.worker(host) else { return };
         for line in &self.lines {
-            if let Some(subscription) = line.source.as_ref().and_then(|source| source.subscription) {
+            for subscription in line.sources().filter_map(|source| source.subscription) {
                 let active = line.is_active(self.is_paused);
                 host.media(worker, Command::SetSubscriptionActive(subscription, active));
             }
@@ -278,6 +308,7 @@ impl Subscriber {
         self.is_stale = false;
         for line in &mut self.lines {
             line.source = None;
+            line.more.clear();
         }
     }
 
@@ -291,7 +322,7 @@ impl Subscriber {
     }
 
     fn has(&self, track: TrackId) -> bool {
-        let mut sources = self.lines.iter().filter_map(|line| line.source.as_ref());
+        let mut sources = self.lines.iter().flat_map(Line::sources);
         sources.any(|source| source.track == track)
     }
 
@@ -309,7 +340,7 @@ impl Subscriber {
             .iter()
             .enumerate()
             .filter(|(index, _)| Some(*index) != replaced);
-        let others: Vec<_> = others.map(|(_, line)| &line.format).collect();
+        let others: Vec<_> = others.filter_map(|(_, line)| line.format.as_ref()).collect();
         if others.iter().all(|other| other.can_share_bundle(&format)) {
             return format;
         }
@@ -347,7 +378,15 @@ impl Line {
         self.send && self.is_accepted && !is_paused
     }
 
+    /// Gives everything that flows.
+    pub(super) fn sources(&self) -> impl Iterator<Item = &Source> {
+        self.source.iter().chain(&self.more)
+    }
+
     fn offered(&self, index: usize, use_msid: bool) -> Offered {
+        let Some(format) = &self.format else {
+            return self.offered_data();
+        };
         let kind = if self.kind == StreamKind::Video {
             Kind::Video
         } else {
@@ -365,10 +404,7 @@ impl Line {
             } else {
                 Direction::Inactive
             },
-            payloads: [self.format.payload.clone()]
-                .into_iter()
-                .chain(self.format.rtx.clone())
-                .collect(),
+            payloads: [format.payload.clone()].into_iter().chain(format.rtx.clone()).collect(),
             extmaps: self.extmaps(),
             msid: source.map(|_| msid),
             ssrc: source.map(|source| (source.ssrc, source.rtx_ssrc)),
@@ -377,6 +413,22 @@ impl Line {
         };
         Offered {
             kind,
+            mid: self.mid.clone(),
+            section: Some(section),
+        }
+    }
+
+    fn offered_data(&self) -> Offered {
+        let section = Section {
+            direction: if self.source.is_some() {
+                Direction::SendOnly
+            } else {
+                Direction::Inactive
+            },
+            ..Section::default()
+        };
+        Offered {
+            kind: Kind::Application,
             mid: self.mid.clone(),
             section: Some(section),
         }
@@ -394,31 +446,47 @@ impl Line {
         }
     }
 
-    /// Names the subscription of a source that the worker does not know yet, and describes it.
-    fn start(&mut self, host: &mut Host, transport: TransportId, is_paused: bool) -> Option<SubscriptionSpec> {
-        let source = self.source.as_mut().filter(|source| source.subscription.is_none())?;
-        source.subscription = Some(host.new_subscription_id());
-        self.spec(transport, is_paused)
+    /// Starts the subscriptions of sources that the worker does not know yet.
+    fn start(&mut self, host: &mut Host, transport: TransportId, is_paused: bool) {
+        let mut started = Vec::new();
+        for source in self.source.iter_mut().chain(&mut self.more) {
+            if source.subscription.is_none() {
+                source.subscription = Some(host.new_subscription_id());
+                started.push(source.track);
+            }
+        }
+        for source in self.sources().filter(|source| started.contains(&source.track)) {
+            self.subscribe(host, source, transport, is_paused);
+        }
     }
 
-    /// Describes the subscription that has been named.
-    fn spec(&self, transport: TransportId, is_paused: bool) -> Option<SubscriptionSpec> {
-        let source = self.source.as_ref()?;
-        let rtx = self.format.rtx.as_ref().map(|rtx| rtx.payload_type);
-        Some(SubscriptionSpec {
-            id: source.subscription?,
+    /// Tells the worker of a subscription that has been named.
+    fn subscribe(&self, host: &mut Host, source: &Source, transport: TransportId, is_paused: bool) {
+        let Some(id) = source.subscription else { return };
+        let Some(format) = &self.format else {
+            return host.add_data_subscription(DataSubscriptionSpec {
+                id,
+                track: source.track,
+                transport,
+                text_prefix: String::new(),
+                active: self.is_active(is_paused),
+            });
+        };
+        let rtx = format.rtx.as_ref().map(|rtx| rtx.payload_type);
+        host.add_subscription(SubscriptionSpec {
+            id,
             track: source.track,
             transport,
             mid: self.mid.clone(),
             ssrc: source.ssrc,
             rtx_ssrc: source.rtx_ssrc,
-            payloads: vec![(source.arriving, self.format.payload.payload_type, rtx)],
+            payloads: vec![(source.arriving, format.payload.payload_type, rtx)],
             extensions: media::extensions(&self.extmaps()),
-            feedback: media::feedback(&self.format.payload),
+            feedback: media::feedback(&format.payload),
             cname: CNAME.to_owned(),
             active: self.is_active(is_paused),
             layers: source.layers.wanted,
-        })
+        });
     }
 
     fn to_json(&self, index: usize, publishers: &IndexMap<Id, Publisher>) -> Value {
@@ -426,6 +494,20 @@ impl Line {
             return json!({
                 "type": self.kind.name(), "active": false, "mindex": index, "mid": self.mid, "ready": false, "send": true,
             });
+        };
+        let Some(format) = &self.format else {
+            let feeds: Vec<_> = self.sources().map(|source| &source.feed).collect();
+            return object([
+                ("type", Some(json!(self.kind.name()))),
+                ("active", Some(json!(true))),
+                ("mindex", Some(json!(index))),
+                ("mid", Some(json!(self.mid))),
+                ("crossrefid", self.crossrefid.as_ref().map(|id| json!(id))),
+                ("ready", Some(json!(source.is_ready))),
+                ("send", Some(json!(self.send))),
+                ("sources", Some(json!(feeds.len()))),
+                ("source_ids", Some(json!(feeds))),
+            ]);
         };
         let [simulcast, svc] = source.layers.to_json();
         let feed = publishers.get(&source.feed);
@@ -450,9 +532,9 @@ impl Line {
             ),
             ("feed_mid", Some(json!(source.feed_mid))),
             ("feed_description", description.map(|text| json!(text))),
-            ("codec", Some(json!(self.format.codec.name()))),
-            ("h264-profile", self.format.h264_profile()),
-            ("vp9-profile", self.format.vp9_profile()),
+            ("codec", Some(json!(format.codec.name()))),
+            ("h264-profile", format.h264_profile()),
+            ("vp9-profile", format.vp9_profile()),
             ("simulcast", simulcast),
             ("svc", svc),
         ])

@@ -95,7 +95,7 @@ impl Wish {
     /// Reads an object of `streams`.
     fn of_stream(ids: Ids, stream: &Map<String, Value>) -> Self {
         let muted = match stream.flag("send") {
-            Some(false) => vec![StreamKind::Audio, StreamKind::Video],
+            Some(false) => vec![StreamKind::Audio, StreamKind::Video, StreamKind::Data],
             _ => Vec::new(),
         };
         Self {
@@ -110,14 +110,10 @@ impl Wish {
 
     /// Reads the old form of `join`: one feed.
     fn of_feed(feed: Id, body: &Map<String, Value>) -> Self {
-        let kinds = [("audio", StreamKind::Audio), ("video", StreamKind::Video)];
+        let kinds = [StreamKind::Audio, StreamKind::Video, StreamKind::Data];
         let off = |prefix: &str| -> Vec<_> {
-            let is_off = |name: &str| body.flag(&format!("{prefix}{name}")) == Some(false);
-            kinds
-                .iter()
-                .filter(|(name, _)| is_off(name))
-                .map(|(_, kind)| *kind)
-                .collect()
+            let is_off = |kind: &StreamKind| body.flag(&format!("{prefix}{}", kind.name())) == Some(false);
+            kinds.into_iter().filter(is_off).collect()
         };
         Self {
             feed,

@@ -1,0 +1,240 @@
+//! Data channels through a shard: real ICE, DTLS and SCTP on both sides.
+#![allow(clippy::unwrap_used)] // a failed unwrap is a failed test
+
+mod common;
+
+use common::browser::{Browser, MEDIA_SOCKET};
+use common::sctp::Sctp;
+use common::{World, ms};
+use sctp_proto::PayloadProtocolIdentifier as Ppi;
+use voex_base::{SubscriptionId, TrackId, TransportId};
+use voex_sfu::command::{Channel, DataKind, DataMessage, DataSubscriptionSpec, DataTrackSpec, MESSAGE_BYTES_MAX};
+use voex_sfu::limits::DATA_REPORTS_PER_S;
+use voex_sfu::{Command, Event};
+
+/// A browser with data channels.
+struct Talker {
+    browser: Browser,
+    sctp: Sctp,
+}
+
+impl Talker {
+    fn sctp(&mut self) -> &mut Sctp {
+        &mut self.sctp
+    }
+
+    fn transport(&self) -> TransportId {
+        self.browser.transport()
+    }
+
+    /// Packets each way.
+    fn exchange(&mut self, world: &mut World) {
+        for packet in self.browser.application_data(&mut world.out) {
+            self.sctp.handle_packet(world.now, &packet);
+        }
+        for packet in self.sctp.packets(world.now) {
+            for datagram in self.browser.protect_data(&packet) {
+                world.datagram(MEDIA_SOCKET, self.browser.address, &datagram).unwrap();
+            }
+        }
+    }
+}
+
+/// A browser with an association, and a channel `chat` on stream 0.
+fn connect(world: &mut World, number: u64) -> Talker {
+    let browser = Browser::connect(number, &mut world.shard, world.now, world.wall, &mut world.out);
+    world.command(Command::OpenData(browser.transport(), MESSAGE_BYTES_MAX));
+    let mut talker = Talker {
+        browser,
+        sctp: Sctp::new(),
+    };
+    play(world, &mut [&mut talker]);
+    talker.sctp().open(0, "chat");
+    play(world, &mut [&mut talker]);
+    world.events();
+    talker
+}
+
+/// Carries packets both ways until nothing more comes.
+fn play(world: &mut World, talkers: &mut [&mut Talker]) {
+    for _ in 0..40 {
+        for talker in &mut *talkers {
+            talker.exchange(world);
+        }
+        world.advance(ms(20));
+    }
+}
+
+fn add_track(world: &mut World, transport: TransportId, id: u64, is_reported: bool) {
+    let spec = DataTrackSpec {
+        id: TrackId(id),
+        transport,
+        is_reported,
+    };
+    world.command(Command::AddDataTrack(spec));
+}
+
+fn subscribe(world: &mut World, id: u64, track: u64, transport: TransportId, text_prefix: &str) {
+    let spec = DataSubscriptionSpec {
+        id: SubscriptionId(id),
+        track: TrackId(track),
+        transport,
+        text_prefix: text_prefix.to_owned(),
+        active: true,
+    };
+    world.command(Command::AddDataSubscription(Box::new(spec)));
+}
+
+fn text(message: &str) -> (Ppi, Vec<u8>) {
+    (Ppi::String, message.as_bytes().to_vec())
+}
+
+#[test]
+fn text_and_bytes_reach_every_subscriber_on_a_channel_of_the_same_label() {
+    let mut world = World::new();
+    let mut publisher = connect(&mut world, 1);
+    let mut subscribers = [connect(&mut world, 2), connect(&mut world, 3)];
+    add_track(&mut world, publisher.transport(), 1, false);
+    for (number, subscriber) in subscribers.iter().enumerate() {
+        subscribe(&mut world, 11 + number as u64, 1, subscriber.transport(), "");
+    }
+    publisher.sctp().send(0, Ppi::String, b"hello");
+    publisher.sctp().send(0, Ppi::Binary, &[7; 30_000]);
+    publisher.sctp().open(2, "other");
+    publisher.sctp().send(2, Ppi::String, b"elsewhere");
+    let [second, third] = &mut subscribers;
+    play(&mut world, &mut [&mut publisher, second, third]);
+    for subscriber in &mut subscribers {
+        let received = std::mem::take(&mut subscriber.sctp().received);
+        let messages: Vec<_> = received.iter().filter(|(_, ppi, _)| *ppi != Ppi::Dcep).collect();
+        assert_eq!(messages.len(), 3);
+        assert_eq!(*messages[0], (0, Ppi::String, b"hello".to_vec()), "on its own channel");
+        assert_eq!(*messages[1], (0, Ppi::Binary, vec![7; 30_000]));
+        assert_eq!(*messages[2], (1, Ppi::String, b"elsewhere".to_vec()), "on one of ours");
+    }
+    assert_eq!(world.events(), [], "not reported");
+    assert_eq!(publisher.sctp().heard(), []);
+}
+
+#[test]
+fn a_subscription_can_be_paused_moved_and_ended_and_a_track_muted_and_removed() {
+    let mut world = World::new();
+    let mut publisher = connect(&mut world, 1);
+    let mut other = connect(&mut world, 2);
+    let mut subscriber = connect(&mut world, 3);
+    add_track(&mut world, publisher.transport(), 1, false);
+    add_track(&mut world, other.transport(), 2, false);
+    subscribe(&mut world, 11, 1, subscriber.transport(), "");
+    let mut say = |world: &mut World, message: &str| {
+        for browser in [&mut publisher, &mut other] {
+            let message = format!("{message} of {}", browser.browser.number);
+            browser.sctp().send(0, Ppi::String, message.as_bytes());
+        }
+        play(world, &mut [&mut publisher, &mut other, &mut subscriber]);
+        subscriber.sctp().heard()
+    };
+    assert_eq!(say(&mut world, "first"), [text("first of 1")]);
+    world.command(Command::SetSubscriptionActive(SubscriptionId(11), false));
+    assert_eq!(say(&mut world, "paused"), []);
+    world.command(Command::SetSubscriptionActive(SubscriptionId(11), true));
+    world.command(Command::SetTrackRelayed(TrackId(1), false));
+    assert_eq!(say(&mut world, "muted"), []);
+    world.command(Command::SetTrackRelayed(TrackId(1), true));
+    assert_eq!(say(&mut world, "back"), [text("back of 1")]);
+    let moved = DataSubscriptionSpec {
+        id: SubscriptionId(11),
+        track: TrackId(2),
+        transport: TransportId(3),
+        text_prefix: String::new(),
+        active: true,
+    };
+    world.command(Command::AddDataSubscription(Box::new(moved)));
+    assert_eq!(say(&mut world, "moved"), [text("moved of 2")]);
+    world.command(Command::RemoveSubscription(SubscriptionId(11)));
+    assert_eq!(say(&mut world, "ended"), []);
+    for track in [1, 2] {
+        world.command(Command::RemoveTrack(TrackId(track)));
+    }
+    assert_eq!(say(&mut world, "removed"), []);
+    assert_eq!(world.metrics.ignored_commands.value(), 0);
+    assert_eq!(
+        (world.metrics.tracks.value(), world.metrics.subscriptions.value()),
+        (0, 0)
+    );
+}
+
+#[test]
+fn an_echo_prefixes_text_and_returns_bytes_as_they_are() {
+    let mut world = World::new();
+    let mut browser = connect(&mut world, 1);
+    add_track(&mut world, browser.transport(), 1, false);
+    subscribe(&mut world, 11, 1, browser.transport(), "You wrote: ");
+    browser.sctp().send(0, Ppi::String, b"hello");
+    browser.sctp().send(0, Ppi::Binary, b"\x01\x02");
+    browser.sctp().send(0, Ppi::StringEmpty, &[0]);
+    play(&mut world, &mut [&mut browser]);
+    let expected = [text("You wrote: hello"), (Ppi::Binary, vec![1, 2]), text("You wrote: ")];
+    assert_eq!(browser.sctp().heard(), expected);
+}
+
+#[test]
+fn messages_of_a_reported_track_are_told_at_a_bounded_rate_and_ours_are_sent() {
+    let mut world = World::new();
+    let mut browser = connect(&mut world, 1);
+    add_track(&mut world, browser.transport(), 1, true);
+    for number in 0..500 {
+        browser.sctp().send(0, Ppi::String, format!("{number}").as_bytes());
+    }
+    let started = world.now;
+    let mut told = Vec::new();
+    while told.len() < 500 {
+        play(&mut world, &mut [&mut browser]);
+        told.extend(world.events());
+        let limit = (world.now - started).as_secs_f64() * DATA_REPORTS_PER_S as f64;
+        assert!(told.len() as f64 <= limit + 60.0, "{} of {limit}", told.len());
+    }
+    let message = |number: usize| DataMessage {
+        channel: std::sync::Arc::new(Channel::reliable("chat")),
+        kind: DataKind::Text,
+        payload: number.to_string().into(),
+    };
+    let expected: Vec<_> = (0..500)
+        .map(|number| Event::DataReceived(browser.transport(), message(number)))
+        .collect();
+    assert!(told == expected, "all, once and in order");
+    world.command(Command::SendData(browser.transport(), message(7)));
+    play(&mut world, &mut [&mut browser]);
+    assert_eq!(browser.sctp().heard(), [text("7")]);
+}
+
+#[test]
+fn a_transport_that_closes_takes_its_data_along() {
+    let mut world = World::new();
+    let publisher = connect(&mut world, 1);
+    let subscriber = connect(&mut world, 2);
+    add_track(&mut world, publisher.transport(), 1, false);
+    subscribe(&mut world, 11, 1, subscriber.transport(), "");
+    world.command(Command::CloseTransport(subscriber.transport()));
+    assert_eq!(
+        (world.metrics.tracks.value(), world.metrics.subscriptions.value()),
+        (1, 0)
+    );
+    world.command(Command::CloseTransport(publisher.transport()));
+    assert_eq!(
+        (world.metrics.tracks.value(), world.metrics.subscriptions.value()),
+        (0, 0)
+    );
+    assert_eq!(world.metrics.transport.data_bytes.value(), 0);
+}
+
+#[test]
+fn data_commands_for_what_is_not_there_are_ignored_and_counted() {
+    let mut world = World::new();
+    let browser = Browser::connect(1, &mut world.shard, world.now, world.wall, &mut world.out);
+    add_track(&mut world, browser.transport(), 1, false);
+    subscribe(&mut world, 11, 1, browser.transport(), "");
+    world.command(Command::OpenData(TransportId(9), 1));
+    world.command(Command::RemoveTrack(TrackId(1)));
+    world.command(Command::RemoveSubscription(SubscriptionId(11)));
+    assert_eq!(world.metrics.ignored_commands.value(), 5);
+}
