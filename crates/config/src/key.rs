@@ -4,9 +4,9 @@ use std::path::PathBuf;
 
 use crate::problem::Wrong;
 use crate::read::{
-    address, api_socket, boolean, external, list, log_format, log_level, names, network, number, password_algorithm,
-    path, port, ports, prefix, project_type, protocols, redis, requirepass, seconds, secret, sip_listen, socket, some,
-    text, token_keys, user_keys, users, workers,
+    address, api_socket, boolean, event_queue, external, http_url, list, log_format, log_level, names, network, number,
+    password_algorithm, path, port, ports, prefix, project_type, protocols, redis, requirepass, seconds, secret,
+    sip_listen, socket, some, text, token_keys, topic, user_keys, users, websocket_url, workers,
 };
 use crate::settings::{Route, Settings, StaticRoom, Trunk};
 use crate::structure::{rooms, routes, trunks};
@@ -123,6 +123,12 @@ keys! {
     "mcu.reclaim_timeout_s": mcu.reclaim_timeout_s = number;
     "mcu.recordings_dir" Later: mcu.recordings_dir = some(path);
     "mcu.rooms": mcu.rooms = rooms;
+    "mcu.events.websocket" Masked: mcu.events.websocket = some(websocket_url);
+    "mcu.events.http" Masked: mcu.events.http = some(http_url);
+    "mcu.events.topics": mcu.events.topics = list(topic);
+    "mcu.events.grouping": mcu.events.grouping = boolean;
+    "mcu.events.queue": mcu.events.queue = event_queue;
+    "mcu.events.sub_protocol": mcu.events.sub_protocol = text;
     "mcu.string_ids": mcu.string_ids = boolean;
     "media.ports": media.ports = ports;
     "media.listen": media.listen = list(address);
@@ -286,7 +292,7 @@ macro_rules! shown_by_display {
 }
 
 shown_by_display! {
-    bool, u16, u32, String, Secret, RedisTarget, Route, std::net::IpAddr, std::net::SocketAddr, ipnet::IpNet,
+    bool, u16, u32, String, Secret, crate::EventUrl, RedisTarget, Route, std::net::IpAddr, std::net::SocketAddr, ipnet::IpNet,
     crate::settings::PortRange, crate::settings::External, crate::settings::Prefix, crate::settings::SipListen,
     crate::settings::LogLevel, crate::settings::LogFormat, crate::settings::PasswordAlgorithm,
 }

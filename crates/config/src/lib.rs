@@ -18,6 +18,7 @@
 
 mod check;
 pub mod coturn;
+mod event_url;
 mod explain;
 mod key;
 mod load;
@@ -30,12 +31,13 @@ mod settings;
 mod structure;
 mod yaml;
 
+pub use event_url::EventUrl;
 pub use load::{Loaded, Source, load};
 pub use problem::{Place, Problem, Report, Severity};
 pub use redis::{RedisTarget, RedisTls};
 pub use reload::Reload;
 pub use secret::{Secret, TokenKey, UserKey};
 pub use settings::{
-    ApiAccess, External, Http, Lifetimes, Log, LogFormat, LogLevel, Mcu, Media, PasswordAlgorithm, PortRange, Prefix,
-    RoomField, Route, RouteTarget, Settings, Sip, SipListen, SipTransport, StaticRoom, Tls, Trunk, Turn, VoEx,
+    ApiAccess, Events, External, Http, Lifetimes, Log, LogFormat, LogLevel, Mcu, Media, PasswordAlgorithm, PortRange,
+    Prefix, RoomField, Route, RouteTarget, Settings, Sip, SipListen, SipTransport, StaticRoom, Tls, Trunk, Turn, VoEx,
 };

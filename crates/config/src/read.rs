@@ -9,7 +9,7 @@ use voex_base::Protocol;
 use crate::problem::Wrong;
 use crate::settings::{External, LogFormat, LogLevel, PasswordAlgorithm, PortRange, Prefix, SipListen, SipTransport};
 use crate::yaml::{Entry, Node, Value};
-use crate::{RedisTarget, Secret, TokenKey, UserKey};
+use crate::{EventUrl, RedisTarget, Secret, TokenKey, UserKey};
 
 /// Everything wrong with one value.
 pub(crate) type Wrongs = Vec<Wrong>;
@@ -114,6 +114,48 @@ pub(crate) fn api_socket(node: &Node) -> Result<SocketAddr, Wrongs> {
     match address(node) {
         Ok(address) => Ok(SocketAddr::new(address, 8188)),
         Err(_) => socket(node),
+    }
+}
+
+/// `ws://HOST` of an event handler.
+pub(crate) fn websocket_url(node: &Node) -> Result<EventUrl, Wrongs> {
+    let url = EventUrl::parse("ws", node.text().unwrap_or_default().trim());
+    url.ok_or_else(|| refuse_secret(node, "ws://HOST:PORT/PATH is expected"))
+}
+
+/// `http://HOST` of an event handler.
+pub(crate) fn http_url(node: &Node) -> Result<EventUrl, Wrongs> {
+    let url = EventUrl::parse("http", node.text().unwrap_or_default().trim());
+    url.ok_or_else(|| refuse_secret(node, "http://[USER:PASSWORD@]HOST:PORT/PATH is expected"))
+}
+
+/// What an event handler may be told of.
+const TOPICS: [&str; 9] = [
+    "sessions",
+    "handles",
+    "external",
+    "jsep",
+    "webrtc",
+    "media",
+    "plugins",
+    "transports",
+    "core",
+];
+
+pub(crate) fn topic(node: &Node) -> Result<String, Wrongs> {
+    let name = text(node)?.to_ascii_lowercase();
+    match TOPICS.contains(&name.as_str()) {
+        true => Ok(name),
+        false => Err(refuse(node, format!("one of {} is expected", TOPICS.join(", ")))),
+    }
+}
+
+/// Events that may wait for an event handler.
+pub(crate) fn event_queue(node: &Node) -> Result<u32, Wrongs> {
+    const EXPECTED: &str = "a number of events from 100 to 1000000 is expected";
+    match parse(node, EXPECTED)? {
+        events @ 100..=1_000_000 => Ok(events),
+        _ => Err(refuse(node, EXPECTED)),
     }
 }
 

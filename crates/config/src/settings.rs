@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 use voex_base::Protocol;
 
-use crate::{RedisTarget, Secret, TokenKey, UserKey};
+use crate::{EventUrl, RedisTarget, Secret, TokenKey, UserKey};
 
 /// All settings. [`Settings::default`] is the embedded default: what `voex serve` does with no file.
 #[derive(Clone, Debug)]
@@ -167,8 +167,40 @@ pub struct Mcu {
     pub recordings_dir: Option<PathBuf>,
     /// Rooms that exist from the start.
     pub rooms: Vec<StaticRoom>,
+    /// Who is told what happens in the conferences.
+    pub events: Events,
     /// Ids of rooms and of those in them are texts instead of numbers.
     pub string_ids: bool,
+}
+
+/// `mcu.events.*`: event handlers.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Events {
+    /// The WebSocket server that events are sent to.
+    pub websocket: Option<EventUrl>,
+    /// The HTTP server that events are posted to.
+    pub http: Option<EventUrl>,
+    /// What they are told of; empty = everything.
+    pub topics: Vec<String>,
+    /// Whether several events go in one array.
+    pub grouping: bool,
+    /// Events that may wait for each of them; more are lost and counted.
+    pub queue: u32,
+    /// Sub-protocol of the WebSocket.
+    pub sub_protocol: String,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self {
+            websocket: None,
+            http: None,
+            topics: Vec::new(),
+            grouping: true,
+            queue: 10_000,
+            sub_protocol: "janus-events".to_owned(),
+        }
+    }
 }
 
 /// One of `mcu.rooms`.
@@ -499,6 +531,7 @@ impl Default for Mcu {
             reclaim_timeout_s: 0,
             recordings_dir: None,
             rooms: Vec::new(),
+            events: Events::default(),
             string_ids: false,
         }
     }

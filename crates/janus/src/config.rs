@@ -47,6 +47,10 @@ pub struct Options {
     pub opaque_id_in_api: bool,
     /// Secret of the admin API; without it every request passes.
     pub admin_secret: Option<String>,
+    /// Event handlers are told what happens: [`Output::Event`](crate::Output::Event).
+    pub events: bool,
+    /// The packages of the event handlers, as `info` lists them.
+    pub event_handlers: Vec<&'static str>,
     /// Descriptions are kept for `handle_info` of the admin API.
     pub keep_descriptions: bool,
 }

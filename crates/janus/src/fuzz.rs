@@ -158,7 +158,11 @@ impl Player {
                     self.read_reply(&text);
                 }
                 Output::Media { command, .. } => self.obey(&command),
-                Output::Close { .. } | Output::Sip(_) | Output::LogLevel(_) | Output::LogLine { .. } => {}
+                Output::Close { .. }
+                | Output::Sip(_)
+                | Output::Event { .. }
+                | Output::LogLevel(_)
+                | Output::LogLine { .. } => {}
             }
         }
         is_answered

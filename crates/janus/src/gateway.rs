@@ -12,6 +12,7 @@ use voex_sfu::command::{Command, DataMessage, DownReason, Event};
 use crate::admin::LogLevel;
 use crate::config::Config;
 use crate::error::{Code, Error};
+use crate::event::Topic;
 use crate::host::{AboutHandle, Handle, HandleId, HangupReason, Host};
 use crate::info;
 use crate::jsep;
@@ -52,6 +53,13 @@ pub enum Output {
     },
     /// Hand a command to the SIP endpoint.
     Sip(voex_sip::Command),
+    /// Hand an event to the event handlers that want its topic.
+    Event {
+        /// What it is about.
+        topic: Topic,
+        /// The event, one JSON object.
+        text: String,
+    },
     /// Log as much as this from now on.
     LogLevel(LogLevel),
     /// Log a line of somebody at the admin API.
@@ -111,14 +119,27 @@ impl Gateway {
         }
     }
 
+    /// The server is up; `wall` is the time of all events until a message brings a later one.
+    pub fn handle_start(&mut self, now: Instant, wall: WallTime) {
+        self.host.set_time(now);
+        self.host.set_wall(wall);
+        self.host.tell_start();
+    }
+
+    /// The server goes; nothing but ends of connections follows.
+    pub fn handle_stop(&mut self, now: Instant) {
+        self.host.set_time(now);
+        self.host.tell_stop();
+    }
+
     /// A connection was opened and may send requests. `peer` has passed the access list of the shell.
-    pub fn handle_open(&mut self, now: Instant, connection: ConnectionId, _peer: IpAddr) {
-        self.open(now, connection, false);
+    pub fn handle_open(&mut self, now: Instant, connection: ConnectionId, peer: IpAddr) {
+        self.open(now, connection, peer, false);
     }
 
     /// A connection of the admin API was opened. `peer` has passed the access list of the shell.
-    pub fn handle_open_admin(&mut self, now: Instant, connection: ConnectionId, _peer: IpAddr) {
-        self.open(now, connection, true);
+    pub fn handle_open_admin(&mut self, now: Instant, connection: ConnectionId, peer: IpAddr) {
+        self.open(now, connection, peer, true);
     }
 
     /// A text message arrived. Messages of unknown connections are ignored.
@@ -144,6 +165,8 @@ impl Gateway {
             return;
         };
         self.host.metrics.connections.set(self.connections.len() as i64);
+        self.host
+            .tell_connection(connection, || json!({"event": "disconnected"}));
         // First all of them lose the connection, so that none is told of the others' ends.
         let limits = self.limits();
         for session in gone.sessions {
@@ -194,13 +217,17 @@ impl Gateway {
         self.host.outputs.pop_front()
     }
 
-    fn open(&mut self, now: Instant, connection: ConnectionId, is_admin: bool) {
+    fn open(&mut self, now: Instant, connection: ConnectionId, peer: IpAddr, is_admin: bool) {
         self.host.set_time(now);
         let opened = Connection {
             sessions: Vec::new(),
             is_admin,
         };
         self.connections.insert(connection, opened);
+        self.host.tell_connection(
+            connection,
+            || json!({"event": "connected", "admin_api": is_admin, "ip": peer.to_string()}),
+        );
         self.host.metrics.connections.set(self.connections.len() as i64);
     }
 
@@ -333,6 +360,7 @@ impl Gateway {
             connection.sessions.push(id);
         }
         self.host.metrics.sessions.add(1);
+        self.host.tell_session(id, "created", Some(origin.connection));
         self.host
             .send(origin.connection, reply::created(None, origin.transaction, id.0));
         Ok(())
@@ -380,6 +408,7 @@ impl Gateway {
         self.host.handles.insert(id, handle);
         self.host.metrics.handles.add(1);
         self.plugins.of(plugin).handle_attach(&mut self.host, id);
+        self.host.tell_handle(id, "attached");
         let reply = reply::created(Some(session), origin.transaction, id.0);
         self.host.send(origin.connection, reply);
         Ok(())
@@ -411,6 +440,9 @@ impl Gateway {
             return Ok(());
         };
         let e2ee = jsep.as_ref().is_some_and(|jsep| jsep.e2ee);
+        if let Some(jsep) = &jsep {
+            self.host.tell_remote(handle, jsep.kind, &jsep.description);
+        }
         let message = Message {
             transaction: origin.transaction.to_owned(),
             body,
@@ -494,11 +526,15 @@ impl Gateway {
                 self.host.metrics.session_timeouts.inc();
                 self.host.send_to_session(session, reply::timeout(session));
             }
-            self.end_session(session);
+            self.end_session_for(session, if has_connection { "timeout" } else { "destroyed" });
         }
     }
 
     pub(crate) fn end_session(&mut self, session: SessionId) {
+        self.end_session_for(session, "destroyed");
+    }
+
+    fn end_session_for(&mut self, session: SessionId, reason: &str) {
         let Some(JanusSession {
             connection, handles, ..
         }) = self.host.sessions.remove(session)
@@ -512,6 +548,7 @@ impl Gateway {
         for handle in handles {
             self.end_handle(handle);
         }
+        self.host.tell_session(session, reason, None);
     }
 
     /// Lets the plugin forget a handle, then takes down what the core holds for it.
@@ -521,6 +558,7 @@ impl Gateway {
         };
         self.plugins.of(plugin).handle_detach(&mut self.host, handle);
         self.host.drop_peer_connection(handle, true);
+        self.host.tell_handle(handle, "detached");
         if let Some(gone) = self.host.handles.remove(&handle) {
             self.host.metrics.handles.add(-1);
             for transport in gone.plain {
@@ -569,8 +607,7 @@ impl Gateway {
             .handle_media(&mut self.host, handle, MediaEvent::Hangup(reason));
         let close = !matches!(reason, HangupReason::Down(_));
         if self.host.drop_peer_connection(handle, close) {
-            self.host
-                .push_core_event(handle, "hangup", json!({ "reason": reason.text() }));
+            self.host.push_hangup(handle, reason);
         }
     }
 }
@@ -590,6 +627,7 @@ impl Gateway {
             Some(pc) if pc.transport == transport && !pc.up => (pc.up, pc.up_at) = (true, Some(now)),
             _ => return,
         }
+        self.host.tell_up(handle);
         self.host.push_core_event(handle, "webrtcup", Value::Null);
         self.plugins
             .of(plugin)
@@ -651,6 +689,7 @@ impl Gateway {
             _ => None,
         };
         if let Some(report) = report {
+            self.host.tell_media(handle, &report);
             self.host.push_core_event(handle, "media", report);
         }
         if let Some(plugin) = self.host.handles.get(&handle).map(|handle| handle.plugin) {

@@ -200,6 +200,9 @@ impl Host {
     ) {
         let Some(owner) = self.handles.get(&handle) else { return };
         let (session, plugin) = (owner.session, owner.plugin);
+        if let Some(jsep) = jsep {
+            self.tell_local(handle, jsep);
+        }
         let sender = self.sender(handle);
         let event = reply::plugin_event(session, transaction, sender, plugin, data, jsep);
         self.send_to_session(session, event);

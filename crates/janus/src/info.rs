@@ -46,11 +46,11 @@ pub(crate) fn server_info(host: &Host, transaction: &str) -> Value {
         "dtls-mtu": 1200,
         "api_secret": host.auth.has_secret(),
         "auth_token": host.auth.has_tokens(),
-        "event_handlers": false,
+        "event_handlers": config.options.events,
         "opaqueid_in_api": config.options.opaque_id_in_api,
         "dependencies": {},
         "transports": {WEBSOCKETS: about(config, "JANUS WebSockets transport plugin", "WebSocket transport of the API.")},
-        "events": {},
+        "events": event_handlers(config),
         "loggers": {},
         "plugins": plugins(config),
     });
@@ -67,6 +67,14 @@ fn plugins(config: &Config) -> Map<String, Value> {
         (package.to_owned(), about(config, name, description))
     };
     Kind::ALL.into_iter().map(entry).collect()
+}
+
+fn event_handlers(config: &Config) -> Map<String, Value> {
+    let entry = |package: &&'static str| {
+        let about = about(config, "JANUS event handler", "Hands events on to a server outside.");
+        ((*package).to_owned(), about)
+    };
+    config.options.event_handlers.iter().map(entry).collect()
 }
 
 fn about(config: &Config, name: &str, description: &str) -> Value {

@@ -3,7 +3,8 @@
 //! ```text
 //!  WebSocket text ──► request ──► Gateway ──► plugin ──► Host ──┬──► Output::Send    replies and events
 //!  worker event ───────────────►    │  sessions, handles        ├──► Output::Media   commands to media workers
-//!  SIP event ──────────────────►    │  PeerConnections          └──► Output::Sip     commands to the SIP endpoint
+//!  SIP event ──────────────────►    │  PeerConnections          ├──► Output::Sip     commands to the SIP endpoint
+//!  start, stop ────────────────►    │                           └──► Output::Event   for event handlers
 //!  time ───────────────────────►    ▼  timers
 //! ```
 //!
@@ -38,7 +39,8 @@
 //! | `apisecret`, stored and signed tokens | served | `core_secret`, `core_stored_tokens`, `core_signed_tokens` |
 //! | `opaque_id` in replies and events | with `opaque_id_in_api` | `core_opaque_id` |
 //! | admin API: sessions, handles, tokens, settings, `message_plugin`, `handle_info` | served; of the settings only log level, session time-out and new sessions have an effect; `resolve_address`, `test_stun` and packet captures are unknown (457) | `admin_sessions`, `admin_settings`, `admin_handle_info` |
-//! | event handlers, batches | planned | |
+//! | event handlers | told of everything but statistics, remote candidates and selected pairs | `events_of_the_core`, `events_of_the_videoroom` |
+//! | batches | refused, as an object without members | `core_errors` |
 //! | `webrtcup`, `media`, `hangup`, `detached`, `timeout` | sent | `publish_and_subscribe`, `publisher_dies` |
 //! | `slowlink`, `ice-failed`, `trickle` events | not sent: off by default, or of no use to ICE lite | |
 //!
@@ -63,6 +65,7 @@ mod admin;
 mod auth;
 mod config;
 mod error;
+mod event;
 #[doc(hidden)]
 pub mod fuzz;
 mod gateway;
@@ -80,6 +83,7 @@ mod trickle;
 pub use admin::LogLevel;
 pub use config::{Candidate, Config, Options, PortsExhausted, RtpPair, RtpPorts, WorkerMedia};
 pub use error::Code;
+pub use event::Topic;
 pub use gateway::{
     ConnectionId, Gateway, HANDLES_MAX, HANDLES_PER_SESSION_MAX, Output, SESSIONS_ENDED_AT_ONCE_MAX, SESSIONS_MAX,
 };

@@ -18,8 +18,11 @@ use voex_base::{TransportId, WorkerId};
 use voex_bridge::media::remote_parameters;
 use voex_sdp::webrtc::{self, Local, Offered, Section};
 use voex_sdp::{Candidate, Description, Fingerprint, Ice, Kind, Media};
-use voex_sfu::command::{Command, MESSAGE_BYTES_MAX, MediaKind, RemoteParameters, TransportKind, TransportSpec};
+use voex_sfu::command::{
+    Command, DownReason, MESSAGE_BYTES_MAX, MediaKind, RemoteParameters, TransportKind, TransportSpec,
+};
 
+use crate::event::{self, Topic};
 use crate::host::{HandleId, HangupReason, Host};
 use crate::jsep::{JsepKind, LocalJsep};
 use crate::reply;
@@ -171,7 +174,7 @@ impl Host {
     /// called back.
     pub(crate) fn close_peer_connection(&mut self, handle: HandleId, reason: HangupReason) {
         if self.drop_peer_connection(handle, true) {
-            self.push_core_event(handle, "hangup", json!({ "reason": reason.text() }));
+            self.push_hangup(handle, reason);
         }
     }
 
@@ -202,6 +205,63 @@ impl Host {
         true
     }
 
+    /// Tells the client, and who watches, that a PeerConnection is gone.
+    pub(crate) fn push_hangup(&mut self, handle: HandleId, reason: HangupReason) {
+        let reason = reason.text();
+        if reason == HangupReason::Down(DownReason::IceFailed).text() {
+            self.tell_ice(handle, "failed");
+        }
+        self.tell_of_handle(
+            Topic::WebRtc,
+            event::PEER_CONNECTION,
+            handle,
+            || json!({"connection": "hangup", "reason": reason}),
+        );
+        self.push_core_event(handle, "hangup", json!({ "reason": reason }));
+    }
+
+    /// Tells who watches that a PeerConnection is up.
+    pub(crate) fn tell_up(&mut self, handle: HandleId) {
+        self.tell_ice(handle, "connected");
+        self.tell_ice(handle, "ready");
+        self.tell_dtls(handle, "connected");
+        self.tell_of_handle(
+            Topic::WebRtc,
+            event::PEER_CONNECTION,
+            handle,
+            || json!({"connection": "webrtcup"}),
+        );
+    }
+
+    /// Tells who watches that media came or went, out of what the client is told.
+    pub(crate) fn tell_media(&mut self, handle: HandleId, report: &Value) {
+        self.tell_of_handle(Topic::Media, event::MEDIA_STATE, handle, || {
+            let mut event = json!({"media": report["type"], "mid": report["mid"], "receiving": report["receiving"]});
+            if let Some(seconds) = report.get("seconds") {
+                event["seconds"] = seconds.clone();
+            }
+            event
+        });
+    }
+
+    fn tell_ice(&mut self, handle: HandleId, state: &str) {
+        self.tell_of_handle(
+            Topic::WebRtc,
+            event::ICE,
+            handle,
+            || json!({"ice": state, "stream_id": 1, "component_id": 1}),
+        );
+    }
+
+    fn tell_dtls(&mut self, handle: HandleId, state: &str) {
+        self.tell_of_handle(
+            Topic::WebRtc,
+            event::DTLS,
+            handle,
+            || json!({"dtls": state, "stream_id": 1, "component_id": 1, "retransmissions": 0}),
+        );
+    }
+
     /// Sends an event of the core on a handle.
     pub(crate) fn push_core_event(&mut self, handle: HandleId, janus: &str, rest: Value) {
         let Some(owner) = self.handles.get(&handle) else { return };
@@ -220,11 +280,7 @@ impl Host {
             Some(pc) => (pc.worker, pc.ice.clone()),
             None => (worker, self.open_peer_connection(handle, worker)),
         };
-        let media = self.config.workers.iter().find(|media| media.worker == worker);
-        let addresses = media
-            .into_iter()
-            .flat_map(|media| &media.candidates)
-            .map(|candidate| candidate.address);
+        let addresses = self.candidates(worker).into_iter();
         Local {
             session_name: session_name.to_owned(),
             address: self.config.public_ip,
@@ -275,7 +331,26 @@ impl Host {
         };
         let spec = TransportSpec { id: transport, kind };
         self.media(worker, Command::OpenTransport(Box::new(spec)));
+        self.tell_gathered(handle, worker);
         ice
+    }
+
+    /// Tells who watches of the candidates, which are all there from the start.
+    fn tell_gathered(&mut self, handle: HandleId, worker: WorkerId) {
+        if !self.config.options.events {
+            return;
+        }
+        self.tell_ice(handle, "gathering");
+        for (index, address) in self.candidates(worker).into_iter().enumerate() {
+            self.tell_candidate(handle, &host_candidate(index, address).to_string());
+        }
+    }
+
+    /// Gives the addresses at which a worker is reached.
+    fn candidates(&self, worker: WorkerId) -> Vec<SocketAddr> {
+        let media = self.config.workers.iter().find(|media| media.worker == worker);
+        let candidates = media.into_iter().flat_map(|media| &media.candidates);
+        candidates.map(|candidate| candidate.address).collect()
     }
 
     /// Tells whether an offer comes from another PeerConnection than the one we have: a certificate is for life.
@@ -321,6 +396,8 @@ impl Host {
         let (worker, transport) = (pc.worker, pc.transport);
         pc.remote = Some(remote.clone());
         self.media(worker, Command::SetRemote(transport, Box::new(remote)));
+        self.tell_ice(handle, "connecting");
+        self.tell_dtls(handle, "trying");
     }
 }
 

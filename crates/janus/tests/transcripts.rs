@@ -5,6 +5,8 @@
 //! ```text
 //! config KEY VALUE              before anything else: the names in `configure`
 //! alice open | alice close      a connection; `alice open admin` speaks the admin API
+//! events <- TEXT                 the next event for event handlers; `events <- *` every one so far
+//! server starts | server stops
 //! log <- level N | line N TEXT  what was to be logged
 //! alice -> TEXT                 a message from alice; $name is replaced by what it was bound to
 //! alice <- TEXT                 the next message to alice; $name binds or must be the same, $* is anything
@@ -63,6 +65,8 @@ transcripts! {
     core_stored_tokens
     core_signed_tokens
     core_opaque_id
+    events_of_the_core
+    events_of_the_videoroom
     admin_sessions
     admin_settings
     admin_handle_info
@@ -102,6 +106,7 @@ struct Replay {
     sent: BTreeMap<String, VecDeque<String>>,
     commands: VecDeque<(WorkerId, String)>,
     logged: VecDeque<String>,
+    events: VecDeque<String>,
     bound: BTreeMap<String, String>,
 }
 
@@ -117,6 +122,7 @@ impl Replay {
             sent: BTreeMap::new(),
             commands: VecDeque::new(),
             logged: VecDeque::new(),
+            events: VecDeque::new(),
             bound: BTreeMap::new(),
         };
         for (number, line) in text.lines().enumerate() {
@@ -143,6 +149,16 @@ impl Replay {
             ("media", ("<-", "*")) => self.commands.clear(),
             ("media", ("<-", expected)) => self.expect_command(expected)?,
             ("media", ("->", event)) => self.media_event(event)?,
+            ("events", ("<-", "*")) => self.events.clear(),
+            ("events", ("<-", expected)) => self.expect_event(expected)?,
+            ("server", ("starts", _)) => {
+                let now = self.now;
+                self.gateway().handle_start(now, wall());
+            }
+            ("server", ("stops", _)) => {
+                let now = self.now;
+                self.gateway().handle_stop(now);
+            }
             ("log", ("<-", expected)) => {
                 let got = self.logged.pop_front().ok_or("nothing was logged")?;
                 if got != expected {
@@ -181,6 +197,7 @@ impl Replay {
             "api_secret" => config.api_secret = Some(value.to_owned()),
             "session_timeout_s" => config.session_timeout = seconds(),
             "reclaim_timeout_s" => config.reclaim_timeout = seconds(),
+            "events" => config.options.events = value == "true",
             "token_auth" => config.options.token_auth = value == "true",
             "token_secret" => config.options.token_secret = Some(value.to_owned()),
             "admin_secret" => {
@@ -256,6 +273,7 @@ impl Replay {
                 }
                 Output::Close { connection } => panic!("closes {connection:?}"),
                 Output::Media { worker, command } => self.commands.push_back((worker, describe(&command))),
+                Output::Event { text, .. } => self.events.push_back(text),
                 Output::LogLevel(level) => self.logged.push_back(format!("level {}", level.0)),
                 Output::LogLine { level, line } => self.logged.push_back(format!("line {} {line}", level.0)),
                 Output::Sip(command) => panic!("{command:?}"),
@@ -266,6 +284,14 @@ impl Replay {
     fn expect_message(&mut self, name: &str, expected: &str) -> Result<(), String> {
         let queue = self.sent.get_mut(name).ok_or("the connection is open")?;
         let got = queue.pop_front().ok_or("nothing was sent")?;
+        if matches(expected, &got, &mut self.bound) {
+            return Ok(());
+        }
+        Err(format!("got\n{got}\nwith {:?}", self.bound))
+    }
+
+    fn expect_event(&mut self, expected: &str) -> Result<(), String> {
+        let got = self.events.pop_front().ok_or("no event was told")?;
         if matches(expected, &got, &mut self.bound) {
             return Ok(());
         }
@@ -296,6 +322,7 @@ impl Replay {
         for (name, queue) in &self.sent {
             assert!(queue.is_empty(), "{transcript}: unexpected for {name}: {queue:#?}");
         }
+        assert!(self.events.is_empty(), "{transcript}: unexpected: {:#?}", self.events);
         assert!(self.logged.is_empty(), "{transcript}: unexpected: {:#?}", self.logged);
         assert!(
             self.commands.is_empty(),

@@ -24,6 +24,7 @@ use voex_net::Events;
 use voex_sip::Endpoint;
 use voex_telemetry::LogControl;
 
+use crate::events::Handlers;
 use crate::media::{Commands, RtpPairs};
 use crate::signalling::{SipInput, SipSockets};
 use crate::websocket::{ApiInput, Front, Outgoing};
@@ -46,6 +47,7 @@ pub(crate) struct Control {
     pub(crate) connections: HashMap<ConnectionId, Outgoing>,
     pub(crate) backlog: bool,
     pub(crate) logging: LogControl,
+    pub(crate) event_handlers: Handlers,
 }
 
 /// Where inputs come from.
@@ -63,6 +65,9 @@ impl Control {
         // A role that is off has no senders: its closed channel is always ready and must not be asked again.
         let (mut api_open, mut sip_open) = (true, true);
         let wake = self.wake.clone();
+        let now = Instant::now();
+        self.gateway.handle_start(now, wall());
+        self.drain(now);
         loop {
             let deadline = self.deadline();
             tokio::select! {
@@ -172,6 +177,7 @@ impl Control {
             Output::Close { connection } => self.close(now, connection),
             Output::Media { worker, command } => self.commands.send(worker, voex_worker::Command::Sfu(command)),
             Output::Sip(command) => self.endpoint.handle_command(now, command),
+            Output::Event { topic, text } => self.event_handlers.tell(topic, &text),
             Output::LogLevel(level) => self.logging.set_level(level_filter(level)),
             Output::LogLine { level, line } => log_line(level, &line),
         }
@@ -193,7 +199,7 @@ impl Control {
     }
 
     /// Ends what is left: calls with BYE, transports, connections.
-    async fn stop(&mut self) {
+    async fn stop(mut self) {
         let now = Instant::now();
         let mut connections: Vec<ConnectionId> = self.connections.keys().copied().collect();
         connections.sort_unstable();
@@ -201,6 +207,9 @@ impl Control {
             self.close(now, connection);
             self.drain(now);
         }
+        self.gateway.handle_stop(now);
+        self.drain(now);
+        self.event_handlers.stop().await;
         // Lets the connections' tasks send what is queued and say goodbye.
         time::sleep(Duration::from_millis(50)).await;
     }

@@ -11,7 +11,7 @@ use voex_telemetry::{Expose, Families, Health, sum, sum_set};
 
 use crate::drain::Drain;
 use crate::media::Metrics;
-use crate::{certificate, signalling, stream_figures, websocket};
+use crate::{certificate, events, signalling, stream_figures, websocket};
 
 /// A pool fuller than this is a failing health check.
 const POOL_PERCENT_MAX: i64 = 90;
@@ -146,6 +146,7 @@ impl Expose for Loops {
 pub(crate) struct Listeners {
     pub(crate) api: Arc<websocket::Metrics>,
     pub(crate) sip: Arc<signalling::Metrics>,
+    pub(crate) events: events::AllFigures,
 }
 
 impl Expose for Listeners {
@@ -170,7 +171,8 @@ impl Expose for Listeners {
             "sip_unsent_datagrams",
             "SIP datagrams that the system would not send.",
             self.sip.unsent.load(Relaxed),
-        )
+        )?;
+        self.events.expose(families)
     }
 }
 

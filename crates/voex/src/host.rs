@@ -26,6 +26,7 @@ use crate::api::Api;
 use crate::control::{Control, Inputs};
 use crate::databases::Databases;
 use crate::drain::Drain;
+use crate::events::Handlers;
 use crate::figures::{Listeners, State, Status};
 use crate::media::{self, Commands, Media, RtpPairs};
 use crate::serve::Failure;
@@ -190,7 +191,9 @@ impl Host {
         );
         let (accepting, not_accepting) = watch::channel(false);
         let serving = Arc::new(Notify::new());
+        let (event_handlers, event_figures) = Handlers::start(&settings.mcu.events);
         let figures = Listeners {
+            events: event_figures,
             api: Arc::default(),
             sip: bound.sip.metrics(),
         };
@@ -235,6 +238,7 @@ impl Host {
             connections: HashMap::new(),
             backlog: false,
             logging: logging.clone(),
+            event_handlers,
         };
         Self {
             state,

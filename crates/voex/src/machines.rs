@@ -7,6 +7,7 @@ use voex_config::{RoomField, Settings};
 use voex_transport::Certificate;
 
 use crate::addresses::Addresses;
+use crate::events;
 use crate::media::{self, Media, RtpPairs};
 use crate::signalling::SipSockets;
 
@@ -46,6 +47,8 @@ fn options(settings: &Settings) -> voex_janus::Options {
         token_secret: revealed(&settings.mcu.token_secret),
         opaque_id_in_api: settings.mcu.opaque_id_in_api,
         admin_secret: revealed(&settings.mcu.admin_secret),
+        events: !events::packages(&settings.mcu.events).is_empty(),
+        event_handlers: events::packages(&settings.mcu.events),
         keep_descriptions: settings.mcu.admin_listen.is_some(),
     }
 }

@@ -20,6 +20,7 @@ mod coturn_figures;
 mod databases;
 mod descriptors;
 mod drain;
+mod events;
 mod figures;
 mod host;
 mod machines;

@@ -83,6 +83,10 @@ impl Gateway {
             "query_logger" => return Err(no_such(members, &QUERY_LOGGER, "Invalid logger")),
             "custom_event" => {
                 check(members, &CUSTOM_EVENT)?;
+                let none = Value::Null;
+                let data = members.get("data").unwrap_or(&none);
+                self.host
+                    .tell_external(members.text("schema").unwrap_or_default(), data);
                 Rest::new()
             }
             "custom_logline" => self.custom_log_line(members)?,

@@ -6,6 +6,7 @@ use super::error::{Code, Error};
 use super::management::check_secret;
 use super::publisher::Publisher;
 use super::room::{Room, object};
+use super::tell::tell_publisher;
 use super::{Role, VideoRoom};
 use crate::host::{HandleId, Host};
 use crate::jsep::JsepKind;
@@ -75,6 +76,9 @@ impl VideoRoom {
         };
         let room = &self.rooms[room];
         let joined = joined(room, user);
+        if let Some(publisher) = room.publishers.get(user) {
+            tell_publisher(host, &room.id, publisher, "joined");
+        }
         host.push_event(handle, Some(&message.transaction), joined, jsep.as_ref());
         if room.config.notify_joining
             && let Some(publisher) = room.publishers.get(user)

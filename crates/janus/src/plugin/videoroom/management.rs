@@ -6,6 +6,7 @@ use voex_sfu::command::MediaKind;
 use super::codec::RoomCodec;
 use super::error::{Code, Error};
 use super::room::{Room, RoomConfig};
+use super::tell::tell_room;
 use super::{ROOMS_MAX, VideoRoom};
 use crate::host::Host;
 use crate::plugin::fields::{Field, Fields, Type, check, optional, required};
@@ -91,11 +92,12 @@ impl VideoRoom {
             None => self.ids.draw(host, |id| self.rooms.contains_key(id)),
         };
         let created = json!({"videoroom": "created", "room": id, "permanent": false});
+        tell_room(host, &id, "created");
         self.add_room(host, id, config);
         Ok(created)
     }
 
-    pub(super) fn edit(&mut self, body: &Map<String, Value>) -> Result<Value, Error> {
+    pub(super) fn edit(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
         let room = self.room_with_secret(body, &EDIT)?;
         let config = &mut room.config;
         let text = |name: &str| body.text(name).filter(|text| !text.is_empty()).map(str::to_owned);
@@ -111,6 +113,7 @@ impl VideoRoom {
             .number32("new_bitrate")
             .map_or(config.bitrate_bps, at_least_minimum);
         config.publishers_max = body.number32("new_publishers").unwrap_or(config.publishers_max);
+        tell_room(host, &room.id, "edited");
         Ok(json!({"videoroom": "edited", "room": room.id, "permanent": false}))
     }
 

@@ -7,6 +7,7 @@ use voex_sfu::command::Command;
 use super::error::Error;
 use super::publisher::Publisher;
 use super::room::{Room, object};
+use super::tell::{tell_publisher, tell_room};
 use super::{Role, VideoRoom};
 use crate::host::{HangupReason, Host};
 use crate::plugin::fields::{Field, Type, optional};
@@ -25,6 +26,7 @@ impl VideoRoom {
         };
         if !std::mem::replace(&mut publisher.active, true) {
             host.metrics.publishers.add(1);
+            tell_publisher(host, room_id, publisher, "published");
         }
         self.announce(host, room_id, user);
     }
@@ -71,6 +73,7 @@ impl VideoRoom {
         };
         if let Some(gone) = room.publishers.shift_remove(user) {
             let event = gone.farewell(room_id, "leaving");
+            tell_publisher(host, room_id, &gone, "leaving");
             room.notify_others(host, None, &event);
         }
     }
@@ -85,6 +88,7 @@ impl VideoRoom {
             *rooms -= 1;
         }
         host.metrics.rooms.set(self.rooms.len() as i64);
+        tell_room(host, &id, "destroyed");
         let destroyed = json!({"videoroom": "destroyed", "room": id});
         for publisher in room.publishers.values() {
             host.metrics.publishers.add(-i64::from(publisher.active));
@@ -115,6 +119,7 @@ impl VideoRoom {
         if std::mem::replace(&mut publisher.active, false) {
             host.metrics.publishers.add(-1);
             let event = publisher.farewell(room_id, "unpublished");
+            tell_publisher(host, room_id, publisher, "unpublished");
             room.notify_others(host, Some(user), &event);
         }
         self.detach_tracks(host, room_id, &tracks);

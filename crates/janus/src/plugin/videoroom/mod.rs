@@ -18,6 +18,7 @@ mod room;
 mod subscribe;
 mod subscriber;
 mod switch;
+mod tell;
 mod wish;
 
 use std::collections::{BTreeSet, HashMap};
@@ -133,7 +134,7 @@ impl VideoRoom {
     ) -> Option<Result<Value, Error>> {
         Some(match request {
             "create" => self.create(host, body),
-            "edit" => self.edit(body),
+            "edit" => self.edit(host, body),
             "destroy" => self.destroy(host, body),
             "exists" => self.exists(body),
             "list" => Ok(self.list()),

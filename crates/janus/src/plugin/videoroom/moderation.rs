@@ -6,6 +6,7 @@ use super::error::{Code, Error};
 use super::publish::no_user;
 use super::room::Room;
 use super::subscriber::Subscriber;
+use super::tell::tell_publisher;
 use super::{Role, VideoRoom};
 use crate::host::{HangupReason, Host};
 use crate::plugin::fields::{Field, Fields, Type, required};
@@ -30,7 +31,9 @@ impl VideoRoom {
         self.close_publication(host, room, user);
         self.roles.insert(handle, Role::Left);
         if let Some(room) = self.rooms.get_mut(room) {
-            room.publishers.shift_remove(user);
+            if let Some(kicked) = room.publishers.shift_remove(user) {
+                tell_publisher(host, &room.id, &kicked, "kicked");
+            }
             room.notify_others(host, None, &event);
             if room.config.require_private_id {
                 room.close_subscriptions_of(host, private_id);

@@ -13,6 +13,7 @@ use super::management::at_least_minimum;
 use super::negotiation::{Chosen, Wishes, choose, encodings, stream_kind};
 use super::publisher::{PublishedStream, Publisher, StreamKind};
 use super::room::{Room, object};
+use super::tell::tell_publisher;
 use crate::host::Host;
 use crate::jsep::{Jsep, JsepKind, LocalJsep};
 use crate::plugin::Message;
@@ -176,6 +177,11 @@ impl VideoRoom {
         self.detach_tracks(host, room_id, &gone);
         self.schedule_key_frames(host, room_id);
         if is_changed {
+            if let Ok(publisher) = self.publisher(room_id, user)
+                && publisher.active
+            {
+                tell_publisher(host, room_id, publisher, "updated");
+            }
             self.announce(host, room_id, user);
         }
     }
@@ -209,6 +215,7 @@ impl VideoRoom {
         publisher.apply_streams(host, body);
         let is_described = publisher.apply_descriptions(body);
         let news = publisher.rename(body);
+        tell_publisher(host, room_id, publisher, "configured");
         if let Some(news) = news {
             room.notify_others(host, Some(user), &news);
         }

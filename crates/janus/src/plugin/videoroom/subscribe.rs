@@ -10,6 +10,7 @@ use super::publish::{check_objects, objects};
 use super::publisher::{Publisher, StreamKind};
 use super::room::Room;
 use super::subscriber::Subscriber;
+use super::tell::tell_subscriber;
 use super::wish::{join_wishes, update_wishes};
 use super::{Role, VideoRoom};
 use crate::host::{HandleId, HangupReason, Host};
@@ -73,6 +74,7 @@ impl VideoRoom {
         }
         let jsep = subscriber.offer(host, room_id, room.worker);
         let streams = subscriber.stream_list(&room.publishers);
+        tell_subscriber(host, room_id, handle, "subscribing", Some(&streams));
         let attached = json!({"videoroom": "attached", "room": room_id, "streams": streams});
         host.push_event(handle, Some(&message.transaction), attached, Some(&jsep));
         room.subscribers.insert(handle, subscriber);
@@ -215,6 +217,7 @@ impl VideoRoom {
         if let Ok((_, subscriber)) = self.subscriber(room_id, handle) {
             subscriber.is_up = true;
             subscriber.become_ready(host);
+            tell_subscriber(host, room_id, handle, "subscribed", None);
         }
     }
 
@@ -296,6 +299,9 @@ impl RoomView<'_> {
         let jsep = (!waits).then(|| subscriber.offer(host, self.id, self.worker));
         let streams = subscriber.stream_list(self.publishers);
         let what = if waits { "updating" } else { "updated" };
+        if !waits {
+            tell_subscriber(host, self.id, subscriber.handle, what, Some(&streams));
+        }
         let event = json!({"videoroom": what, "room": self.id, "streams": streams});
         host.push_event(subscriber.handle, transaction, event, jsep.as_ref());
     }

@@ -9,6 +9,7 @@ use super::publish::{check_objects, objects};
 use super::publisher::{PublishedStream, Publisher};
 use super::subscribe::RoomView;
 use super::subscriber::{Subscriber, Switched};
+use super::tell::tell_subscriber;
 use crate::host::{HandleId, Host};
 use crate::plugin::Message;
 use crate::plugin::fields::{Field, Fields, Type, optional, required};
@@ -57,6 +58,7 @@ impl VideoRoom {
         subscriber.is_stale |= needs_offer && waits;
         let jsep = (needs_offer && !waits).then(|| subscriber.offer(host, room_id, view.worker));
         let streams = subscriber.stream_list(view.publishers);
+        tell_subscriber(host, room_id, handle, "switched", Some(&streams));
         let event = json!({
             "videoroom": "event", "switched": "ok", "room": room_id, "changes": count, "streams": streams,
         });
