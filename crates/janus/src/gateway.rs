@@ -186,6 +186,7 @@ impl Gateway {
             Event::LayerChanged(transport, subscription, change) => {
                 self.layer_changed(transport, MediaEvent::LayerChanged(subscription, change));
             }
+            Event::Speech(track, speech) => self.track_event(track, MediaEvent::Speech(track, speech)),
             Event::Digit(track, digit, duration) => {
                 self.track_event(track, MediaEvent::Digit(track, digit, duration));
             }

@@ -340,9 +340,10 @@ impl Host {
         self.tracks.contains_key(&track)
     }
 
-    /// Starts forwarding a track; ignored when the transport is gone.
+    /// Starts forwarding a track; ignored when the transport is gone, or where no worker has the track.
     pub(crate) fn add_subscription(&mut self, subscription: SubscriptionSpec) {
-        if let Some(worker) = self.worker_of(subscription.transport) {
+        let worker = self.worker_of(subscription.transport);
+        if let Some(worker) = worker.filter(|_| self.has_track(subscription.track)) {
             self.media(worker, Command::AddSubscription(Box::new(subscription)));
         }
     }

@@ -48,7 +48,7 @@
 //! | request | state | test |
 //! |---|---|---|
 //! | ids | integers, or texts everywhere with `string_ids` | `string_ids` |
-//! | `create`, `edit`, `destroy`, `exists`, `list`, `allowed` | served; `permanent` is always answered `false`, dummy publishers are not built | `room_management`, `room_errors` |
+//! | `create`, `edit`, `destroy`, `exists`, `list`, `allowed` | served; `permanent` is always answered `false` | `room_management`, `room_errors` |
 //! | `listparticipants`, `join` (publisher), `joinandconfigure`, `leave` | served | `join_and_leave` |
 //! | `publish`, `configure`, `unpublish` | served; simulcast by rid and SSRC; recording fields are ignored | `publish_and_subscribe`, `renegotiation`, `publisher_dies`, `simulcast` |
 //! | data channels of publishers and subscribers: text, binary, labels; one m-line carries the data of several feeds | served | `data` |
@@ -58,7 +58,7 @@
 //! | `kick`, `moderate`, `fir_freq` | served | `moderation`, `key_frame_timer` |
 //! | `switch` | served; keeps SSRC and numbers | `switching` |
 //! | `rtp_forward` and its kin, `enable_recording`, remote publishers | refused (423) | `room_errors` |
-//! | talking events | not sent | |
+//! | talking events, dummy publishers | served | `talking`, `dummy_publisher` |
 #![forbid(unsafe_code)]
 
 mod admin;

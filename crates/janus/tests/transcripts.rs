@@ -13,6 +13,7 @@
 //! media <- TEXT                 the next command to a worker, in the words of `describe`
 //! media <- *                    every command so far
 //! media -> up $T | down $T REASON | receiving $K | silent $K SECONDS
+//! media -> talking $K SUM | quiet $K SUM            of 100 packets
 //! media -> encoding $T $s LAYER | spatial $T $s LAYER | temporal $T $s LAYER
 //! media -> says $T TEXT         a text message on a data channel
 //! wait SECONDS                  time passes
@@ -31,7 +32,7 @@ use voex_janus::{
     Candidate, Config, ConnectionId, Gateway, Metrics, Output, PortsExhausted, RtpPair, RtpPorts, WorkerMedia,
 };
 use voex_sfu::command::{
-    Channel, Command, DataKind, DataMessage, DownReason, Event, LayerChange, Layers, TransportKind,
+    Channel, Command, DataKind, DataMessage, DownReason, Event, LayerChange, Layers, Speech, TransportKind,
 };
 
 macro_rules! transcripts {
@@ -86,6 +87,8 @@ transcripts! {
     simulcast
     svc
     moderation
+    talking
+    dummy_publisher
     kick_with_subscriptions
     key_frame_timer
     data
@@ -240,6 +243,14 @@ impl Replay {
             ["up", _] => Event::TransportUp(TransportId(id)),
             ["down", _, "dtls-alert"] => Event::TransportDown(TransportId(id), DownReason::DtlsAlert),
             ["down", _, "ice-failed"] => Event::TransportDown(TransportId(id), DownReason::IceFailed),
+            ["talking" | "quiet", _, level] => {
+                let speech = Speech {
+                    is_talking: words[0] == "talking",
+                    level_sum: level.parse::<u32>().map_err(|_| "a sum")?,
+                    packets: 100,
+                };
+                Event::Speech(TrackId(id), speech)
+            }
             ["receiving", _] => Event::TrackReceiving(TrackId(id)),
             ["silent", _, seconds] => Event::TrackSilent(
                 TrackId(id),
@@ -416,6 +427,7 @@ fn describe(command: &Command) -> String {
         }
         Command::RemoveTrack(id) => format!("no track {id}"),
         Command::SetTrackRelayed(id, relayed) => format!("relayed {id} {relayed}"),
+        Command::SetTrackSpeech(id, rule) => format!("speech {id} {} packets below {}", rule.packets, rule.level),
         Command::SetTrackBitrate(id, cap) => format!("bitrate {id} {}", cap.unwrap_or(0)),
         Command::RequestKeyFrame(id) => format!("key frame {id}"),
         Command::AddSubscription(s) => {

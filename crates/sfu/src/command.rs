@@ -30,6 +30,8 @@ pub enum Command {
     RemoveTrack(TrackId),
     /// Stops or resumes relaying a track to anybody (`configure` with `audio: false`, moderation).
     SetTrackRelayed(TrackId, bool),
+    /// Says by what rule the sender of an audio track talks, as its audio levels tell; until then nothing is told of it.
+    SetTrackSpeech(TrackId, SpeechRule),
     /// Caps what the sender of a track may send, in bit/s, told by REMB at once and then regularly; `None` lifts it.
     SetTrackBitrate(TrackId, Option<u32>),
     /// Asks the sender of a track for a key frame (throttled).
@@ -69,10 +71,39 @@ pub enum Event {
     TrackSilent(TrackId, Duration),
     /// What a subscription on this transport forwards of a track with layers changed.
     LayerChanged(TransportId, SubscriptionId, LayerChange),
+    /// The sender of a track began to talk, or ended.
+    Speech(TrackId, Speech),
     /// A telephone-event that ended on a track (RFC 4733): the digit and how long it lasted.
     Digit(TrackId, char, Duration),
     /// A message came on a data channel of this transport, whose data track is reported.
     DataReceived(TransportId, DataMessage),
+}
+
+/// When somebody talks: the mean level of so many packets is louder than the limit.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SpeechRule {
+    /// Packets of one measurement; 0 counts as 1. 65 536 at most are of use, since a sum has 32 bits.
+    pub packets: u32,
+    /// Limit in -dBov, 0 is the loudest and 127 silence.
+    pub level: u32,
+}
+
+/// A change of whether somebody talks, with the measurement behind it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Speech {
+    /// Talks from now on.
+    pub is_talking: bool,
+    /// Sum of the levels in -dBov.
+    pub level_sum: u32,
+    /// Packets that were measured.
+    pub packets: u32,
+}
+
+impl Speech {
+    /// Gives the mean level in -dBov.
+    pub fn level(&self) -> f64 {
+        f64::from(self.level_sum) / f64::from(self.packets.max(1))
+    }
 }
 
 /// Why a transport went down.

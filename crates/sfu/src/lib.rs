@@ -60,6 +60,7 @@ mod resends;
 mod rewriter;
 mod ring;
 mod shard;
+mod speech;
 mod subscription;
 mod timer_queue;
 mod track;

@@ -6,13 +6,14 @@ use voex_base::TrackId;
 use voex_rtp::Packet;
 
 use crate::DropReason;
-use crate::command::{Codec, EncodingSpec, Extensions, Feedback, MediaKind, Payload, TrackSpec};
+use crate::command::{Codec, EncodingSpec, Extensions, Feedback, MediaKind, Payload, Speech, TrackSpec};
 use crate::digits::Digits;
 use crate::encoding::{Encoding, Flow, Newest};
 use crate::layering::Layering;
 use crate::limits::{ENCODINGS_PER_TRACK_MAX, PAYLOADS_PER_TRACK_MAX};
 use crate::packet::{Carried, MediaPacket, element};
 use crate::reception::Place;
+use crate::speech::SpeechDetector;
 use crate::subscription::{Scene, Subscription};
 
 /// A track: what its sender sends under one mid, in one encoding or several.
@@ -29,6 +30,8 @@ pub(crate) struct Track {
     /// One at least, the lowest first.
     pub(crate) encodings: Vec<Encoding>,
     pub(crate) digits: Digits,
+    /// Follows who talks, where somebody wants to know.
+    pub(crate) speech: Option<SpeechDetector>,
     pub(crate) subscriptions: Vec<Subscription>,
     pub(crate) is_relayed: bool,
     /// Its packets come: told by an event.
@@ -75,6 +78,7 @@ impl Track {
             feedback: spec.feedback,
             encodings,
             digits: Digits::default(),
+            speech: None,
             subscriptions: Vec::new(),
             is_relayed: true,
             is_receiving: false,
@@ -97,6 +101,14 @@ impl Track {
     /// Whether a subscription starts with a key frame.
     pub(crate) fn needs_key_frame(&self) -> bool {
         self.kind == MediaKind::Video
+    }
+
+    /// Takes the audio level of a packet that is relayed; gives a change of who talks.
+    #[inline]
+    pub(crate) fn note_level(&mut self, packet: &Packet<'_>) -> Option<Speech> {
+        let speech = self.speech.as_mut().filter(|_| self.is_relayed)?;
+        let level = element(packet, self.extensions.audio_level)?;
+        speech.handle(*level.first()?)
     }
 
     /// Whether it has several encodings to choose from.

@@ -5,7 +5,7 @@ mod common;
 
 use common::{DELTA_FRAME, KEY_FRAME, Leg, Rtp, World, audio, ms, subscription, video};
 use voex_base::{SubscriptionId, TrackId};
-use voex_sfu::command::{EncodingSpec, Extensions};
+use voex_sfu::command::{EncodingSpec, Extensions, SpeechRule};
 use voex_sfu::{Command, DropReason, Event};
 
 /// A speaker on leg 1 with track 1, and listeners on legs 2 and up.
@@ -252,6 +252,40 @@ fn a_track_not_relayed_is_silent_and_comes_back_with_a_key_frame() {
     assert_eq!(heard.len(), 2);
     assert_eq!(heard[1].sequence, heard[0].sequence + 1);
     assert_eq!(heard[1].timestamp.wrapping_sub(heard[0].timestamp), 9_000);
+}
+
+#[test]
+fn who_talks_is_told_by_the_levels_of_what_is_relayed() {
+    let mut world = World::new();
+    let (speaker, _) = (world.leg(1), world.leg(2));
+    let mut track = audio(speaker, 1);
+    track.extensions.audio_level = Some(1);
+    world.track(track);
+    let mut sequence = 0;
+    let mut say = |world: &mut World, level: u8| {
+        sequence += 1;
+        let packet = Rtp::new(0, 77, sequence, 160 * u32::from(sequence)).with_extension(1, &[level]);
+        world.rtp(speaker, &packet).unwrap();
+        let events = world.events().into_iter();
+        let told = events.filter_map(|event| match event {
+            Event::Speech(TrackId(1), speech) => Some((speech.is_talking, speech.level())),
+            _ => None,
+        });
+        told.collect::<Vec<_>>()
+    };
+    // Nobody asked.
+    assert_eq!(say(&mut world, 5), []);
+    let rule = SpeechRule { packets: 2, level: 25 };
+    world.command(Command::SetTrackSpeech(TrackId(1), rule));
+    assert_eq!([say(&mut world, 10), say(&mut world, 30)], [vec![], vec![(true, 20.0)]]);
+    // What nobody hears is not measured.
+    world.command(Command::SetTrackRelayed(TrackId(1), false));
+    assert_eq!([say(&mut world, 127), say(&mut world, 127)], [vec![], vec![]]);
+    world.command(Command::SetTrackRelayed(TrackId(1), true));
+    assert_eq!(
+        [say(&mut world, 100), say(&mut world, 101)],
+        [vec![], vec![(false, 100.5)]]
+    );
 }
 
 #[test]

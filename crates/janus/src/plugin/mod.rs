@@ -30,7 +30,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use voex_base::{SubscriptionId, TrackId, TransportId};
-use voex_sfu::command::{DataMessage, LayerChange};
+use voex_sfu::command::{DataMessage, LayerChange, Speech};
 
 use crate::host::{HandleId, HangupReason, Host};
 use crate::jsep::Jsep;
@@ -112,6 +112,8 @@ pub(crate) enum MediaEvent {
     Silent(TrackId, Duration),
     /// A telephone-event that ended on a track.
     Digit(TrackId, char, Duration),
+    /// The sender of a track began to talk, or ended.
+    Speech(TrackId, Speech),
     /// What a subscription forwards changed.
     LayerChanged(SubscriptionId, LayerChange),
     /// A plain transport is gone.

@@ -17,6 +17,7 @@ use crate::limits::{
 };
 use crate::plain::Plain;
 use crate::rewriter::Rewriter;
+use crate::speech::SpeechDetector;
 use crate::subscription::Subscription;
 use crate::track::Track;
 
@@ -60,6 +61,14 @@ impl Shard {
                 self.tracks[track].is_relayed = is_relayed;
                 for at in 0..self.tracks[track].subscriptions.len() {
                     self.refresh(now, Position { track, at }, out);
+                }
+                Some(())
+            }
+            Command::SetTrackSpeech(id, rule) => {
+                let key = *self.index.tracks.get(&id)?;
+                match &mut self.tracks[key].speech {
+                    Some(speech) => speech.set_rule(rule),
+                    none => *none = Some(SpeechDetector::new(rule)),
                 }
                 Some(())
             }

@@ -261,6 +261,10 @@ impl Shard {
         }
         self.note_activity(now, key);
         self.note_digits(key, packet, index);
+        if let Some(speech) = self.tracks[key].note_level(packet) {
+            let id = self.tracks[key].id;
+            self.tell(Event::Speech(id, speech));
+        }
         let passed = self.pass_on(now, wall, key, (encoding, index), packet, packet.payload(), place, out);
         if std::mem::take(&mut self.tracks[key].encodings[usize::from(encoding)].is_new) {
             self.want_first_key_frame(now, key, encoding, out);

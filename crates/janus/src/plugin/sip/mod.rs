@@ -143,6 +143,7 @@ impl Plugin for Sip {
             | MediaEvent::Receiving(_)
             | MediaEvent::Silent(..)
             | MediaEvent::Digit(..)
+            | MediaEvent::Speech(..)
             | MediaEvent::LayerChanged(..) => {}
         }
     }

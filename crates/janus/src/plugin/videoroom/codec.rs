@@ -42,43 +42,52 @@ struct Row {
     encoding: &'static str,
     clock_rate: u32,
     kind: MediaKind,
+    /// Where we choose it.
+    payload_type: u8,
 }
 
-const fn audio(codec: RoomCodec, name: &'static str, encoding: &'static str, clock_rate: u32) -> Row {
+const fn audio(
+    codec: RoomCodec,
+    name: &'static str,
+    encoding: &'static str,
+    (clock_rate, payload_type): (u32, u8),
+) -> Row {
     Row {
         codec,
         name,
         encoding,
         clock_rate,
         kind: MediaKind::Audio,
+        payload_type,
     }
 }
 
-const fn video(codec: RoomCodec, name: &'static str, encoding: &'static str) -> Row {
+const fn video(codec: RoomCodec, name: &'static str, encoding: &'static str, payload_type: u8) -> Row {
     Row {
         codec,
         name,
         encoding,
         clock_rate: 90_000,
         kind: MediaKind::Video,
+        payload_type,
     }
 }
 
 const ROWS: [Row; 14] = [
-    audio(RoomCodec::Opus, "opus", "opus", 48_000),
-    audio(RoomCodec::MultiOpus, "multiopus", "multiopus", 48_000),
-    audio(RoomCodec::Isac32, "isac32", "ISAC", 32_000),
-    audio(RoomCodec::Isac16, "isac16", "ISAC", 16_000),
-    audio(RoomCodec::Pcmu, "pcmu", "PCMU", 8_000),
-    audio(RoomCodec::Pcma, "pcma", "PCMA", 8_000),
-    audio(RoomCodec::G722, "g722", "G722", 8_000),
-    audio(RoomCodec::L16At48, "l16-48", "L16", 48_000),
-    audio(RoomCodec::L16, "l16", "L16", 16_000),
-    video(RoomCodec::Vp8, "vp8", "VP8"),
-    video(RoomCodec::Vp9, "vp9", "VP9"),
-    video(RoomCodec::H264, "h264", "H264"),
-    video(RoomCodec::Av1, "av1", "AV1"),
-    video(RoomCodec::H265, "h265", "H265"),
+    audio(RoomCodec::Opus, "opus", "opus", (48_000, 111)),
+    audio(RoomCodec::MultiOpus, "multiopus", "multiopus", (48_000, 110)),
+    audio(RoomCodec::Isac32, "isac32", "ISAC", (32_000, 104)),
+    audio(RoomCodec::Isac16, "isac16", "ISAC", (16_000, 103)),
+    audio(RoomCodec::Pcmu, "pcmu", "PCMU", (8_000, 0)),
+    audio(RoomCodec::Pcma, "pcma", "PCMA", (8_000, 8)),
+    audio(RoomCodec::G722, "g722", "G722", (8_000, 9)),
+    audio(RoomCodec::L16At48, "l16-48", "L16", (48_000, 105)),
+    audio(RoomCodec::L16, "l16", "L16", (16_000, 106)),
+    video(RoomCodec::Vp8, "vp8", "VP8", 96),
+    video(RoomCodec::Vp9, "vp9", "VP9", 101),
+    video(RoomCodec::H264, "h264", "H264", 107),
+    video(RoomCodec::Av1, "av1", "AV1", 98),
+    video(RoomCodec::H265, "h265", "H265", 100),
 ];
 
 /// Most codecs of one kind that a room lists.
@@ -98,6 +107,15 @@ impl RoomCodec {
     /// Gives the RTP clock rate in Hz.
     pub(crate) fn clock_rate(self) -> u32 {
         self.row().clock_rate
+    }
+
+    pub(crate) fn kind(self) -> MediaKind {
+        self.row().kind
+    }
+
+    /// Gives the payload type that stands for it where we offer it first.
+    pub(crate) fn payload_type(self) -> u8 {
+        self.row().payload_type
     }
 
     /// Reads a comma list of one kind, as in `audiocodec` and `videocodec`; the first five count.

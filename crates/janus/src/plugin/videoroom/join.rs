@@ -24,9 +24,9 @@ const JOIN: [Field; 5] = [
     optional("token", Type::String),
 ];
 const PUBLISHER: [Field; 3] = [
-    optional("id", Type::Id),
     optional("display", Type::String),
     optional("metadata", Type::Object),
+    optional("id", Type::Id),
 ];
 
 impl VideoRoom {
@@ -103,16 +103,10 @@ impl VideoRoom {
         };
         let private_id = room.new_private_id(host);
         let publisher = Publisher {
-            id: id.clone(),
-            handle,
-            private_id,
             display: body.text("display").map(str::to_owned),
             metadata: body.get("metadata").and_then(Value::as_object).cloned(),
             bitrate_bps: room.config.bitrate_bps,
-            published: false,
-            active: false,
-            e2ee: false,
-            streams: Vec::new(),
+            ..Publisher::new(id.clone(), handle, private_id)
         };
         room.publishers.insert(id.clone(), publisher);
         Ok(id)
@@ -156,7 +150,7 @@ fn joined(room: &Room, user: &Id) -> Value {
     let others = || room.publishers.values().filter(|publisher| publisher.id != *user);
     let publishers: Vec<_> = others()
         .filter(|other| other.active)
-        .map(Publisher::announcement)
+        .map(Publisher::introduction)
         .collect();
     let attendees = || -> Value {
         others()

@@ -7,7 +7,7 @@ use super::codec::RoomCodec;
 use super::error::{Code, Error};
 use super::room::{Room, RoomConfig};
 use super::tell::tell_room;
-use super::{ROOMS_MAX, VideoRoom};
+use super::{ROOMS_MAX, VideoRoom, dummy};
 use crate::host::Host;
 use crate::plugin::fields::{Field, Fields, Type, check, optional, required};
 use crate::plugin::id::Id;
@@ -196,7 +196,9 @@ impl VideoRoom {
 
     pub(super) fn add_room(&mut self, host: &mut Host, id: Id, config: RoomConfig) {
         let worker = self.home_worker(host);
-        self.rooms.insert(id.clone(), Room::new(id, config, worker));
+        let mut room = Room::new(id.clone(), config, worker);
+        room.add_dummy(host, self.ids);
+        self.rooms.insert(id, room);
         *self.rooms_on.entry(worker).or_default() += 1;
         host.metrics.rooms.set(self.rooms.len() as i64);
     }
@@ -275,6 +277,9 @@ impl RoomConfig {
             lock_record: flag("lock_record", false),
             notify_joining: flag("notify_joining", false),
             require_e2ee: flag("require_e2ee", false),
+            dummy_publisher: flag("dummy_publisher", false),
+            dummy_streams: dummy::streams(body),
+            dummy_e2ee: flag("dummy_e2ee", false),
         })
     }
 }

@@ -91,7 +91,12 @@ impl VideoRoom {
         tell_room(host, &id, "destroyed");
         let destroyed = json!({"videoroom": "destroyed", "room": id});
         for publisher in room.publishers.values() {
-            host.metrics.publishers.add(-i64::from(publisher.active));
+            host.metrics
+                .publishers
+                .add(-i64::from(publisher.active && !publisher.dummy));
+            if publisher.dummy {
+                continue;
+            }
             self.roles.insert(publisher.handle, Role::Left);
             host.push_event(publisher.handle, None, destroyed.clone(), None);
             host.close_peer_connection(publisher.handle, HangupReason::ClosePc);

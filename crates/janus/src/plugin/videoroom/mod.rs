@@ -5,6 +5,7 @@
 
 mod about;
 mod codec;
+mod dummy;
 mod error;
 mod join;
 mod layers;
@@ -15,6 +16,7 @@ mod negotiation;
 mod publish;
 mod publisher;
 mod room;
+mod speech;
 mod subscribe;
 mod subscriber;
 mod switch;
@@ -264,6 +266,9 @@ impl Plugin for VideoRoom {
             (MediaEvent::Up, Some(Role::Subscriber { room })) => self.subscriber_up(host, &room, handle),
             (MediaEvent::LayerChanged(subscription, change), Some(Role::Subscriber { room })) => {
                 self.layer_changed(host, &room, handle, subscription, change);
+            }
+            (MediaEvent::Speech(track, speech), Some(Role::Publisher { room, user })) => {
+                self.speech_changed(host, &room, &user, track, speech);
             }
             (MediaEvent::Hangup(_), Some(Role::Publisher { room, user })) => self.publisher_down(host, &room, &user),
             (MediaEvent::Hangup(_), Some(Role::Subscriber { room })) => self.subscriber_down(host, &room, handle),

@@ -24,6 +24,9 @@ impl VideoRoom {
         let room = &self.room_with_secret(body, &[])?.id.clone();
         let user = &self.ids.read_required(body, "id");
         let kicked = self.publisher(room, user)?;
+        if kicked.dummy {
+            return Err(Error::new(Code::NoSuchFeed, "Can't kick dummy users"));
+        }
         let (handle, private_id) = (kicked.handle, u64::from(kicked.private_id));
         let event = kicked.farewell(room, "kicked");
         let leaving = json!({"videoroom": "event", "room": room, "leaving": "ok", "reason": "kicked"});

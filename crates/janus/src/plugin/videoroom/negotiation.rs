@@ -21,6 +21,13 @@ pub(super) struct Chosen {
     pub(super) section: Section,
 }
 
+impl Chosen {
+    /// Tells whether packets will tell how loud they are.
+    pub(super) fn has_level(&self) -> bool {
+        self.section.extmaps.iter().any(|extmap| extmap.uri == uri::AUDIO_LEVEL)
+    }
+}
+
 /// Codecs that the publisher wants out of those that the room allows.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Wishes {
@@ -29,7 +36,7 @@ pub(super) struct Wishes {
 }
 
 /// Feedback on video that the media plane understands.
-const VIDEO_FEEDBACK: [&str; 4] = ["ccm fir", "nack", "nack pli", "goog-remb"];
+pub(super) const VIDEO_FEEDBACK: [&str; 4] = ["ccm fir", "nack", "nack pli", "goog-remb"];
 
 /// Transport-wide feedback, of use with its header extension only.
 pub(super) const TRANSPORT_CC: &str = "transport-cc";

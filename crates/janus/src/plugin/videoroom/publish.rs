@@ -20,7 +20,7 @@ use crate::plugin::Message;
 use crate::plugin::fields::{Field, Fields, Type, check, optional, required};
 use crate::plugin::id::{Id, Ids};
 
-const PUBLISH: [Field; 18] = [
+const PUBLISH: [Field; 19] = [
     optional("audio", Type::Boolean),
     optional("video", Type::Boolean),
     optional("data", Type::Boolean),
@@ -34,6 +34,7 @@ const PUBLISH: [Field; 18] = [
     optional("metadata", Type::Object),
     optional("secret", Type::String),
     optional("audio_level_average", Type::Unsigned),
+    optional("audio_level_averge", Type::Unsigned),
     optional("audio_active_packets", Type::Unsigned),
     optional("streams", Type::Array),
     optional("descriptions", Type::Array),
@@ -138,8 +139,10 @@ impl VideoRoom {
 
     /// Makes the streams of a publisher what its new offer says; tracks that go on are kept.
     fn replace_streams(&mut self, host: &mut Host, room_id: &Id, user: &Id, jsep: &Jsep, chosen: Vec<Option<Chosen>>) {
-        let room = self.rooms.get_mut(room_id);
-        let Some(publisher) = room.and_then(|room| room.publishers.get_mut(user)) else {
+        let Some(room) = self.rooms.get_mut(room_id) else {
+            return;
+        };
+        let Some(publisher) = room.publishers.get_mut(user) else {
             return;
         };
         let Some(transport) = host.peer_connection(publisher.handle).map(|pc| pc.transport) else {
@@ -173,6 +176,7 @@ impl VideoRoom {
         }
         publisher.published = true;
         publisher.apply_bitrate(host);
+        publisher.apply_speech(host, &room.config);
         is_changed |= !gone.is_empty();
         self.detach_tracks(host, room_id, &gone);
         self.schedule_key_frames(host, room_id);
@@ -210,6 +214,12 @@ impl VideoRoom {
                 _ => asked,
             };
             publisher.apply_bitrate(host);
+        }
+        let own = (body.number32("audio_active_packets"), level_average(body));
+        if own != (None, None) {
+            publisher.audio_active_packets = own.0.or(publisher.audio_active_packets);
+            publisher.audio_level_average = own.1.or(publisher.audio_level_average);
+            publisher.apply_speech(host, &room.config);
         }
         publisher.apply_flags(host, body);
         publisher.apply_streams(host, body);
@@ -250,7 +260,7 @@ impl Room {
         let others = self
             .publishers
             .values()
-            .filter(|other| other.published && other.id != *user)
+            .filter(|other| other.published && !other.dummy && other.id != *user)
             .count();
         let max = self.config.publishers_max;
         if others < max as usize {
@@ -450,7 +460,15 @@ fn new_stream(
         msid: media.msid.clone(),
         sending: before.is_none_or(|before| before.sending),
         moderated: before.is_some_and(|before| before.moderated),
+        has_level: chosen.is_some_and(Chosen::has_level),
+        talking: same.is_some_and(|before| before.talking),
     }
+}
+
+/// Reads the limit of talking, in the spelling of the API or of its code.
+fn level_average(body: &Map<String, Value>) -> Option<u32> {
+    let average = body.number32("audio_level_average");
+    average.or_else(|| body.number32("audio_level_averge"))
 }
 
 fn wishes(body: &Map<String, Value>) -> Result<Wishes, Error> {

@@ -26,6 +26,11 @@ pub(crate) struct Publisher {
     pub(crate) active: bool,
     /// The media is encrypted end to end.
     pub(crate) e2ee: bool,
+    /// Nobody: a placeholder to subscribe to.
+    pub(crate) dummy: bool,
+    /// Its own rule of who talks, in place of the room's; zero is the room's too.
+    pub(crate) audio_active_packets: Option<u32>,
+    pub(crate) audio_level_average: Option<u32>,
     /// One for each m-line of the last offer.
     pub(crate) streams: Vec<PublishedStream>,
 }
@@ -54,6 +59,10 @@ pub(crate) struct PublishedStream {
     pub(crate) sending: bool,
     /// Muted by a moderator.
     pub(crate) moderated: bool,
+    /// Packets tell how loud they are.
+    pub(crate) has_level: bool,
+    /// Somebody talks.
+    pub(crate) talking: bool,
 }
 
 /// A negotiated codec with its payload types, as subscribers see them too.
@@ -92,10 +101,37 @@ impl StreamKind {
 }
 
 impl Publisher {
+    /// Makes a participant that does not publish.
+    pub(crate) fn new(id: Id, handle: HandleId, private_id: u32) -> Self {
+        Self {
+            id,
+            handle,
+            private_id,
+            display: None,
+            metadata: None,
+            bitrate_bps: 0,
+            published: false,
+            active: false,
+            e2ee: false,
+            dummy: false,
+            audio_active_packets: None,
+            audio_level_average: None,
+            streams: Vec::new(),
+        }
+    }
+
     /// Gives the participant's entry in `listparticipants`.
     pub(crate) fn list_entry(&self) -> Value {
         let [id, display, metadata] = self.name_members();
-        object([id, display, metadata, ("publisher", Some(json!(self.active)))])
+        let talking = self.talking().filter(|_| self.active);
+        object([
+            id,
+            display,
+            metadata,
+            ("dummy", self.dummy.then(|| json!(true))),
+            ("publisher", Some(json!(self.active))),
+            ("talking", talking.map(|talking| json!(talking))),
+        ])
     }
 
     /// Gives the participant as `attendees` and `joining` show it.
@@ -103,16 +139,37 @@ impl Publisher {
         object(self.name_members())
     }
 
-    /// Gives the publisher as `publishers` shows it.
+    /// Gives the publisher as `publishers` shows it to those who were there, without who talks.
     pub(crate) fn announcement(&self) -> Value {
+        self.described(self.stream_list(), None)
+    }
+
+    /// Gives the publisher as `joined` shows it.
+    pub(crate) fn introduction(&self) -> Value {
+        let streams = self.streams.iter().map(|stream| {
+            let mut shown = stream.to_json();
+            if let Value::Object(shown) = &mut shown
+                && stream.has_level
+                && stream.track.is_some()
+            {
+                shown.insert("talking".into(), stream.talking.into());
+            }
+            shown
+        });
+        self.described(streams.collect(), self.talking())
+    }
+
+    fn described(&self, streams: Value, talking: Option<bool>) -> Value {
         let [id, display, metadata] = self.name_members();
         object([
             id,
             display,
             metadata,
+            ("dummy", self.dummy.then(|| json!(true))),
             ("audio_codec", self.codec_of(StreamKind::Audio)),
             ("video_codec", self.codec_of(StreamKind::Video)),
-            ("streams", Some(self.stream_list())),
+            ("streams", Some(streams)),
+            ("talking", talking.map(|talking| json!(talking))),
         ])
     }
 

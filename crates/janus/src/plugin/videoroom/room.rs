@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use voex_base::WorkerId;
 
 use super::codec::RoomCodec;
+use super::dummy::DummyStreams;
 use super::publisher::Publisher;
 use super::subscriber::Subscriber;
 use crate::host::HandleId;
@@ -67,6 +68,12 @@ pub(crate) struct RoomConfig {
     pub(crate) notify_joining: bool,
     /// Only media that is encrypted end to end.
     pub(crate) require_e2ee: bool,
+    /// Somebody to subscribe to is always there.
+    pub(crate) dummy_publisher: bool,
+    /// What that is to offer.
+    pub(crate) dummy_streams: DummyStreams,
+    /// It counts as encrypted end to end.
+    pub(crate) dummy_e2ee: bool,
 }
 
 impl Default for RoomConfig {
@@ -99,6 +106,9 @@ impl Default for RoomConfig {
             lock_record: false,
             notify_joining: false,
             require_e2ee: false,
+            dummy_publisher: false,
+            dummy_streams: None,
+            dummy_e2ee: false,
         }
     }
 }
@@ -148,7 +158,7 @@ impl Room {
             ("fir_freq", Some(json!(config.fir_freq_s))),
             ("require_pvtid", Some(json!(config.require_private_id))),
             ("require_e2ee", Some(json!(config.require_e2ee))),
-            ("dummy_publisher", Some(json!(false))),
+            ("dummy_publisher", Some(json!(config.dummy_publisher))),
             ("notify_joining", Some(json!(config.notify_joining))),
             ("audiocodec", Some(json!(RoomCodec::join(&config.audio_codecs)))),
             ("videocodec", Some(json!(RoomCodec::join(&config.video_codecs)))),

@@ -41,3 +41,8 @@ pub(super) fn tell_subscriber(host: &mut Host, room: &Id, handle: HandleId, even
         ])
     });
 }
+
+/// Tells that somebody began to talk, or ended, as those in the room are told.
+pub(super) fn tell_speech(host: &mut Host, handle: HandleId, event: &Value) {
+    host.tell_plugin(Kind::VideoRoom, Some(handle), || event.clone());
+}
