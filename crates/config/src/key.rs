@@ -123,6 +123,8 @@ keys! {
     "mcu.reclaim_timeout_s": mcu.reclaim_timeout_s = number;
     "mcu.recordings_dir" Later: mcu.recordings_dir = some(path);
     "mcu.rooms": mcu.rooms = rooms;
+    "mcu.admin_key" Masked: mcu.admin_key = some(secret);
+    "mcu.lock_rtp_forward": mcu.lock_rtp_forward = boolean;
     "mcu.events.websocket" Masked: mcu.events.websocket = some(websocket_url);
     "mcu.events.http" Masked: mcu.events.http = some(http_url);
     "mcu.events.topics": mcu.events.topics = list(topic);

@@ -167,6 +167,10 @@ pub struct Mcu {
     pub recordings_dir: Option<PathBuf>,
     /// Rooms that exist from the start.
     pub rooms: Vec<StaticRoom>,
+    /// Key that making rooms and seeing private ones needs.
+    pub admin_key: Option<Secret>,
+    /// Whether RTP forwarders need it too.
+    pub lock_rtp_forward: bool,
     /// Who is told what happens in the conferences.
     pub events: Events,
     /// Ids of rooms and of those in them are texts instead of numbers.
@@ -531,6 +535,8 @@ impl Default for Mcu {
             reclaim_timeout_s: 0,
             recordings_dir: None,
             rooms: Vec::new(),
+            admin_key: None,
+            lock_rtp_forward: false,
             events: Events::default(),
             string_ids: false,
         }

@@ -47,6 +47,10 @@ pub struct Options {
     pub opaque_id_in_api: bool,
     /// Secret of the admin API; without it every request passes.
     pub admin_secret: Option<String>,
+    /// Key that `create` of a room needs, and that shows private rooms in `list`.
+    pub admin_key: Option<String>,
+    /// Requests for RTP forwarders need it too.
+    pub lock_rtp_forward: bool,
     /// Event handlers are told what happens: [`Output::Event`](crate::Output::Event).
     pub events: bool,
     /// The packages of the event handlers, as `info` lists them.

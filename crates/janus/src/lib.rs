@@ -25,6 +25,7 @@
 //! | handles | [`HANDLES_PER_SESSION_MAX`], [`HANDLES_MAX`] | 461 |
 //! | rooms | 65 536 | videoroom 499 |
 //! | m-lines of a subscriber | 240 | videoroom 499 |
+//! | RTP forwarders of a publisher | 64 | videoroom 499 |
 //! | texts and metadata in videoroom requests | 4 KiB, 64 KiB | videoroom 430 |
 //!
 //! # The core: what is served
@@ -57,7 +58,8 @@
 //! | `subscribe`, `unsubscribe`, `update`, `autoupdate` | served | `subscriber_updates` |
 //! | `kick`, `moderate`, `fir_freq` | served | `moderation`, `key_frame_timer` |
 //! | `switch` | served; keeps SSRC and numbers | `switching` |
-//! | `rtp_forward` and its kin, `enable_recording`, remote publishers | refused (423) | `room_errors` |
+//! | `rtp_forward`, `stop_rtp_forward`, `listforwarders` | served for audio and video to addresses; names, data and SRTP are refused | `rtp_forwarders`, `admin_key` |
+//! | `enable_recording`, remote publishers | refused (423) | `room_errors` |
 //! | talking events, dummy publishers | served | `talking`, `dummy_publisher` |
 #![forbid(unsafe_code)]
 

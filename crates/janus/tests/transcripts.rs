@@ -89,6 +89,8 @@ transcripts! {
     moderation
     talking
     dummy_publisher
+    rtp_forwarders
+    admin_key
     kick_with_subscriptions
     key_frame_timer
     data
@@ -207,6 +209,8 @@ impl Replay {
                 config.options.admin_secret = Some(value.to_owned());
                 config.options.keep_descriptions = true;
             }
+            "admin_key" => config.options.admin_key = Some(value.to_owned()),
+            "lock_rtp_forward" => config.options.lock_rtp_forward = value == "true",
             "opaque_id_in_api" => config.options.opaque_id_in_api = value == "true",
             "string_ids" => config.options.string_ids = value == "true",
             "workers" => config.workers = (0..value.parse().expect("a number")).map(worker).collect(),
@@ -401,6 +405,7 @@ fn describe(command: &Command) -> String {
         Command::SetRemote(id, remote) => {
             format!("remote {id} {}/{} {:?}", remote.ufrag, remote.pwd, remote.dtls_role)
         }
+        Command::SetPlainRemote(id, remote) => format!("to {id} {} and {}", remote.rtp, remote.rtcp),
         Command::CloseTransport(id) => format!("close {id}"),
         Command::AddTrack(track) => {
             let types: Vec<_> = track
@@ -468,7 +473,6 @@ fn describe(command: &Command) -> String {
                 String::from_utf8_lossy(&message.payload)
             )
         }
-        other => format!("{other:?}"),
     }
 }
 
@@ -496,7 +500,7 @@ fn config() -> Config {
         api_secret: None,
         rooms: Vec::new(),
         options: voex_janus::Options::default(),
-        rtp_ports: Box::new(NoPorts),
+        rtp_ports: Box::new(Ports { last: 0, open: 0 }),
     }
 }
 
@@ -524,15 +528,28 @@ fn said(event: &str) -> DataMessage {
     }
 }
 
-/// Conferences need no plain RTP.
-struct NoPorts;
+/// A pool of port pairs that counts how many are out.
+struct Ports {
+    last: u64,
+    open: usize,
+}
 
-impl RtpPorts for NoPorts {
+impl RtpPorts for Ports {
     fn open(&mut self, _worker: WorkerId, _toward: Option<IpAddr>) -> Result<RtpPair, PortsExhausted> {
-        Err(PortsExhausted)
+        if self.open == 3 {
+            return Err(PortsExhausted);
+        }
+        self.open += 1;
+        self.last += 2;
+        Ok(RtpPair {
+            rtp: SocketId(self.last),
+            rtcp: Some(SocketId(self.last + 1)),
+            address: ([10, 77, 0, 1], 20_000).into(),
+        })
     }
 
     fn close(&mut self, _worker: WorkerId, pair: RtpPair) {
-        assert_ne!(pair.rtp, SocketId(u64::MAX), "never opened");
+        assert!(pair.rtp.0 <= self.last, "never opened");
+        self.open -= 1;
     }
 }

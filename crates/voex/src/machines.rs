@@ -47,6 +47,8 @@ fn options(settings: &Settings) -> voex_janus::Options {
         token_secret: revealed(&settings.mcu.token_secret),
         opaque_id_in_api: settings.mcu.opaque_id_in_api,
         admin_secret: revealed(&settings.mcu.admin_secret),
+        admin_key: revealed(&settings.mcu.admin_key),
+        lock_rtp_forward: settings.mcu.lock_rtp_forward,
         events: !events::packages(&settings.mcu.events).is_empty(),
         event_handlers: events::packages(&settings.mcu.events),
         keep_descriptions: settings.mcu.admin_listen.is_some(),

@@ -67,6 +67,7 @@ const EDIT: [Field; 12] = [
 ];
 
 const ROOM: [Field; 1] = [required("room", Type::Id)];
+const ADMIN_KEY: [Field; 1] = [optional("admin_key", Type::String)];
 const SECRET: [Field; 1] = [optional("secret", Type::String)];
 const ALLOWED: [Field; 3] = [
     optional("secret", Type::String),
@@ -80,6 +81,8 @@ const BITRATE_MIN_BPS: u32 = 64_000;
 impl VideoRoom {
     pub(super) fn create(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
         self.ids.check(body, &CREATE)?;
+        check(body, &ADMIN_KEY)?;
+        check_secret(body, "admin_key", host.config.options.admin_key.as_deref())?;
         let config = RoomConfig::of_create(body)?;
         if self.rooms.len() >= ROOMS_MAX {
             return Err(Error::new(Code::Unknown, "Too many rooms"));
@@ -124,10 +127,16 @@ impl VideoRoom {
         Ok(json!({"videoroom": "success", "room": id, "exists": exists}))
     }
 
-    pub(super) fn list(&self) -> Value {
-        let public = self.rooms.values().filter(|room| !room.config.is_private);
-        let list: Vec<_> = public.map(Room::list_entry).collect();
-        json!({"videoroom": "success", "list": list})
+    /// Lists the rooms; those that are private only for who has the key of the administrator.
+    pub(super) fn list(&self, host: &Host, body: &Map<String, Value>) -> Result<Value, Error> {
+        let key = host.config.options.admin_key.as_deref();
+        let shows_all = match (key, body.text("admin_key")) {
+            (Some(_), Some(_)) => check_secret(body, "admin_key", key).map(|()| true)?,
+            _ => false,
+        };
+        let shown = self.rooms.values().filter(|room| shows_all || !room.config.is_private);
+        let list: Vec<_> = shown.map(Room::list_entry).collect();
+        Ok(json!({"videoroom": "success", "list": list}))
     }
 
     pub(super) fn list_participants(&self, body: &Map<String, Value>) -> Result<Value, Error> {

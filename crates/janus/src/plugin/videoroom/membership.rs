@@ -119,6 +119,7 @@ impl VideoRoom {
             return;
         };
         let tracks: Vec<_> = publisher.streams.iter().filter_map(|stream| stream.track).collect();
+        publisher.stop_forwarders(host);
         publisher.streams.clear();
         publisher.published = false;
         if std::mem::replace(&mut publisher.active, false) {

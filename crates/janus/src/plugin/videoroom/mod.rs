@@ -7,6 +7,7 @@ mod about;
 mod codec;
 mod dummy;
 mod error;
+mod forward;
 mod join;
 mod layers;
 mod management;
@@ -94,10 +95,7 @@ const ASYNCHRONOUS: [&str; 12] = [
 ];
 
 /// Requests of the API that this server does not serve; they are told from typing errors.
-const UNSUPPORTED: [&str; 12] = [
-    "rtp_forward",
-    "stop_rtp_forward",
-    "listforwarders",
+const UNSUPPORTED: [&str; 8] = [
     "enable_recording",
     "publish_remotely",
     "unpublish_remotely",
@@ -106,7 +104,6 @@ const UNSUPPORTED: [&str; 12] = [
     "add_remote_publisher",
     "update_remote_publisher",
     "remove_remote_publisher",
-    "list_forwarders",
 ];
 
 impl VideoRoom {
@@ -139,11 +136,14 @@ impl VideoRoom {
             "edit" => self.edit(host, body),
             "destroy" => self.destroy(host, body),
             "exists" => self.exists(body),
-            "list" => Ok(self.list()),
+            "list" => self.list(host, body),
             "listparticipants" => self.list_participants(body),
             "allowed" => self.allowed(body),
             "kick" => self.kick(host, body),
             "moderate" => self.moderate(host, body),
+            "rtp_forward" => self.rtp_forward(host, body),
+            "stop_rtp_forward" => self.stop_rtp_forward(host, body),
+            "listforwarders" => self.list_forwarders(host, body),
             _ => return None,
         })
     }
@@ -269,6 +269,9 @@ impl Plugin for VideoRoom {
             }
             (MediaEvent::Speech(track, speech), Some(Role::Publisher { room, user })) => {
                 self.speech_changed(host, &room, &user, track, speech);
+            }
+            (MediaEvent::PlainDown(transport), Some(Role::Publisher { room, user })) => {
+                self.forwarder_down(&room, &user, transport);
             }
             (MediaEvent::Hangup(_), Some(Role::Publisher { room, user })) => self.publisher_down(host, &room, &user),
             (MediaEvent::Hangup(_), Some(Role::Subscriber { room })) => self.subscriber_down(host, &room, handle),

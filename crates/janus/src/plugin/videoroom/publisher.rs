@@ -6,6 +6,7 @@ use voex_sdp::Payload;
 use voex_sfu::command::{Command, EncodingSpec, MediaKind};
 
 use super::codec::RoomCodec;
+use super::forward::Forwarder;
 use super::room::object;
 use crate::host::{HandleId, Host};
 use crate::plugin::id::Id;
@@ -33,6 +34,8 @@ pub(crate) struct Publisher {
     pub(crate) audio_level_average: Option<u32>,
     /// One for each m-line of the last offer.
     pub(crate) streams: Vec<PublishedStream>,
+    /// Streams that go to other hosts, too.
+    pub(crate) forwarders: Vec<Forwarder>,
 }
 
 /// One m-line of a publisher.
@@ -117,6 +120,7 @@ impl Publisher {
             audio_active_packets: None,
             audio_level_average: None,
             streams: Vec::new(),
+            forwarders: Vec::new(),
         }
     }
 

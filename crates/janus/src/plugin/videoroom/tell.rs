@@ -46,3 +46,8 @@ pub(super) fn tell_subscriber(host: &mut Host, room: &Id, handle: HandleId, even
 pub(super) fn tell_speech(host: &mut Host, handle: HandleId, event: &Value) {
     host.tell_plugin(Kind::VideoRoom, Some(handle), || event.clone());
 }
+
+/// Tells of something in the plugin that belongs to no handle.
+pub(super) fn tell_event(host: &mut Host, event: Value) {
+    host.tell_plugin(Kind::VideoRoom, None, || event);
+}
