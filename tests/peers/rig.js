@@ -161,6 +161,20 @@ async function figures(pc) {
   return found;
 }
 
+// Resolves when a data channel is open.
+const opened = (channel) => new Promise((resolve, reject) => {
+  if (channel.readyState === 'open') return resolve();
+  channel.addEventListener('open', resolve);
+  setTimeout(() => reject(new Error(`the channel ${channel.label} did not open`)), 15000);
+});
+
+// A message of a data channel as JSON: its text, or length and sum of its bytes.
+function described(data) {
+  if (typeof data === 'string') return { text: data };
+  const bytes = new Uint8Array(data);
+  return { bytes: bytes.length, sum: bytes.reduce((sum, byte) => sum + byte, 0) };
+}
+
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-Object.assign(window, { Api, Handle, word, media, play, figures, pause });
+Object.assign(window, { Api, Handle, word, media, play, figures, opened, described, pause });

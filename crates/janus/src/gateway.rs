@@ -18,6 +18,7 @@ use crate::info;
 use crate::jsep;
 use crate::metrics::Metrics;
 use crate::peer_connection::kind_name;
+use crate::plugin::id::Ids;
 use crate::plugin::videoroom::VideoRoom;
 use crate::plugin::{Answer, Kind, MediaEvent, Message, Plugins};
 use crate::reply::{self, Sender};
@@ -111,7 +112,8 @@ impl Gateway {
     /// Makes a gateway with the static rooms of `config`.
     pub fn new(config: Config, rng: Rng, metrics: Arc<Metrics>) -> Self {
         let mut host = Host::new(config, rng, metrics);
-        let plugins = Plugins::new(VideoRoom::new(&mut host));
+        let ids = Ids::of(host.config.options.string_ids);
+        let plugins = Plugins::new(VideoRoom::new(&mut host), ids);
         Self {
             host,
             plugins,
@@ -456,7 +458,8 @@ impl Gateway {
                 self.host.send(origin.connection, reply);
             }
             Answer::Ack(message) => {
-                self.reply(origin, "ack", Some(session));
+                let ack = reply::ack(session, origin.transaction, plugin.hint());
+                self.host.send(origin.connection, ack);
                 self.plugins.of(plugin).handle_acked(&mut self.host, handle, message);
             }
         }

@@ -61,6 +61,16 @@
 //! | `rtp_forward`, `stop_rtp_forward`, `listforwarders` | served for audio and video to addresses; names, data and SRTP are refused | `rtp_forwarders`, `admin_key` |
 //! | `enable_recording`, remote publishers | refused (423) | `room_errors` |
 //! | talking events, dummy publishers | served | `talking`, `dummy_publisher` |
+//!
+//! # The other plugins
+//! What each serves and refuses stands in its own module.
+//!
+//! | plugin | test |
+//! |---|---|
+//! | `janus.plugin.sip` | `tests/sip` |
+//! | `janus.plugin.echotest` | `echotest` |
+//! | `janus.plugin.videocall` | `videocall` |
+//! | `janus.plugin.textroom` | `textroom` |
 #![forbid(unsafe_code)]
 
 mod admin;
@@ -90,6 +100,9 @@ pub use gateway::{
     ConnectionId, Gateway, HANDLES_MAX, HANDLES_PER_SESSION_MAX, Output, SESSIONS_ENDED_AT_ONCE_MAX, SESSIONS_MAX,
 };
 pub use metrics::Metrics;
+pub use plugin::echotest::Code as EchoTestCode;
 pub use plugin::id::Id;
 pub use plugin::sip::Code as SipCode;
+pub use plugin::textroom::Code as TextRoomCode;
+pub use plugin::videocall::Code as VideoCallCode;
 pub use plugin::videoroom::Code as VideoRoomCode;

@@ -3,7 +3,7 @@
 use voex_base::{Counter, CounterSet, Gauge};
 
 use crate::error::Code;
-use crate::plugin::{sip, videoroom};
+use crate::plugin::{echotest, sip, textroom, videocall, videoroom};
 
 /// Live figures of one gateway.
 #[derive(Default, Debug)]
@@ -36,6 +36,12 @@ pub struct Metrics {
     pub videoroom_errors: CounterSet<videoroom::Code>,
     /// Errors of the SIP plugin by code.
     pub sip_errors: CounterSet<sip::Code>,
+    /// Errors of the echo test by code.
+    pub echotest_errors: CounterSet<echotest::Code>,
+    /// Errors of the video call by code.
+    pub videocall_errors: CounterSet<videocall::Code>,
+    /// Errors of the text room by code.
+    pub textroom_errors: CounterSet<textroom::Code>,
     /// Calls between browsers and SIP.
     pub calls: voex_bridge::Metrics,
 }

@@ -23,6 +23,15 @@ pub(crate) fn plain(janus: &str, session: Option<SessionId>, transaction: &str) 
     Value::Object(head(janus, session.map(|s| s.0), Some(transaction)))
 }
 
+/// `ack` of a message, with the plugin's hint.
+pub(crate) fn ack(session: SessionId, transaction: &str, hint: Option<&str>) -> Value {
+    let mut reply = head("ack", Some(session.0), Some(transaction));
+    if let Some(hint) = hint {
+        reply.insert("hint".into(), hint.into());
+    }
+    Value::Object(reply)
+}
+
 /// `success` with the id that was made.
 pub(crate) fn created(session: Option<SessionId>, transaction: &str, id: u64) -> Value {
     let mut reply = head("success", session.map(|s| s.0), Some(transaction));

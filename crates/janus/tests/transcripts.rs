@@ -94,6 +94,9 @@ transcripts! {
     kick_with_subscriptions
     key_frame_timer
     data
+    echotest
+    videocall
+    textroom
 }
 
 fn folder(name: &str) -> std::path::PathBuf {

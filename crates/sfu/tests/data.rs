@@ -55,6 +55,28 @@ fn connect(world: &mut World, number: u64) -> Talker {
     talker
 }
 
+#[test]
+fn a_subscription_made_before_data_was_negotiated_flows_once_it_is() {
+    let mut world = World::new();
+    let mut publisher = connect(&mut world, 1);
+    add_track(&mut world, publisher.transport(), 1, false);
+    subscribe(&mut world, 10, 1, publisher.transport(), "");
+    let browser = Browser::connect(2, &mut world.shard, world.now, world.wall, &mut world.out);
+    subscribe(&mut world, 11, 1, browser.transport(), "");
+    publisher.sctp().send(0, Ppi::String, b"too early");
+    play(&mut world, &mut [&mut publisher]);
+    world.command(Command::OpenData(browser.transport(), MESSAGE_BYTES_MAX));
+    let mut subscriber = Talker {
+        browser,
+        sctp: Sctp::new(),
+    };
+    play(&mut world, &mut [&mut subscriber]);
+    publisher.sctp().send(0, Ppi::String, b"hello");
+    play(&mut world, &mut [&mut publisher, &mut subscriber]);
+    assert_eq!(subscriber.sctp().heard(), [text("hello")]);
+    assert_eq!(world.metrics.ignored_commands.value(), 0);
+}
+
 /// Carries packets both ways until nothing more comes.
 fn play(world: &mut World, talkers: &mut [&mut Talker]) {
     for _ in 0..40 {
@@ -230,11 +252,12 @@ fn a_transport_that_closes_takes_its_data_along() {
 #[test]
 fn data_commands_for_what_is_not_there_are_ignored_and_counted() {
     let mut world = World::new();
-    let browser = Browser::connect(1, &mut world.shard, world.now, world.wall, &mut world.out);
-    add_track(&mut world, browser.transport(), 1, false);
-    subscribe(&mut world, 11, 1, browser.transport(), "");
+    let leg = world.leg(1);
+    add_track(&mut world, leg.transport(), 1, false);
+    add_track(&mut world, TransportId(9), 1, false);
+    subscribe(&mut world, 11, 1, leg.transport(), "");
     world.command(Command::OpenData(TransportId(9), 1));
     world.command(Command::RemoveTrack(TrackId(1)));
     world.command(Command::RemoveSubscription(SubscriptionId(11)));
-    assert_eq!(world.metrics.ignored_commands.value(), 5);
+    assert_eq!(world.metrics.ignored_commands.value(), 6);
 }

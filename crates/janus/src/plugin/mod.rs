@@ -21,9 +21,13 @@
 //!
 //! Order: what a plugin pushes leaves in that order, after the ack of the request being handled.
 
+pub(crate) mod duplex;
+pub(crate) mod echotest;
 pub(crate) mod fields;
 pub(crate) mod id;
 pub(crate) mod sip;
+pub(crate) mod textroom;
+pub(crate) mod videocall;
 pub(crate) mod videoroom;
 
 use std::time::{Duration, Instant};
@@ -127,6 +131,12 @@ pub(crate) enum Kind {
     VideoRoom,
     /// `janus.plugin.sip`
     Sip,
+    /// `janus.plugin.echotest`
+    EchoTest,
+    /// `janus.plugin.videocall`
+    VideoCall,
+    /// `janus.plugin.textroom`
+    TextRoom,
 }
 
 /// What `info` tells of a plugin.
@@ -137,7 +147,13 @@ pub(crate) struct About {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 2] = [Self::VideoRoom, Self::Sip];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::VideoRoom,
+        Self::Sip,
+        Self::EchoTest,
+        Self::VideoCall,
+        Self::TextRoom,
+    ];
 
     pub(crate) fn about(self) -> About {
         match self {
@@ -151,7 +167,27 @@ impl Kind {
                 name: "JANUS SIP plugin",
                 description: "Calls between browsers and SIP.",
             },
+            Self::EchoTest => About {
+                package: "janus.plugin.echotest",
+                name: "JANUS EchoTest plugin",
+                description: "Media and data of a client, sent back to it.",
+            },
+            Self::VideoCall => About {
+                package: "janus.plugin.videocall",
+                name: "JANUS VideoCall plugin",
+                description: "Calls between two clients that know each other by names.",
+            },
+            Self::TextRoom => About {
+                package: "janus.plugin.textroom",
+                name: "JANUS TextRoom plugin",
+                description: "Rooms of people who write to each other over data channels.",
+            },
         }
+    }
+
+    /// What an ack of the plugin says beside.
+    pub(crate) fn hint(self) -> Option<&'static str> {
+        (self == Self::EchoTest).then_some("I'm taking my time!")
     }
 
     pub(crate) fn of_package(package: &str) -> Option<Self> {
@@ -163,13 +199,19 @@ impl Kind {
 pub(crate) struct Plugins {
     videoroom: videoroom::VideoRoom,
     sip: sip::Sip,
+    echotest: echotest::EchoTest,
+    videocall: videocall::VideoCall,
+    textroom: textroom::TextRoom,
 }
 
 impl Plugins {
-    pub(crate) fn new(videoroom: videoroom::VideoRoom) -> Self {
+    pub(crate) fn new(videoroom: videoroom::VideoRoom, ids: id::Ids) -> Self {
         Self {
             videoroom,
             sip: sip::Sip::default(),
+            echotest: echotest::EchoTest::default(),
+            videocall: videocall::VideoCall::default(),
+            textroom: textroom::TextRoom::new(ids),
         }
     }
 
@@ -177,6 +219,9 @@ impl Plugins {
         match kind {
             Kind::VideoRoom => &mut self.videoroom,
             Kind::Sip => &mut self.sip,
+            Kind::EchoTest => &mut self.echotest,
+            Kind::VideoCall => &mut self.videocall,
+            Kind::TextRoom => &mut self.textroom,
         }
     }
 

@@ -20,14 +20,23 @@ impl Shard {
             return None;
         };
         transport.open_data(message_bytes_max);
-        connection.data.get_or_insert_with(|| Box::new(ConnectionData::new()));
+        self.data_of(key)?;
         Some(())
+    }
+
+    /// What a WebRTC connection keeps for data, from the first command for it on: a subscriber is offered data, and
+    /// subscribed, before it has answered.
+    fn data_of(&mut self, key: usize) -> Option<&mut ConnectionData> {
+        let connection = &mut self.connections[key];
+        let is_webrtc = matches!(connection.link, Link::WebRtc(_));
+        let make = || Box::new(ConnectionData::new());
+        is_webrtc.then(|| &mut **connection.data.get_or_insert_with(make))
     }
 
     pub(super) fn add_data_track(&mut self, spec: DataTrackSpec) -> Option<()> {
         let key = *self.index.transports.get(&spec.transport)?;
         let is_known = self.index.tracks.contains_key(&spec.id) || self.data.tracks.contains_key(&spec.id);
-        let data = self.connections[key].data.as_mut()?;
+        let data = self.data_of(key)?;
         if is_known || data.track.is_some() {
             return None;
         }
@@ -46,14 +55,14 @@ impl Shard {
     pub(super) fn add_data_subscription(&mut self, spec: DataSubscriptionSpec) -> Option<()> {
         self.remove_data_subscription(spec.id);
         let key = *self.index.transports.get(&spec.transport)?;
-        let track = self.data.tracks.get_mut(&spec.track)?;
-        let data = self.connections[key].data.as_mut()?;
-        let is_full = track.subscriptions.len() >= SUBSCRIPTIONS_PER_TRACK_MAX
-            || data.subscriptions.len() >= SUBSCRIPTIONS_PER_TRANSPORT_MAX;
+        let in_track = self.data.tracks.get(&spec.track)?.subscriptions.len();
+        let in_transport = self.data_of(key)?.subscriptions.len();
+        let is_full = in_track >= SUBSCRIPTIONS_PER_TRACK_MAX || in_transport >= SUBSCRIPTIONS_PER_TRANSPORT_MAX;
         if is_full || self.index.subscriptions.contains_key(&spec.id) {
             return None;
         }
-        data.subscriptions.push(spec.id);
+        self.data_of(key)?.subscriptions.push(spec.id);
+        let track = self.data.tracks.get_mut(&spec.track)?;
         track.subscriptions.push(DataSubscription {
             id: spec.id,
             connection: key,

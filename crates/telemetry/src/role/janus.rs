@@ -66,6 +66,24 @@ impl Expose for Janus {
             "code",
             m.sip_errors.values(),
         )?;
+        families.counters(
+            "mcu_echotest_errors",
+            "Error replies of the echo test, by code.",
+            "code",
+            m.echotest_errors.values(),
+        )?;
+        families.counters(
+            "mcu_videocall_errors",
+            "Error replies of the video call, by code.",
+            "code",
+            m.videocall_errors.values(),
+        )?;
+        families.counters(
+            "mcu_textroom_errors",
+            "Error replies of the text room, by code.",
+            "code",
+            m.textroom_errors.values(),
+        )?;
         expose_calls(&m.calls, families)
     }
 }

@@ -4,7 +4,7 @@
 //! track is.
 
 mod about;
-mod codec;
+pub(in crate::plugin) mod codec;
 mod dummy;
 mod error;
 mod forward;
@@ -13,10 +13,10 @@ mod layers;
 mod management;
 mod membership;
 mod moderation;
-mod negotiation;
+pub(in crate::plugin) mod negotiation;
 mod publish;
-mod publisher;
-mod room;
+pub(in crate::plugin) mod publisher;
+pub(in crate::plugin) mod room;
 mod speech;
 mod subscribe;
 mod subscriber;

@@ -15,10 +15,10 @@ use super::room::RoomConfig;
 use crate::peer_connection::is_data;
 
 /// What to answer on one m-line.
-pub(super) struct Chosen {
+pub(in crate::plugin) struct Chosen {
     /// `None` for data.
-    pub(super) format: Option<Format>,
-    pub(super) section: Section,
+    pub(in crate::plugin) format: Option<Format>,
+    pub(in crate::plugin) section: Section,
 }
 
 impl Chosen {
@@ -30,9 +30,9 @@ impl Chosen {
 
 /// Codecs that the publisher wants out of those that the room allows.
 #[derive(Clone, Copy, Default)]
-pub(super) struct Wishes {
-    pub(super) audio: Option<RoomCodec>,
-    pub(super) video: Option<RoomCodec>,
+pub(in crate::plugin) struct Wishes {
+    pub(in crate::plugin) audio: Option<RoomCodec>,
+    pub(in crate::plugin) video: Option<RoomCodec>,
 }
 
 /// Feedback on video that the media plane understands.
@@ -51,7 +51,13 @@ pub(super) fn stream_kind(media: &Media) -> StreamKind {
 }
 
 /// Chooses what to receive on an m-line; `None` refuses it. `ssrc` is our own, for reports.
-pub(super) fn choose(config: &RoomConfig, wishes: Wishes, index: usize, media: &Media, ssrc: u32) -> Option<Chosen> {
+pub(in crate::plugin) fn choose(
+    config: &RoomConfig,
+    wishes: Wishes,
+    index: usize,
+    media: &Media,
+    ssrc: u32,
+) -> Option<Chosen> {
     if is_data(media) {
         let section = Section {
             direction: Direction::RecvOnly,
@@ -107,7 +113,7 @@ fn simulcast_rids(media: &Media) -> Vec<&str> {
 
 /// Gives the encodings of an m-line, the lowest first. Rids are listed from the highest down unless they `rise`, SSRCs
 /// from the lowest up.
-pub(super) fn encodings(media: &Media, rise: bool) -> Vec<EncodingSpec> {
+pub(in crate::plugin) fn encodings(media: &Media, rise: bool) -> Vec<EncodingSpec> {
     let named = |rid: &str| EncodingSpec {
         rid: rid.to_owned(),
         ssrc: None,
