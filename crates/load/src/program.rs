@@ -102,7 +102,10 @@ impl Program {
         let (Self::Voex { path, .. } | Self::Coturn { path, .. } | Self::Janus { path }) = self;
         let output = Command::new(path).arg("--version").output().ok()?;
         let text = String::from_utf8_lossy(&output.stdout);
-        Some(text.lines().next()?.trim().to_owned())
+        let line = text.lines().next()?.trim();
+        // Janus says `Janus version: 1102 (1.1.2)`.
+        let in_brackets = line.split_once('(').and_then(|(_, rest)| rest.strip_suffix(')'));
+        Some(in_brackets.unwrap_or(line).to_owned())
     }
 
     /// Gives what starts it with one worker on a core.

@@ -14,8 +14,8 @@
 //!  TurnEvents ◄───── bounded queue ◄───────────────────── poll_turn_event
 //! ```
 //!
-//! [`Workers::start`] binds everything first and refuses with every address that failed. A pass of a worker waits, takes
-//! what every ready socket has up to a bound, obeys commands, takes packets of other workers, runs timers, binds and
+//! [`Workers::start`] binds everything first and refuses with every address that failed. A pass of a worker waits, obeys
+//! commands, takes what every ready socket has up to a bound, takes packets of other workers, runs timers, binds and
 //! closes relay sockets, reports events, and sends what was collected, packets to one destination together.
 //!
 //! How it waits decides what paced voice costs, since a wake-up costs more than a packet. After work it looks again for

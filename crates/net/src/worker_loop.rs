@@ -242,8 +242,10 @@ impl WorkerLoop {
     fn pass(&mut self, wait: Next) -> Next {
         self.wait(wait);
         let clock = Clock::read();
-        let mut found = self.receive_ready(clock);
-        found += self.take_orders(clock);
+        // Orders first: what the control plane ordered before it answered a client must stand when that client's first
+        // packet is looked at, and both may have come while this worker slept.
+        let mut found = self.take_orders(clock);
+        found += self.receive_ready(clock);
         found += self.take_crossed(clock);
         found += self.take_moved(clock);
         found += self.shake_hands(clock.now);

@@ -13,6 +13,7 @@ use voex_base::{Rng, TransportId, WorkerId};
 use voex_net::{Config, Events, MediaAddress, Workers};
 use voex_sfu::command::{DownReason, TransportKind, TransportSpec};
 use voex_sfu::{DropReason, Shard};
+use voex_stun::{Class, IntegrityKey, MessageWriter, Method, TransactionId};
 use voex_transport::Certificate;
 use voex_worker::{Command, Worker};
 
@@ -97,6 +98,47 @@ fn a_command_reaches_its_worker_a_timer_fires_there_and_the_event_comes_back() {
         let (from, event) = plane.next_event();
         let down = voex_sfu::Event::TransportDown(TransportId(id), DownReason::IceFailed);
         assert_eq!((from, event), (WorkerId(worker), down));
+    }
+}
+
+#[test]
+fn a_check_that_follows_its_transports_command_is_answered_the_first_time() {
+    let plane = Plane::start(3);
+    let pwd = "p".repeat(24);
+    let key = IntegrityKey::new(pwd.as_bytes());
+    let client = UdpSocket::bind((plane.ip, 0)).unwrap();
+    client.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let media = plane
+        .workers
+        .media_sockets()
+        .iter()
+        .find(|socket| socket.worker == WorkerId(0))
+        .unwrap()
+        .local;
+    // Command and check reach a worker that sleeps; often it finds both when it wakes.
+    for id in 0..500u64 {
+        let kind = TransportKind::WebRtc {
+            local_ufrag: format!("ufrag{id}"),
+            local_pwd: pwd.clone(),
+        };
+        let mut check = [0; 200];
+        let transaction = TransactionId(*b"first check!");
+        let written = MessageWriter::new(&mut check, Class::Request, Method::BINDING, transaction)
+            .username(&format!("ufrag{id}:client"))
+            .ice_controlling(7)
+            .priority(1)
+            .message_integrity(&key)
+            .fingerprint()
+            .finish();
+        plane.open(0, id, kind);
+        client.send_to(&check[..written.unwrap()], media).unwrap();
+        let mut answer = [0; 200];
+        let answered = client.recv(&mut answer);
+        assert!(
+            answered.is_ok(),
+            "check {id} was not answered: {:?}",
+            plane.sfu_metrics[0].drops.values().collect::<Vec<_>>()
+        );
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use dimpl::{DtlsCertificate, Output, SrtpProfile};
 use sha2::{Digest as _, Sha256};
@@ -13,6 +13,8 @@ use crate::LoadError;
 /// What the handshake hands out at once: a datagram, or a certificate.
 const OUTPUT_BYTES_MAX: usize = 8 << 10;
 const DATAGRAM_BYTES_MAX: usize = 1_200;
+/// First repetition of a flight: Chromium's. A server with full ICE may hear the first one too early.
+const FLIGHT_AGAIN: Duration = Duration::from_millis(50);
 
 /// The certificate of every client of a load, as one browser has one.
 pub(crate) struct Identity {
@@ -27,6 +29,7 @@ impl Identity {
         let certificate = dimpl::certificate::generate_self_signed_certificate().map_err(|error| failed(&error))?;
         let settings = dimpl::Config::builder()
             .mtu(DATAGRAM_BYTES_MAX)
+            .flight_start_rto(FLIGHT_AGAIN)
             .use_server_cookie(false)
             .require_client_certificate(true)
             .build()

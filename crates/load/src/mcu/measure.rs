@@ -87,6 +87,11 @@ pub fn grow(target: &Target, plan: &Plan, first: usize, server: Option<&Process>
     growth
 }
 
+/// Tells whether too much is lost or late.
+fn is_too_much(figures: &Figures) -> bool {
+    figures.latency.p99_us > P99_MAX.as_secs_f64() * 1e6 || figures.loss() > LOSS_MAX
+}
+
 impl Load<'_> {
     fn run(&mut self) -> Result<Figures, LoadError> {
         let publishers = self.plan.rooms * self.plan.publishers;
@@ -129,28 +134,41 @@ impl Load<'_> {
         }
         let mut there = 0;
         while there < all {
-            let more = ((there as f64 * GROWTH) as usize).max(first).min(all - there);
+            // Whole rooms of a mesh.
+            let more = (there as f64 * GROWTH) as usize / first * first;
+            let more = more.max(first).min(all - there);
             if self.plan.mesh {
                 self.bring_in(there..there + more)?;
             }
             let came = self.bring_in(publishers + there..publishers + there + more);
             there += more;
-            if let Err(error @ LoadError::TooSlow { .. }) = came {
-                growth.limit = error.to_string();
-                growth.is_the_servers = true;
-                return Ok(growth);
+            match came {
+                Ok(()) => {}
+                Err(LoadError::Interrupted) => return Err(LoadError::Interrupted),
+                Err(error) => {
+                    growth.limit = format!("{there}: {error}");
+                    growth.is_the_servers = true;
+                    return Ok(growth);
+                }
             }
-            came?;
-            self.go_on(SETTLE)?;
-            let figures = self.look(LOOK)?;
-            let p99_ms = figures.latency.p99_us / 1e3;
-            if figures.latency.p99_us > P99_MAX.as_secs_f64() * 1e6 || figures.loss() > LOSS_MAX {
-                growth.limit = format!("{there}: p99 {p99_ms:.1} ms, loss {:.2} %", 100.0 * figures.loss());
-                growth.is_the_servers = figures.generator_busy < GENERATOR_BUSY_MAX;
+            let mut figures = self.look()?;
+            if is_too_much(&figures) {
+                // Once may have been the machine's other work.
+                figures = self.look()?;
+            }
+            let is_full = figures.generator_busy > GENERATOR_BUSY_MAX;
+            if is_too_much(&figures) {
+                let (p99_ms, loss) = (figures.latency.p99_us / 1e3, 100.0 * figures.loss());
+                let whose = if is_full {
+                    ", with a generator that cannot do more"
+                } else {
+                    ""
+                };
+                growth.limit = format!("{there}: p99 {p99_ms:.1} ms, loss {loss:.2} %{whose}");
+                growth.is_the_servers = !is_full;
                 return Ok(growth);
             }
             growth.most = there;
-            let is_full = figures.generator_busy > GENERATOR_BUSY_MAX;
             growth.figures = Some(figures);
             if is_full {
                 growth.limit = format!("{there}: this generator cannot do more");
@@ -160,11 +178,12 @@ impl Load<'_> {
         Ok(growth)
     }
 
-    /// Measures for a while, and gives the loss of that time only.
-    fn look(&mut self, time: Duration) -> Result<Figures, LoadError> {
+    /// Measures a load that has grown, and gives the loss of that time only.
+    fn look(&mut self) -> Result<Figures, LoadError> {
+        self.go_on(SETTLE)?;
         self.tally.latencies = Histogram::default();
         let begin = self.mark()?;
-        self.go_on(time)?;
+        self.go_on(LOOK)?;
         let end = self.mark()?;
         let latencies = self.tally.latencies.clone();
         let mut figures = self.figures(&begin, &end, latencies);
