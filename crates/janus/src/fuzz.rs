@@ -10,9 +10,11 @@
 //! | `u0` | the first transport that was opened comes up, when it is there still |
 //! | `d0` | it goes down |
 //! | `r0` | its first track receives |
+//! | `m0TEXT` | a text comes on a data channel of the first transport |
 //! | `l0` | the first subscription that was made forwards other layers |
 //!
-//! In a message `$A` .. `$Z` is the handle that was attached first, second, ...; `@offer`, `@simulcast` and `@answer` are
+//! In a message `$A` .. `$Z` is the handle that was attached first, second, ...; `@offer`, `@simulcast`, `@talk`,
+//! `@data` and `@answer` are
 //! the JSON strings of descriptions.
 
 use std::collections::BTreeMap;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use voex_base::{Rng, SocketId, SubscriptionId, TrackId, TransportId, WallTime, WorkerId};
-use voex_sfu::command::{Command, DownReason, Event, LayerChange};
+use voex_sfu::command::{Channel, Command, DataKind, DataMessage, DownReason, Event, LayerChange};
 
 use crate::{
     Candidate, Config, ConnectionId, Gateway, Metrics, Output, PortsExhausted, RtpPair, RtpPorts, WorkerMedia,
@@ -29,6 +31,8 @@ use crate::{
 
 const OFFER: &str = include_str!("../tests/sdp/chromium-publisher.sdp");
 const SIMULCAST: &str = include_str!("../tests/sdp/chromium-publisher-simulcast.sdp");
+const TALK: &str = include_str!("../tests/sdp/chromium-talker-data.sdp");
+const DATA: &str = include_str!("../tests/sdp/chromium-subscriber-data.sdp");
 const ANSWER: &str = include_str!("../tests/sdp/chromium-subscriber.sdp");
 
 /// Most lines of one input that are played.
@@ -58,6 +62,8 @@ struct Player {
     opened: Vec<TransportId>,
     /// Subscriptions in the order of making, and where they leave.
     subscriptions: Vec<(TransportId, SubscriptionId)>,
+    /// Transports whose data channels are reported.
+    reported: Vec<TransportId>,
     /// Transports that exist on the workers, with their tracks.
     transports: BTreeMap<TransportId, Vec<TrackId>>,
 }
@@ -73,6 +79,7 @@ impl Player {
             handles: Vec::new(),
             opened: Vec::new(),
             subscriptions: Vec::new(),
+            reported: Vec::new(),
             transports: BTreeMap::new(),
         }
     }
@@ -91,6 +98,7 @@ impl Player {
             }
             'u' | 'd' | 'r' => self.media(first, number),
             'l' => self.change_layers(number),
+            'm' => self.say(rest),
             _ => {}
         }
         self.collect(None);
@@ -132,6 +140,29 @@ impl Player {
             },
         };
         self.gateway.handle_media_event(self.now, worker, event);
+    }
+
+    /// Says something on a data channel, where its messages are reported.
+    fn say(&mut self, what: &str) {
+        let (number, text) = what.split_at_checked(1).unwrap_or_default();
+        let transport = number.parse::<usize>().ok().and_then(|number| self.opened.get(number));
+        let Some(transport) = transport.filter(|transport| self.reported.contains(transport)) else {
+            return;
+        };
+        let message = DataMessage {
+            channel: Arc::new(Channel::reliable("fuzz")),
+            kind: DataKind::Text,
+            payload: text.to_owned().into(),
+        };
+        let event = Event::DataReceived(*transport, message);
+        self.gateway.handle_media_event(self.now, WorkerId(0), event);
+    }
+
+    /// A track that is named must be there, and so must the transport that it is sent by.
+    fn check_subscription(&self, track: TrackId, transport: TransportId) {
+        let is_there = self.transports.values().any(|tracks| tracks.contains(&track));
+        assert!(is_there, "a subscription to a track that is not there");
+        assert!(self.transports.contains_key(&transport), "its transport is there");
     }
 
     fn change_layers(&mut self, number: usize) {
@@ -199,21 +230,26 @@ impl Player {
                     .expect("its transport is there");
                 tracks.push(track.id);
             }
+            Command::AddDataTrack(track) => {
+                let tracks = self
+                    .transports
+                    .get_mut(&track.transport)
+                    .expect("its transport is there");
+                tracks.push(track.id);
+                if track.is_reported {
+                    self.reported.push(track.transport);
+                }
+            }
+            Command::AddDataSubscription(subscription) => {
+                self.check_subscription(subscription.track, subscription.transport);
+            }
             Command::RemoveTrack(track) => {
                 self.transports
                     .values_mut()
                     .for_each(|tracks| tracks.retain(|other| other != track));
             }
             Command::AddSubscription(subscription) => {
-                let is_there = |track| self.transports.values().any(|tracks| tracks.contains(track));
-                assert!(
-                    is_there(&subscription.track),
-                    "a subscription to a track that is not there"
-                );
-                assert!(
-                    self.transports.contains_key(&subscription.transport),
-                    "its transport is there"
-                );
+                self.check_subscription(subscription.track, subscription.transport);
                 self.subscriptions.push((subscription.transport, subscription.id));
             }
             _ => {}
@@ -273,6 +309,8 @@ impl Player {
         filled
             .replace("@offer", &escaped(OFFER))
             .replace("@simulcast", &escaped(SIMULCAST))
+            .replace("@talk", &escaped(TALK))
+            .replace("@data", &escaped(DATA))
             .replace("@answer", &escaped(ANSWER))
     }
 }

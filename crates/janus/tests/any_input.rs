@@ -134,8 +134,84 @@ fn line() -> impl Strategy<Value = String> {
     ]
 }
 
+/// What clients of the smaller plugins say: handle A is an echo test, B and C are video calls, D and E text rooms.
+fn line_of_small_plugins() -> impl Strategy<Value = String> {
+    let calls = prop_oneof![
+        Just(json!({"request": "register", "username": "x"})),
+        Just(json!({"request": "register", "username": "y"})),
+        Just(json!({"request": "call", "username": "x"})),
+        Just(json!({"request": "call", "username": "y"})),
+        Just(json!({"request": "accept"})),
+        Just(json!({"request": "hangup"})),
+        Just(json!({"request": "set", "audio": false, "bitrate": 1000, "substream": 1})),
+        Just(json!({"request": "list"})),
+        Just(json!({"audio": true, "video": false, "temporal": 1})),
+        Just(json!({"bitrate": 100_000, "videocodec": "vp9"})),
+        Just(json!({"request": "setup"})),
+        Just(json!({"request": "ack"})),
+        Just(json!({"request": "restart"})),
+        Just(json!({"request": "create", "room": 1, "history": 2})),
+        Just(json!({"request": "destroy", "room": 1})),
+        Just(json!({"request": "kick", "room": 1, "username": "x"})),
+        Just(json!({"request": "announcement", "room": 1, "text": "tea"})),
+        Just(json!({"request": "allowed", "room": 1, "action": "add", "allowed": ["t"]})),
+        Just(json!({"request": "edit", "room": 1, "new_pin": "p"})),
+    ];
+    let said = prop_oneof![
+        Just(json!({"textroom": "join", "transaction": "t", "room": 1, "username": "x"})),
+        Just(json!({"textroom": "join", "transaction": "t", "room": 1, "username": "y", "pin": "p", "token": "t"})),
+        Just(json!({"textroom": "message", "transaction": "t", "room": 1, "text": "hi"})),
+        Just(json!({"textroom": "message", "transaction": "t", "room": 1, "text": "hi", "tos": ["x", 5]})),
+        Just(json!({"textroom": "message", "transaction": "t", "room": 1, "text": "hi", "to": "x", "ack": false})),
+        Just(json!({"textroom": "leave", "transaction": "t", "room": 1})),
+        Just(json!({"textroom": "create", "transaction": "t", "room": 1})),
+        Just(json!({"textroom": "destroy", "transaction": "t", "room": 1})),
+        Just(json!({"textroom": "list", "transaction": 5})),
+        Just(json!(["textroom"])),
+    ];
+    let handle = prop::sample::select(vec!["$A", "$B", "$C", "$D", "$E"]);
+    let jsep = prop::sample::select(vec![
+        "",
+        r#","jsep":{"type":"offer","sdp":"@talk"}"#,
+        r#","jsep":{"type":"offer","sdp":"@simulcast"}"#,
+        r#","jsep":{"type":"answer","sdp":"@talk"}"#,
+        r#","jsep":{"type":"answer","sdp":"@answer"}"#,
+        r#","jsep":{"type":"answer","sdp":"@data"}"#,
+    ]);
+    let message = (handle.clone(), calls, jsep).prop_map(|(handle, body, jsep)| {
+        let head = format!(r#""janus":"message","transaction":"t","session_id":1,"handle_id":{handle}"#);
+        format!(r#"0{{{head},"body":{body}{jsep}}}"#)
+    });
+    let verb = (prop::sample::select(vec!["detach", "hangup"]), handle).prop_map(|(verb, handle)| {
+        format!(r#"0{{"janus":"{verb}","transaction":"t","session_id":1,"handle_id":{handle}}}"#)
+    });
+    prop_oneof![
+        12 => message,
+        1 => verb,
+        4 => (0..6_u8).prop_map(|n| format!("u{n}")),
+        1 => (0..6_u8).prop_map(|n| format!("d{n}")),
+        1 => (0..6_u8).prop_map(|n| format!("l{n}")),
+        6 => (0..4_u8, said).prop_map(|(n, said)| format!("m{n}{said}")),
+        1 => (0..4_u8, any::<String>()).prop_map(|(n, said)| format!("m{n}{said}")),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
+
+    #[test]
+    fn calls_and_text_rooms_are_answered_and_leave_nothing(
+        lines in prop::collection::vec(line_of_small_plugins(), 0..60),
+    ) {
+        let mut start = r#"0{"janus":"create","transaction":"t","id":1}"#.to_owned();
+        for plugin in ["echotest", "videocall", "videocall", "textroom", "textroom"] {
+            start += "\n0";
+            start += r#"{"janus":"attach","transaction":"t","session_id":1,"plugin":"janus.plugin."#;
+            start += plugin;
+            start += "\"}";
+        }
+        play(Instant::now(), format!("{start}\n{}", lines.join("\n")).as_bytes());
+    }
 
     #[test]
     fn sequences_of_requests_are_answered_and_leave_nothing(lines in prop::collection::vec(line(), 0..60)) {

@@ -89,6 +89,8 @@ pub const BITRATE_UNLIMITED: u64 = 1_000_000_000;
 pub const DATA_BYTES_PER_S: u64 = 16 * 1024 * 1024;
 /// What a copy of a message counts at least: what it costs is mostly its packet.
 pub const DATA_COPY_BYTES_MIN: usize = 512;
+/// How long a message may be to count as one report; longer ones count once more for each time.
+pub const DATA_REPORT_BYTES: u64 = 1_024;
 /// Messages that are reported for one sender in a second.
 pub const DATA_REPORTS_PER_S: u64 = 200;
 /// Messages that are reported for all senders of a shard in a second.

@@ -332,6 +332,23 @@ fn a_remote_that_leaves_a_gap_cannot_make_us_keep_what_it_sends_behind_it() {
 }
 
 #[test]
+fn the_committed_corpus_is_survived() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/data");
+    let files = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|file| std::fs::read(file.unwrap().path()).unwrap());
+    let mut played = 0;
+    for data in files {
+        for end in 0..=data.len() {
+            let events = voex_transport::data::fuzz::play(std::time::Instant::now(), &data[..end]);
+            assert!(end < data.len() || events >= 2, "the whole of it opens a channel");
+        }
+        played += 1;
+    }
+    assert!(played >= 3, "{played}");
+}
+
+#[test]
 fn the_fuzz_player_reaches_channels_and_messages() {
     let mut data = Vec::new();
     let mut add = |chunks: &[u8]| {

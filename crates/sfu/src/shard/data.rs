@@ -10,7 +10,9 @@ use super::Shard;
 use crate::command::{DataSubscriptionSpec, DataTrackSpec, Event};
 use crate::connection::{Link, Timer};
 use crate::data::{ConnectionData, DataSubscription, DataTrack};
-use crate::limits::{DATA_COPY_BYTES_MIN, EVENTS_MAX, SUBSCRIPTIONS_PER_TRACK_MAX, SUBSCRIPTIONS_PER_TRANSPORT_MAX};
+use crate::limits::{
+    DATA_COPY_BYTES_MIN, DATA_REPORT_BYTES, EVENTS_MAX, SUBSCRIPTIONS_PER_TRACK_MAX, SUBSCRIPTIONS_PER_TRANSPORT_MAX,
+};
 
 impl Shard {
     pub(super) fn open_data(&mut self, id: TransportId, message_bytes_max: usize) -> Option<()> {
@@ -193,10 +195,12 @@ impl Shard {
             self.send_data(now, target, &message, out);
         }
         if is_reported {
+            // What waits for the control plane is bounded by this, so long messages count for more.
+            let reports = 1 + message.payload.len() as u64 / DATA_REPORT_BYTES;
             if let Some(data) = self.connections[key].data.as_mut() {
-                data.reports.charge(now, 1);
+                data.reports.charge(now, reports);
             }
-            self.data.reports.charge(now, 1);
+            self.data.reports.charge(now, reports);
             // Half of the room is for what must not be lost.
             if self.events.len() < EVENTS_MAX / 2 {
                 self.tell(Event::DataReceived(id, message.clone()));

@@ -200,7 +200,7 @@ impl TextRoom {
         });
         self.tell_room(host, &id, &announcement);
         if let Some(room) = self.rooms.get_mut(&id) {
-            room.remember(&announcement.to_string());
+            room.remember(announcement.to_string().into());
         }
         Ok(json!({"textroom": "success"}))
     }

@@ -18,6 +18,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use indexmap::IndexMap;
 use serde_json::{Map, Value, json};
 use voex_sdp::Kind;
@@ -138,7 +139,7 @@ impl Plugin for TextRoom {
                 Ok(_) => "JSON error: not an object".to_owned(),
             };
             let error = refusal(host, &Error::new(Code::InvalidJson, text), Some(""));
-            return self.send(host, handle, &error.to_string());
+            return self.send(host, handle, error.to_string().into());
         };
         self.talk(host, handle, &body);
     }
@@ -171,7 +172,7 @@ impl TextRoom {
     }
 
     /// Sends a text on the client's channel.
-    fn send(&self, host: &mut Host, handle: HandleId, text: &str) {
+    fn send(&self, host: &mut Host, handle: HandleId, text: Bytes) {
         let Some(client) = self.clients.get(&handle) else {
             return;
         };
@@ -181,16 +182,16 @@ impl TextRoom {
         let message = DataMessage {
             channel: Arc::clone(&client.channel),
             kind: DataKind::Text,
-            payload: text.to_owned().into(),
+            payload: text,
         };
         host.media(worker, Command::SendData(transport, message));
     }
 
     /// Sends an event to some of those in a room.
     fn tell(&self, host: &mut Host, handles: &[HandleId], event: &Value) {
-        let text = event.to_string();
+        let text = Bytes::from(event.to_string());
         for handle in handles {
-            self.send(host, *handle, &text);
+            self.send(host, *handle, text.clone());
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use bytes::Bytes;
 use indexmap::IndexMap;
 use serde_json::{Value, json};
 
@@ -41,7 +42,7 @@ pub(super) struct Room {
     pub(super) config: RoomConfig,
     /// By name, in the order of joining.
     pub(super) participants: IndexMap<String, Participant>,
-    history: VecDeque<String>,
+    history: VecDeque<Bytes>,
     history_bytes: usize,
 }
 
@@ -92,19 +93,19 @@ impl Room {
     }
 
     /// Keeps a message for those who come later.
-    pub(super) fn remember(&mut self, message: &str) {
+    pub(super) fn remember(&mut self, message: Bytes) {
         if self.config.history == 0 {
             return;
         }
         self.history_bytes += message.len();
-        self.history.push_back(message.to_owned());
+        self.history.push_back(message);
         while self.history.len() > self.config.history || self.history_bytes > HISTORY_BYTES_MAX {
             let Some(oldest) = self.history.pop_front() else { break };
             self.history_bytes -= oldest.len();
         }
     }
 
-    pub(super) fn history(&self) -> impl Iterator<Item = &str> {
-        self.history.iter().map(String::as_str)
+    pub(super) fn history(&self) -> impl Iterator<Item = &Bytes> {
+        self.history.iter()
     }
 }

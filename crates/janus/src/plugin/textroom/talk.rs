@@ -43,13 +43,13 @@ impl TextRoom {
         match self.obey(host, handle, body) {
             Ok(Some(mut answer)) => {
                 answer.insert("transaction".into(), transaction.into());
-                self.send(host, handle, &Value::Object(answer).to_string());
+                self.send(host, handle, Value::Object(answer).to_string().into());
                 self.send_history(host, handle, body);
             }
             Ok(None) => {}
             Err(error) => {
                 let error = refusal(host, &error, Some(transaction));
-                self.send(host, handle, &error.to_string());
+                self.send(host, handle, error.to_string().into());
             }
         }
     }
@@ -156,7 +156,7 @@ impl TextRoom {
         if to.is_none()
             && let Some(room) = self.rooms.get_mut(&id)
         {
-            room.remember(&message.to_string());
+            room.remember(message.to_string().into());
         }
         match (body.flag("ack"), sent) {
             (Some(false), _) => Ok(None),
@@ -172,7 +172,7 @@ impl TextRoom {
         }
         let room = self.rooms.get(&self.ids.read_required(body, "room"));
         for message in room.into_iter().flat_map(Room::history) {
-            self.send(host, handle, message);
+            self.send(host, handle, message.clone());
         }
     }
 }
