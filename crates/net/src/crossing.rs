@@ -40,7 +40,13 @@ pub(crate) struct Arrival {
 }
 
 /// What may pass, by the number that stands for it in a ring.
-const KINDS: [Crossed; 4] = [Crossed::HandOver, Crossed::FromClient, Crossed::Claim, Crossed::Release];
+const KINDS: [Crossed; 5] = [
+    Crossed::HandOver,
+    Crossed::FromClient,
+    Crossed::Claim,
+    Crossed::Release,
+    Crossed::Piped,
+];
 
 /// Makes the way to the worker behind `wake`.
 pub(crate) fn crossing(wake: Arc<Wake>) -> (CrossingSender, CrossingReceiver) {

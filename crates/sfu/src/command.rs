@@ -7,7 +7,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use voex_base::{SocketId, SubscriptionId, TrackId, TransportId};
+use voex_base::{SocketId, SubscriptionId, TrackId, TransportId, WorkerId};
 
 pub use voex_transport::data::{Channel, DataKind, DataMessage, MESSAGE_BYTES_MAX};
 
@@ -26,9 +26,13 @@ pub enum Command {
     CloseTransport(TransportId),
     /// Makes an incoming medium known.
     AddTrack(Box<TrackSpec>),
-    /// Takes an incoming medium away, with the subscriptions to it.
+    /// Makes an incoming medium known that arrives on another worker: its packets come from there while there are
+    /// subscriptions to it here. Its transport is the one over there.
+    AddPipedTrack(WorkerId, Box<TrackSpec>),
+    /// Takes an incoming medium away, with the subscriptions to it; on each worker that knows of it.
     RemoveTrack(TrackId),
-    /// Stops or resumes relaying a track to anybody (`configure` with `audio: false`, moderation).
+    /// Stops or resumes relaying a track to anybody (`configure` with `audio: false`, moderation); on each worker that
+    /// knows of it.
     SetTrackRelayed(TrackId, bool),
     /// Says by what rule the sender of an audio track talks, as its audio levels tell; until then nothing is told of it.
     SetTrackSpeech(TrackId, SpeechRule),
@@ -344,7 +348,7 @@ pub enum LayerChange {
 pub struct SubscriptionSpec {
     /// Its id.
     pub id: SubscriptionId,
-    /// Track it forwards; on the same worker.
+    /// Track it forwards; the worker knows it, at home or piped.
     pub track: TrackId,
     /// Transport it leaves by.
     pub transport: TransportId,

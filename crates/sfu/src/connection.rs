@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use voex_base::{Outbox, SocketId, SubscriptionId, TransportId};
+use voex_base::{Outbox, SocketId, SubscriptionId, TransportId, WorkerId};
 use voex_rtp::Error;
 use voex_rtp::rtcp::Writer;
 use voex_transport::{PROTECT_OVERHEAD_BYTES, Transport};
@@ -53,6 +53,8 @@ pub(crate) struct Connection {
 pub(crate) enum Link {
     WebRtc(Transport),
     Plain(Plain),
+    /// Nothing leaves or arrives here: the track on it is at home on this worker.
+    Piped(WorkerId),
 }
 
 /// An SSRC of the remote.
@@ -117,6 +119,7 @@ impl Connection {
         match &self.link {
             Link::WebRtc(transport) => transport.destination(),
             Link::Plain(plain) => plain.rtp_destination(),
+            Link::Piped(_) => None,
         }
     }
 
@@ -125,6 +128,7 @@ impl Connection {
         match &self.link {
             Link::WebRtc(transport) => transport.is_up(),
             Link::Plain(plain) => plain.rtp_destination().is_some(),
+            Link::Piped(_) => true,
         }
     }
 
@@ -134,6 +138,7 @@ impl Connection {
         match &mut self.link {
             Link::WebRtc(transport) => transport.protect_rtp(room, length).ok(),
             Link::Plain(_) => Some(length),
+            Link::Piped(_) => None,
         }
     }
 
@@ -146,7 +151,7 @@ impl Connection {
     ) {
         let destination = match &self.link {
             Link::WebRtc(transport) if transport.is_up() => transport.destination(),
-            Link::WebRtc(_) => None,
+            Link::WebRtc(_) | Link::Piped(_) => None,
             Link::Plain(plain) => plain.rtcp_destination(),
         };
         let Some((socket, to)) = destination else { return };
@@ -160,6 +165,7 @@ impl Connection {
         let protected = match &mut self.link {
             Link::WebRtc(transport) => transport.protect_rtcp(room, length).ok(),
             Link::Plain(_) => Some(length),
+            Link::Piped(_) => None,
         };
         if let Some(length) = protected {
             out.commit(socket, to, length);
@@ -212,7 +218,7 @@ impl Connection {
 pub(crate) enum Timer {
     /// ICE and DTLS.
     Transport,
-    /// SR, RR, SDES, REMB: each second.
+    /// SR, RR, SDES, REMB: each second. Of a piped track: that it is watched.
     Report,
     /// Transport-wide feedback: while packets come.
     Feedback,

@@ -19,6 +19,8 @@ pub(crate) struct Encoding {
     source_changed_at: Option<Instant>,
     /// It began or began anew, and nothing followed from that yet.
     pub(crate) is_new: bool,
+    /// Changes each time it begins anew.
+    pub(crate) epoch: u8,
     pub(crate) reception: Reception,
     pub(crate) missing: Option<Missing>,
     pub(crate) ring: Option<Ring>,
@@ -52,6 +54,7 @@ impl Encoding {
             ssrc: spec.ssrc.map(|(ssrc, _)| ssrc),
             source_changed_at: None,
             is_new: false,
+            epoch: 0,
             reception: Reception::default(),
             missing: track.feedback.nack.then(Missing::new),
             ring: keeps_packets.then(Ring::new),
@@ -82,6 +85,7 @@ impl Encoding {
     /// Forgets what came: the numbers of the source mean other packets from now on.
     pub(crate) fn clear(&mut self) {
         self.is_new = true;
+        self.epoch = self.epoch.wrapping_add(1);
         self.reception = Reception::default();
         if let Some(missing) = &mut self.missing {
             missing.clear();

@@ -53,6 +53,7 @@ pub mod limits;
 mod metrics;
 mod missing;
 mod packet;
+mod pipe;
 mod plain;
 mod reception;
 mod remotes;

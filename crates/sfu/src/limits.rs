@@ -20,6 +20,16 @@ pub const RETIRED_STREAMS_MAX: usize = 128;
 /// Events that wait to be polled; the worker polls after each call, so only a stuck caller reaches it.
 pub const EVENTS_MAX: usize = 65_536;
 
+/// Other workers that a track is piped to; more are not served.
+pub const PIPES_PER_TRACK_MAX: usize = 64;
+/// Bytes of messages to other workers that one call may make: a packet for each of them. What is beyond is dropped and
+/// counted.
+pub const PIPE_BYTES: usize = 128 * 1024;
+/// How often a worker with subscriptions to a piped track says so.
+pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
+/// How long it is believed.
+pub const WATCH_LAPSE: Duration = Duration::from_millis(3_500);
+
 /// Bytes that an encoding keeps for retransmission: 2 s of 2 Mbit/s.
 pub const RING_BYTES: usize = 512 * 1024;
 /// Packets that an encoding keeps for retransmission.

@@ -21,6 +21,10 @@ pub struct Metrics {
     pub forwarded_packets: Counter,
     /// Bytes of them, with SRTP's tag.
     pub forwarded_bytes: Counter,
+    /// RTP packets passed to other workers with subscriptions to their track.
+    pub piped_packets: Counter,
+    /// Messages to other workers that found no room.
+    pub pipe_drops: Counter,
     /// Packets sent again to subscribers.
     pub retransmitted_packets: Counter,
     /// Packets that senders sent again to us and that we had missed.

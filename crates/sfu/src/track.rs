@@ -12,6 +12,7 @@ use crate::encoding::{Encoding, Flow, Newest};
 use crate::layering::Layering;
 use crate::limits::{ENCODINGS_PER_TRACK_MAX, PAYLOADS_PER_TRACK_MAX};
 use crate::packet::{Carried, MediaPacket, element};
+use crate::pipe::Watchers;
 use crate::reception::Place;
 use crate::speech::SpeechDetector;
 use crate::subscription::{Scene, Subscription};
@@ -37,6 +38,8 @@ pub(crate) struct Track {
     /// Its packets come: told by an event.
     pub(crate) is_receiving: bool,
     pub(crate) bitrate_cap: Option<u32>,
+    /// Other workers with subscriptions to it.
+    pub(crate) watchers: Watchers,
     /// Origin of arrival times for jitter.
     origin: Instant,
 }
@@ -83,6 +86,7 @@ impl Track {
             is_relayed: true,
             is_receiving: false,
             bitrate_cap: None,
+            watchers: Watchers::default(),
             origin: now,
         }
     }
@@ -133,9 +137,10 @@ impl Track {
         self.subscriptions.iter().any(|one| one.presses_for(encoding))
     }
 
-    /// Whether somebody gets an encoding or waits for it. A track without a choice is always watched.
+    /// Whether somebody gets an encoding or waits for it. A track without a choice is always watched, and so is what other
+    /// workers choose from.
     pub(crate) fn is_watched(&self, encoding: u8) -> bool {
-        !self.is_simulcast() || self.subscriptions.iter().any(|one| one.watches(encoding))
+        !self.is_simulcast() || !self.watchers.is_empty() || self.subscriptions.iter().any(|one| one.watches(encoding))
     }
 
     /// The newest packet of all encodings.
@@ -181,6 +186,35 @@ impl Track {
         let needs_key_frame = self.needs_key_frame();
         for subscription in &mut self.subscriptions {
             subscription.change_source(encoding, needs_key_frame);
+        }
+    }
+
+    /// Takes a packet of an encoding whose place the track's home has found; gives what subscriptions need of it.
+    pub(crate) fn take_piped<'a>(
+        &mut self,
+        now: Instant,
+        epoch: u8,
+        mut packet: MediaPacket<'a>,
+    ) -> Option<MediaPacket<'a>> {
+        let payload = *self.payloads.get(usize::from(packet.payload_index))?;
+        if self.encodings.get(usize::from(packet.encoding))?.epoch != epoch {
+            self.forget_source(packet.encoding);
+        }
+        let is_simulcast = self.is_simulcast();
+        let encoding = &mut self.encodings[usize::from(packet.encoding)];
+        encoding.epoch = epoch;
+        if !packet.is_late {
+            encoding.note_newest(now, packet.timestamp, payload.clock_rate, is_simulcast);
+        }
+        (packet.is_key_frame, packet.layering) = self.layering(payload.codec, packet.payload);
+        Some(packet)
+    }
+
+    /// What a payload tells of key frames and layers.
+    fn layering(&self, codec: Codec, payload: &[u8]) -> (bool, Layering) {
+        match self.kind {
+            MediaKind::Video => Layering::read(codec, payload),
+            MediaKind::Audio => <_>::default(),
         }
     }
 
@@ -231,10 +265,7 @@ impl Track {
             _ => return None,
         };
         let codec = self.payload(payload_index).codec;
-        let (is_key_frame, layering) = match self.kind {
-            MediaKind::Video => Layering::read(codec, payload),
-            MediaKind::Audio => <_>::default(),
-        };
+        let (is_key_frame, layering) = self.layering(codec, payload);
         Some(MediaPacket {
             sequence,
             timestamp: packet.timestamp(),

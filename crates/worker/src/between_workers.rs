@@ -1,12 +1,16 @@
-//! What workers hand to one another: packets between addresses of this host, and what clients send that have moved.
+//! What workers hand to one another: packets between addresses of this host, what clients send that have moved, and
+//! tracks that several of them serve.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Instant;
 
 use rustc_hash::FxHashMap;
 use voex_base::{FiveTuple, SocketId, WallTime, WorkerId};
 
 use crate::{Crossed, DropReason, Egress, HandOver, Place, RelayPlace, Role, Worker};
+
+/// In place of addresses, where what crosses has none.
+const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
 
 impl Worker {
     /// Takes what another worker handed over; of a packet its own checks are done, those of the receiving side follow.
@@ -31,6 +35,25 @@ impl Worker {
             Crossed::FromClient => self.take_given_on(now, wall, by, from, to, data, out),
             Crossed::Claim => self.take_claim(by, from, to, true),
             Crossed::Release => self.take_claim(by, from, to, false),
+            Crossed::Piped => self.take_piped(now, wall, by, data, out),
+        }
+    }
+
+    fn take_piped(&mut self, now: Instant, wall: WallTime, by: WorkerId, data: &[u8], out: &mut impl Egress) {
+        if let (Some(sfu), mut out) = self.split(now, out) {
+            sfu.handle_piped(now, wall, by, data, &mut out);
+        }
+        self.pass_piped(out);
+    }
+
+    /// Gives other workers what the conference server has for theirs.
+    #[inline]
+    pub(crate) fn pass_piped(&mut self, out: &mut impl Egress) {
+        let Some(sfu) = &mut self.sfu else { return };
+        while let Some((worker, message)) = sfu.poll_pipe() {
+            if !out.cross(worker, Crossed::Piped, NOWHERE, NOWHERE, message) {
+                self.metrics.dropped.of(DropReason::CrossingFull).inc();
+            }
         }
     }
 

@@ -15,6 +15,8 @@ pub enum Crossed {
     Claim,
     /// It no longer does.
     Release,
+    /// A message between the conference servers of two workers about a track that both have; without addresses.
+    Piped,
 }
 
 /// An outbox that can also pass packets to other workers.

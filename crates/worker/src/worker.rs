@@ -58,7 +58,7 @@ pub struct Worker {
     /// UDP listeners of this worker by local address.
     pub(crate) listeners: FxHashMap<SocketAddr, SocketId>,
     pub(crate) turn: Option<Server>,
-    sfu: Option<Shard>,
+    pub(crate) sfu: Option<Shard>,
     /// Where a packet from the conference server to a relay waits while TURN writes its header.
     room: Box<[u8]>,
 }
@@ -174,7 +174,10 @@ impl Worker {
     pub fn handle_command(&mut self, now: Instant, wall: WallTime, command: Command, out: &mut impl Egress) {
         match command {
             Command::Sfu(command) => match self.split(now, out) {
-                (Some(sfu), mut out) => sfu.handle_command(now, command, &mut out),
+                (Some(sfu), mut crossing) => {
+                    sfu.handle_command(now, command, &mut crossing);
+                    self.pass_piped(out);
+                }
                 (None, _) => self.metrics.commands_ignored.inc(),
             },
             Command::Turn(command) => match &mut self.turn {
@@ -214,6 +217,7 @@ impl Worker {
         if let (Some(sfu), mut out) = self.split(now, out) {
             sfu.handle_timeout(now, wall, &mut out);
         }
+        self.pass_piped(out);
     }
 
     /// Gives the next event of the conference server for the control plane. Nothing keeps these back.
@@ -369,12 +373,13 @@ impl Worker {
         match self.split(now, out) {
             // The shard counts its refusals itself.
             (Some(sfu), mut out) => drop(sfu.handle_datagram(now, wall, socket, from, data, &mut out)),
-            (None, _) => self.drop(DropReason::NoShard),
+            (None, _) => return self.drop(DropReason::NoShard),
         }
+        self.pass_piped(out);
     }
 
     /// Splits the worker into its conference server and the outbox that hands over to everything else.
-    fn split<'a, E: Egress>(&'a mut self, now: Instant, out: &'a mut E) -> (Option<&'a mut Shard>, Crossing<'a, E>) {
+    pub(crate) fn split<'a, E: Egress>(&'a mut self, now: Instant, out: &'a mut E) -> (Option<&'a mut Shard>, Crossing<'a, E>) {
         let crossing = Crossing {
             now,
             id: self.id,

@@ -47,11 +47,17 @@ impl Shard {
                 Some(())
             }
             Command::AddTrack(spec) => self.add_track(now, *spec),
+            Command::AddPipedTrack(home, spec) => self.add_piped_track(now, home, *spec),
             Command::RemoveTrack(id) => {
                 let Some(key) = self.index.tracks.get(&id).copied() else {
                     return self.remove_data_track(id);
                 };
-                self.remove_track(key);
+                let connection = self.tracks[key].connection;
+                if self.is_piped(connection) {
+                    self.close(connection, out);
+                } else {
+                    self.remove_track(key);
+                }
                 Some(())
             }
             Command::SetTrackRelayed(id, is_relayed) => {
@@ -190,11 +196,8 @@ impl Shard {
         let key = *self.index.transports.get(&spec.transport)?;
         let connection = &mut self.connections[key];
         let is_full = connection.tracks.len() >= TRACKS_PER_TRANSPORT_MAX;
-        let fits = !spec.payloads.is_empty()
-            && spec.payloads.len() <= PAYLOADS_PER_TRACK_MAX
-            && spec.encodings.len() <= ENCODINGS_PER_TRACK_MAX;
         let is_known = self.index.tracks.contains_key(&spec.id) || self.data.tracks.contains_key(&spec.id);
-        if is_full || !fits || is_known {
+        if is_full || !fits(&spec) || is_known {
             return None;
         }
         let id = spec.id;
@@ -261,7 +264,17 @@ impl Shard {
         let position = Position { track, at };
         self.index.subscriptions.insert(spec.id, position);
         self.metrics.subscriptions.add(1);
+        if at == 0 {
+            self.watch(self.tracks[track].connection);
+        }
         self.refresh(now, position, out);
         Some(())
     }
+}
+
+/// Whether a track stays within the bounds of one.
+pub(super) fn fits(spec: &TrackSpec) -> bool {
+    !spec.payloads.is_empty()
+        && spec.payloads.len() <= PAYLOADS_PER_TRACK_MAX
+        && spec.encodings.len() <= ENCODINGS_PER_TRACK_MAX
 }

@@ -52,11 +52,12 @@ impl Shard {
             .sources
             .iter()
             .find(|source| source.ssrc == info.ssrc && !source.is_rtx);
-        let Some(source) = source else { return };
+        let Some(source) = source.copied() else { return };
         let encoding = &mut self.tracks[source.track].encodings[usize::from(source.encoding)];
         if encoding.ssrc == Some(info.ssrc) {
             connection.learn_clock(wall.ntp(), info.ntp);
             encoding.reception.handle_sender_report(now, info);
+            self.pipe_report(now, source.track, source.encoding, info);
         }
     }
 
@@ -171,6 +172,9 @@ impl Shard {
     }
 
     fn send_key_frame_request(&mut self, now: Instant, key: usize, encoding: u8, out: &mut impl Outbox) {
+        if self.pipe_key_frame_request(now, key, encoding) {
+            return;
+        }
         let track = &mut self.tracks[key];
         let connection = &mut self.connections[track.connection];
         let (can_pli, can_fir) = (track.feedback.pli, track.feedback.fir);

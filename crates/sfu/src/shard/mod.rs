@@ -4,6 +4,7 @@ mod command;
 mod data;
 mod feedback;
 mod forward;
+mod piped;
 mod receive;
 mod report;
 mod timer;
@@ -15,13 +16,14 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::{FxBuildHasher, FxHashMap};
 use slab::Slab;
-use voex_base::{Outbox, Rng, SocketId, SubscriptionId, TrackId, TransportId, WallTime};
+use voex_base::{Outbox, Rng, SocketId, SubscriptionId, TrackId, TransportId, WallTime, WorkerId};
 use voex_transport::{Certificate, Timeouts};
 
 use crate::command::{Command, DownReason, Event};
 use crate::connection::{Connection, Link, RetiredStream};
 use crate::data::DataTracks;
 use crate::limits::EVENTS_MAX;
+use crate::pipe::PipeQueue;
 use crate::remotes::Remotes;
 use crate::timer_queue::TimerQueue;
 use crate::track::Track;
@@ -50,8 +52,8 @@ impl Config {
 
 /// One worker's transports, tracks and subscriptions.
 ///
-/// After each call that takes an outbox, drain [`poll_event`](Self::poll_event), then read
-/// [`poll_timeout`](Self::poll_timeout).
+/// After each call that takes an outbox, drain [`poll_event`](Self::poll_event) and [`poll_pipe`](Self::poll_pipe), then
+/// read [`poll_timeout`](Self::poll_timeout).
 pub struct Shard {
     config: Config,
     rng: Rng,
@@ -62,6 +64,7 @@ pub struct Shard {
     index: Index,
     timers: TimerQueue,
     events: VecDeque<Event>,
+    pipes: PipeQueue,
 }
 
 /// Slab keys by what datagrams and commands name.
@@ -103,6 +106,7 @@ impl Shard {
             },
             timers: TimerQueue::default(),
             events: VecDeque::new(),
+            pipes: PipeQueue::new(),
         }
     }
 
@@ -145,6 +149,11 @@ impl Shard {
     /// Takes the next event.
     pub fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
+    }
+
+    /// Takes the next message to the shard of another worker, for its [`handle_piped`](Self::handle_piped).
+    pub fn poll_pipe(&mut self) -> Option<(WorkerId, &[u8])> {
+        self.pipes.pop()
     }
 
     fn tell(&mut self, event: Event) {
@@ -200,6 +209,7 @@ impl Shard {
             self.index.ufrags.remove(ufrag);
         }
         match &mut connection.link {
+            Link::Piped(_) => return,
             Link::WebRtc(transport) => {
                 transport.close(out);
                 for remote in transport.remotes() {
@@ -242,6 +252,7 @@ impl Shard {
             self.index.subscriptions.insert(moved.cold.id, position);
         }
         self.metrics.subscriptions.add(-1);
+        self.unwatch(position.track);
         if let Some(connection) = self.connections.get_mut(subscription.connection) {
             connection.streams.retain(|stream| stream.id != id);
             // Its packets are another track's business from now on: only where it stands is kept.

@@ -266,10 +266,16 @@ impl Shard {
             self.tell(Event::Speech(id, speech));
         }
         let passed = self.pass_on(now, wall, key, (encoding, index), packet, packet.payload(), place, out);
+        self.note_new(now, key, encoding, out);
+        passed
+    }
+
+    /// Looks whether a packet was the first of an encoding that begins anew.
+    #[inline]
+    pub(super) fn note_new(&mut self, now: Instant, key: usize, encoding: u8, out: &mut impl Outbox) {
         if std::mem::take(&mut self.tracks[key].encodings[usize::from(encoding)].is_new) {
             self.want_first_key_frame(now, key, encoding, out);
         }
-        passed
     }
 
     /// An encoding starts anew: who is still without it after the first packet needs a key frame.
@@ -324,13 +330,26 @@ impl Shard {
         let Some(media) = track.media_packet(packet, payload, (encoding, index), place) else {
             return Err(DropReason::TooLate);
         };
-        if payload.is_empty() {
-            let subscriptions = track.subscriptions.iter_mut();
-            subscriptions.for_each(|subscription| subscription.skip(encoding, media.sequence));
+        self.pipe(now, key, &media);
+        self.deliver(now, wall, key, &media, out)
+    }
+
+    /// Gives a packet to the ring and to the subscriptions here.
+    pub(super) fn deliver(
+        &mut self,
+        now: Instant,
+        wall: WallTime,
+        key: usize,
+        media: &MediaPacket<'_>,
+        out: &mut impl Outbox,
+    ) -> Result<(), DropReason> {
+        if media.payload.is_empty() {
+            let subscriptions = self.tracks[key].subscriptions.iter_mut();
+            subscriptions.for_each(|subscription| subscription.skip(media.encoding, media.sequence));
             return Err(DropReason::Empty);
         }
-        self.keep(key, &media);
-        self.forward(now, wall, key, &media, out);
+        self.keep(key, media);
+        self.forward(now, wall, key, media, out);
         Ok(())
     }
 

@@ -7,7 +7,7 @@ use voex_base::{Outbox, WallTime};
 use super::Shard;
 use crate::command::Event;
 use crate::connection::{Connection, Link, Timer};
-use crate::limits::{REPORT_INTERVAL, TWCC_INTERVAL};
+use crate::limits::{REPORT_INTERVAL, TWCC_INTERVAL, WATCH_INTERVAL};
 use crate::missing::Outlook;
 
 impl Shard {
@@ -16,6 +16,10 @@ impl Shard {
         while let Some(timer) = self.connections.get_mut(key).and_then(|c| c.timers.take_due(now)) {
             match timer {
                 Timer::Transport => self.fire_transport(key, now, out),
+                Timer::Report if self.is_piped(key) => {
+                    self.watch(key);
+                    self.connections[key].timers.arm(Timer::Report, now + WATCH_INTERVAL);
+                }
                 Timer::Report => {
                     self.send_reports(key, now, wall, out);
                     self.send_bitrate_cap(key, out);

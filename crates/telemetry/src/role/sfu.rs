@@ -49,6 +49,16 @@ impl Expose for Sfu {
                 sum(shards, |m| m.forwarded_bytes.value()),
             ),
             (
+                "sfu_piped_packets",
+                "RTP packets passed to other workers with subscribers.",
+                sum(shards, |m| m.piped_packets.value()),
+            ),
+            (
+                "sfu_pipe_drops",
+                "Messages to other workers that found no room.",
+                sum(shards, |m| m.pipe_drops.value()),
+            ),
+            (
                 "sfu_retransmitted_packets",
                 "Packets sent again after a NACK.",
                 sum(shards, |m| m.retransmitted_packets.value()),
