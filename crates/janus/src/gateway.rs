@@ -642,7 +642,9 @@ impl Gateway {
         let Some(handle) = self.host.transports.get(&transport).map(|owner| owner.handle) else {
             return;
         };
-        if let Some(plugin) = self.host.handles.get(&handle).map(|handle| handle.plugin) {
+        let is_wanted = self.host.send_far_data(transport, message);
+        let plugin = self.host.handles.get(&handle).map(|handle| handle.plugin);
+        if let Some(plugin) = plugin.filter(|_| is_wanted) {
             self.plugins.of(plugin).handle_data(&mut self.host, handle, message);
         }
     }

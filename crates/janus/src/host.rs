@@ -7,9 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use voex_base::{Rng, SubscriptionId, TrackId, TransportId, WallTime, WorkerId};
-use voex_sfu::command::{
-    Command, DataSubscriptionSpec, DataTrackSpec, DownReason, SubscriptionSpec, TrackSpec, TransportKind, TransportSpec,
-};
+use voex_sfu::command::{Command, DownReason, TransportKind, TransportSpec};
 
 use crate::admin::Switches;
 use crate::auth::Auth;
@@ -21,6 +19,7 @@ use crate::peer_connection::PeerConnection;
 use crate::plugin;
 use crate::reply::{self, Sender};
 use crate::session::{SessionId, Sessions};
+use crate::spread::TrackOwner;
 
 /// A handle's id on the wire; unique over all sessions.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -106,14 +105,8 @@ pub(crate) struct TransportOwner {
     pub(crate) plain: Option<RtpPair>,
     /// Tracks that arrive on it.
     pub(crate) tracks: Vec<TrackId>,
-}
-
-/// Whose a track is.
-pub(crate) struct TrackOwner {
-    pub(crate) transport: TransportId,
-    pub(crate) mid: String,
-    /// `None` for data.
-    pub(crate) kind: Option<voex_sfu::command::MediaKind>,
+    /// What leaves by it, and the track of each.
+    pub(crate) subscriptions: HashMap<SubscriptionId, TrackId>,
 }
 
 /// State of the API core, as plugins reach it.
@@ -131,8 +124,8 @@ pub(crate) struct Host {
     pub(crate) sessions: Sessions,
     pub(crate) handles: HashMap<HandleId, Handle>,
     pub(crate) transports: HashMap<TransportId, TransportOwner>,
-    /// Number of transports on each worker.
-    transports_on: HashMap<WorkerId, usize>,
+    /// Number of transports and subscriptions on each worker.
+    pub(crate) load: HashMap<WorkerId, usize>,
     pub(crate) tracks: HashMap<TrackId, TrackOwner>,
     pub(crate) outputs: VecDeque<Output>,
     last_media_id: u64,
@@ -151,7 +144,7 @@ impl Host {
             sessions: Sessions::default(),
             handles: HashMap::new(),
             transports: HashMap::new(),
-            transports_on: HashMap::new(),
+            load: HashMap::new(),
             tracks: HashMap::new(),
             outputs: VecDeque::new(),
             last_media_id: 0,
@@ -287,46 +280,6 @@ impl Host {
         }
     }
 
-    /// Makes an incoming medium known to the worker of its transport; ignored when that is gone.
-    pub(crate) fn add_track(&mut self, track: TrackSpec) {
-        let Some(owner) = self.transports.get_mut(&track.transport) else {
-            return;
-        };
-        owner.tracks.push(track.id);
-        let worker = owner.worker;
-        let track_owner = TrackOwner {
-            transport: track.transport,
-            mid: track.mid.clone(),
-            kind: Some(track.kind),
-        };
-        self.tracks.insert(track.id, track_owner);
-        self.media(worker, Command::AddTrack(Box::new(track)));
-    }
-
-    /// Makes the messages of a transport's data channels known as a track; ignored when the transport is gone. There is one
-    /// of a transport. With `is_reported` they come to [`Plugin::handle_data`](crate::plugin::Plugin::handle_data) too.
-    pub(crate) fn add_data_track(&mut self, track: DataTrackSpec, mid: String) {
-        let Some(owner) = self.transports.get_mut(&track.transport) else {
-            return;
-        };
-        owner.tracks.push(track.id);
-        let worker = owner.worker;
-        let track_owner = TrackOwner {
-            transport: track.transport,
-            mid,
-            kind: None,
-        };
-        self.tracks.insert(track.id, track_owner);
-        self.media(worker, Command::AddDataTrack(track));
-    }
-
-    /// Starts forwarding messages of data channels; ignored when the transport is gone.
-    pub(crate) fn add_data_subscription(&mut self, subscription: DataSubscriptionSpec) {
-        if let Some(worker) = self.worker_of(subscription.transport) {
-            self.media(worker, Command::AddDataSubscription(Box::new(subscription)));
-        }
-    }
-
     /// Takes an incoming medium away, with the subscriptions to it.
     pub(crate) fn remove_track(&mut self, track: TrackId) {
         if let Some(worker) = self.worker_of_track(track) {
@@ -338,14 +291,6 @@ impl Host {
     /// Tells whether a track is there.
     pub(crate) fn has_track(&self, track: TrackId) -> bool {
         self.tracks.contains_key(&track)
-    }
-
-    /// Starts forwarding a track; ignored when the transport is gone, or where no worker has the track.
-    pub(crate) fn add_subscription(&mut self, subscription: SubscriptionSpec) {
-        let worker = self.worker_of(subscription.transport);
-        if let Some(worker) = worker.filter(|_| self.has_track(subscription.track)) {
-            self.media(worker, Command::AddSubscription(Box::new(subscription)));
-        }
     }
 
     /// Sends a command that names a track to its worker; ignored when the track is gone.
@@ -360,13 +305,6 @@ impl Host {
         self.transports.get(&transport).map(|owner| owner.worker)
     }
 
-    /// Gives the worker with the fewest transports.
-    pub(crate) fn least_loaded_worker(&self) -> WorkerId {
-        let load = |worker: &WorkerId| self.transports_on.get(worker).copied().unwrap_or_default();
-        let workers = self.config.workers.iter().map(|media| media.worker);
-        workers.min_by_key(load).unwrap_or(WorkerId(0))
-    }
-
     pub(crate) fn own_transport(
         &mut self,
         id: TransportId,
@@ -379,19 +317,20 @@ impl Host {
             worker,
             plain,
             tracks: Vec::new(),
+            subscriptions: HashMap::new(),
         };
         self.transports.insert(id, owner);
-        *self.transports_on.entry(worker).or_default() += 1;
+        *self.load.entry(worker).or_default() += 1;
     }
 
     /// Forgets a transport and its tracks.
     pub(crate) fn forget_transport(&mut self, transport: TransportId) -> Option<TransportOwner> {
         let owner = self.transports.remove(&transport)?;
-        if let Some(transports) = self.transports_on.get_mut(&owner.worker) {
-            *transports -= 1;
-        }
+        self.unload(&owner);
         for track in &owner.tracks {
-            self.tracks.remove(track);
+            if let Some(gone) = self.tracks.remove(track) {
+                self.end_pipes(*track, &gone);
+            }
         }
         Some(owner)
     }
@@ -417,14 +356,17 @@ impl Host {
     }
 
     fn forget_track(&mut self, track: TrackId) {
-        if let Some(owner) = self.tracks.remove(&track)
-            && let Some(transport) = self.transports.get_mut(&owner.transport)
-        {
+        let Some(owner) = self.tracks.remove(&track) else {
+            return;
+        };
+        self.end_pipes(track, &owner);
+        if let Some(transport) = self.transports.get_mut(&owner.transport) {
             transport.tracks.retain(|other| *other != track);
         }
     }
 
-    fn worker_of_track(&self, track: TrackId) -> Option<WorkerId> {
+    /// Gives the worker that a track arrives on.
+    pub(crate) fn worker_of_track(&self, track: TrackId) -> Option<WorkerId> {
         self.worker_of(self.tracks.get(&track)?.transport)
     }
 

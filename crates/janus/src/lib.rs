@@ -90,6 +90,7 @@ mod plugin;
 mod reply;
 mod request;
 mod session;
+mod spread;
 mod trickle;
 
 pub use admin::LogLevel;

@@ -454,6 +454,8 @@ fn describe(command: &Command) -> String {
         Command::SetSubscriptionLayers(id, wanted) => format!("wanted {id}{}", layers(wanted)),
         Command::RemoveSubscription(id) => format!("no subscription {id}"),
         Command::OpenData(id, bytes) => format!("data {id} {bytes}"),
+        Command::AddPipedTrack(home, track) => format!("piped {} from {}", track.id, home.0),
+        Command::ReportData(id, is_reported) => format!("report {id} {is_reported}"),
         Command::AddDataTrack(track) => {
             let reported = if track.is_reported { " reported" } else { "" };
             format!("data track {} of {}{reported}", track.id, track.transport)

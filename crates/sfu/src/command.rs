@@ -55,6 +55,8 @@ pub enum Command {
     /// Makes the messages of a transport's data channels known as a track: to be forwarded, reported, or both. There is one
     /// such track of a transport. The commands for tracks hold for it too, where they make sense.
     AddDataTrack(DataTrackSpec),
+    /// Begins or ceases to tell each message of such a track by [`Event::DataReceived`].
+    ReportData(TrackId, bool),
     /// Starts forwarding messages to the data channels of a transport, to channels with the labels that they came from. The
     /// commands for subscriptions hold for it too. With an id that is known it takes its place.
     AddDataSubscription(Box<DataSubscriptionSpec>),

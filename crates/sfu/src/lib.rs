@@ -22,6 +22,9 @@
 //! Messages of data channels are forwarded too, apart from media and not for free: each is kept and copied, at a bounded
 //! rate for each sender, beyond which the sender waits.
 //!
+//! A track may have subscriptions on several workers: the shard on which it arrives passes each packet on once to those that
+//! watch it, see [`Command::AddPipedTrack`].
+//!
 //! Deliberately absent: layers of AV1 and H.265, bandwidth estimation (REMB and transport-wide feedback of receivers are
 //! read and not acted on), FEC, SDES-SRTP on plain legs, decoding.
 //!

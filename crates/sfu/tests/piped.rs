@@ -155,7 +155,8 @@ fn video_of_another_worker_starts_at_a_key_frame_that_its_sender_is_asked_for_on
     }
     host.advance(600);
     host.home.forget();
-    host.other.rtcp(listeners[0], |writer| writer.picture_loss(1, 200).unwrap());
+    host.other
+        .rtcp(listeners[0], |writer| writer.picture_loss(1, 200).unwrap());
     host.pass();
     assert_eq!(host.home.asked(SPEAKER), ["pli 77"]);
 }
@@ -170,7 +171,9 @@ fn what_a_subscriber_of_another_worker_missed_is_sent_again_from_there() {
     let heard = host.other.heard(listener);
     let missed = heard[2].clone();
     host.other.rtcp(listener, |writer| {
-        writer.nack(1, 200, voex_rtp::rtcp::nack_pairs(std::iter::once(missed.sequence))).unwrap();
+        writer
+            .nack(1, 200, voex_rtp::rtcp::nack_pairs(std::iter::once(missed.sequence)))
+            .unwrap();
     });
     host.pass();
     assert_eq!(host.other.heard(listener), [missed]);
@@ -212,18 +215,29 @@ fn a_subscriber_of_another_worker_changes_between_encodings_at_a_key_frame() {
     };
     both(&mut host, 10, KEY_FRAME);
     both(&mut host, 11, DELTA_FRAME);
-    let high: Vec<_> = host.other.heard(listener).iter().map(|p| *p.payload.last().unwrap()).collect();
+    let high: Vec<_> = host
+        .other
+        .heard(listener)
+        .iter()
+        .map(|p| *p.payload.last().unwrap())
+        .collect();
     assert_eq!(high.last(), Some(&2));
     let low = Layers {
         encoding: 0,
         ..Layers::default()
     };
-    host.other.command(Command::SetSubscriptionLayers(SubscriptionId(200), low));
+    host.other
+        .command(Command::SetSubscriptionLayers(SubscriptionId(200), low));
     host.pass();
     both(&mut host, 12, DELTA_FRAME);
     both(&mut host, 13, KEY_FRAME);
     both(&mut host, 14, DELTA_FRAME);
-    let heard: Vec<_> = host.other.heard(listener).iter().map(|p| *p.payload.last().unwrap()).collect();
+    let heard: Vec<_> = host
+        .other
+        .heard(listener)
+        .iter()
+        .map(|p| *p.payload.last().unwrap())
+        .collect();
     assert_eq!(heard, [2, 1, 1]);
 }
 
@@ -240,7 +254,8 @@ fn reports_to_subscribers_of_another_worker_follow_the_clock_of_the_sender() {
         packets: 1,
         octets: 20,
     };
-    host.home.rtcp(SPEAKER, |writer| writer.sender_report(info, &[]).unwrap());
+    host.home
+        .rtcp(SPEAKER, |writer| writer.sender_report(info, &[]).unwrap());
     host.pass();
     let sent = host.other.heard(listener)[0].timestamp;
     let ntp_at_report = host.other.wall.ntp();
@@ -253,7 +268,10 @@ fn reports_to_subscribers_of_another_worker_follow_the_clock_of_the_sender() {
     };
     let elapsed = (u128::from(told.ntp - ntp_at_report) * 8_000) >> 32;
     let expected = sent.wrapping_add(800 + elapsed as u32);
-    assert!(told.rtp_timestamp.wrapping_sub(expected).wrapping_add(1) <= 2, "{told:?}");
+    assert!(
+        told.rtp_timestamp.wrapping_sub(expected).wrapping_add(1) <= 2,
+        "{told:?}"
+    );
 }
 
 #[test]
@@ -291,7 +309,9 @@ fn messages_that_are_none_or_name_unknown_tracks_change_nothing() {
                 *first = kind;
             }
             for world in [&mut host.home, &mut host.other] {
-                world.shard.handle_piped(world.now, world.wall, OTHER, &message, &mut world.out);
+                world
+                    .shard
+                    .handle_piped(world.now, world.wall, OTHER, &message, &mut world.out);
             }
         }
     }

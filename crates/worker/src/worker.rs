@@ -379,7 +379,11 @@ impl Worker {
     }
 
     /// Splits the worker into its conference server and the outbox that hands over to everything else.
-    pub(crate) fn split<'a, E: Egress>(&'a mut self, now: Instant, out: &'a mut E) -> (Option<&'a mut Shard>, Crossing<'a, E>) {
+    pub(crate) fn split<'a, E: Egress>(
+        &'a mut self,
+        now: Instant,
+        out: &'a mut E,
+    ) -> (Option<&'a mut Shard>, Crossing<'a, E>) {
         let crossing = Crossing {
             now,
             id: self.id,

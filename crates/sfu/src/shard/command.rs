@@ -112,6 +112,7 @@ impl Shard {
                 .or_else(|| self.remove_data_subscription(id)),
             Command::OpenData(id, message_bytes_max) => self.open_data(id, message_bytes_max),
             Command::AddDataTrack(spec) => self.add_data_track(spec),
+            Command::ReportData(id, is_reported) => self.report_data(id, is_reported),
             Command::AddDataSubscription(spec) => self.add_data_subscription(*spec),
             Command::SendData(id, message) => {
                 let key = *self.index.transports.get(&id)?;

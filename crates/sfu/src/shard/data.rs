@@ -81,6 +81,11 @@ impl Shard {
         Some(())
     }
 
+    pub(super) fn report_data(&mut self, id: TrackId, is_reported: bool) -> Option<()> {
+        self.data.tracks.get_mut(&id)?.is_reported = is_reported;
+        Some(())
+    }
+
     pub(super) fn set_data_active(&mut self, id: SubscriptionId, is_active: bool) -> Option<()> {
         let track = self.data.tracks.get_mut(self.data.subscriptions.get(&id)?)?;
         let subscription = track

@@ -5,8 +5,8 @@ use std::time::Instant;
 use voex_base::{Outbox, TrackId, WallTime, WorkerId};
 use voex_rtp::rtcp::SenderInfo;
 
-use super::command::fits;
 use super::Shard;
+use super::command::fits;
 use crate::command::TrackSpec;
 use crate::connection::{Connection, Link, Timer};
 use crate::limits::{TRANSPORTS_MAX, WATCH_INTERVAL};
@@ -17,14 +17,7 @@ use crate::track::Track;
 impl Shard {
     /// Takes what the shard of another worker gave to its [`poll_pipe`](Self::poll_pipe) for this one. What names a track
     /// that is unknown here has crossed its end on the way and is left alone.
-    pub fn handle_piped(
-        &mut self,
-        now: Instant,
-        wall: WallTime,
-        by: WorkerId,
-        data: &[u8],
-        out: &mut impl Outbox,
-    ) {
+    pub fn handle_piped(&mut self, now: Instant, wall: WallTime, by: WorkerId, data: &[u8], out: &mut impl Outbox) {
         match Message::read(data) {
             Some(Message::Packet { track, epoch, packet }) => self.take_packet(now, wall, track, epoch, packet, out),
             Some(Message::Report { track, encoding, info }) => self.take_report(now, wall, track, encoding, info),
@@ -86,7 +79,10 @@ impl Shard {
     /// Tells the home of a piped track when the last subscription to it here has ended.
     pub(super) fn unwatch(&mut self, track: usize) {
         let track = &self.tracks[track];
-        if let Some(home) = self.home_of(track.connection).filter(|_| track.subscriptions.is_empty()) {
+        if let Some(home) = self
+            .home_of(track.connection)
+            .filter(|_| track.subscriptions.is_empty())
+        {
             let message = Message::Unwatch(track.id);
             self.push_message(home, &message);
         }

@@ -1,7 +1,7 @@
 //! `janus.plugin.videoroom`: each publisher is forwarded to any number of subscribers.
 //!
-//! A room lives on one media worker; so do the transports of its participants, since a subscription must be where its
-//! track is.
+//! A room is at home on one media worker, and so are the transports of its participants as long as that worker is not much
+//! busier than another; then further ones go to other workers, see [`spread`](crate::spread).
 
 mod about;
 pub(in crate::plugin) mod codec;
@@ -222,11 +222,12 @@ impl VideoRoom {
         }
     }
 
-    /// Gives the worker with the fewest rooms.
+    /// Gives the worker with the lowest load, among several of the same that with the fewest rooms.
     fn home_worker(&self, host: &Host) -> WorkerId {
         let rooms_on = |worker: &WorkerId| self.rooms_on.get(worker).copied().unwrap_or_default();
         let workers = host.config.workers.iter().map(|media| media.worker);
-        workers.min_by_key(rooms_on).unwrap_or(WorkerId(0))
+        let key = |worker: &WorkerId| (host.load_of(*worker), rooms_on(worker));
+        workers.min_by_key(key).unwrap_or(WorkerId(0))
     }
 }
 

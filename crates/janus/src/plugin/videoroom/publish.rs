@@ -127,7 +127,9 @@ impl VideoRoom {
         let name = format!("VideoRoom {room_id}");
         let section = |index: usize| chosen.get(index)?.as_ref().map(|chosen| chosen.section.clone());
         let mut answer = host
-            .answer(handle, room.worker, &name, offer, |index, _| section(index))
+            .answer(handle, host.worker_near(room.worker), &name, offer, |index, _| {
+                section(index)
+            })
             .map_err(|error| Error::new(Code::InvalidSdp, format!("Error parsing offer: {error}")))?;
         answer.e2ee = jsep.e2ee;
         if let Some(publisher) = room.publishers.get_mut(user) {

@@ -272,7 +272,7 @@ impl PublishedStream {
     pub(crate) fn apply_relayed(&self, host: &mut Host) {
         if let Some(track) = self.track {
             let relayed = self.sending && !self.moderated;
-            host.command_track(track, Command::SetTrackRelayed(track, relayed));
+            host.set_track_relayed(track, relayed);
         }
     }
 }

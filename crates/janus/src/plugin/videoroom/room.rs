@@ -117,7 +117,7 @@ impl Default for RoomConfig {
 pub(crate) struct Room {
     pub(crate) id: Id,
     pub(crate) config: RoomConfig,
-    /// Worker on which every track and subscription of the room lives.
+    /// Worker where the transports of the room go while it has room for them.
     pub(crate) worker: WorkerId,
     /// Joined participants by user id, in the order of joining.
     pub(crate) publishers: IndexMap<Id, Publisher>,

@@ -72,7 +72,8 @@ impl VideoRoom {
         if subscriber.lines.is_empty() {
             return Err(Error::new(Code::InvalidSdp, "Can't offer an SDP with no stream"));
         }
-        let jsep = subscriber.offer(host, room_id, room.worker);
+        let worker = host.worker_near(room.worker);
+        let jsep = subscriber.offer(host, room_id, worker);
         let streams = subscriber.stream_list(&room.publishers);
         tell_subscriber(host, room_id, handle, "subscribing", Some(&streams));
         let attached = json!({"videoroom": "attached", "room": room_id, "streams": streams});
@@ -296,7 +297,8 @@ impl RoomView<'_> {
         if waits && transaction.is_none() {
             return;
         }
-        let jsep = (!waits).then(|| subscriber.offer(host, self.id, self.worker));
+        let worker = host.worker_near(self.worker);
+        let jsep = (!waits).then(|| subscriber.offer(host, self.id, worker));
         let streams = subscriber.stream_list(self.publishers);
         let what = if waits { "updating" } else { "updated" };
         if !waits {

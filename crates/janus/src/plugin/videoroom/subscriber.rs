@@ -220,17 +220,15 @@ impl Subscriber {
     /// Takes the streams away whose source is `gone`; true when there were any. The worker is told unless their track
     /// is gone already.
     pub(super) fn remove(&mut self, host: &mut Host, gone: impl Fn(&Line, &Source) -> bool) -> bool {
-        let worker = self.worker(host);
+        let transport = self.transport(host);
         let mut is_changed = false;
         for line in &mut self.lines {
             let was_active = line.source.is_some();
             let sources = line.source.take().into_iter().chain(std::mem::take(&mut line.more));
             let (leaving, staying): (Vec<_>, Vec<_>) = sources.partition(|source| gone(line, source));
             for source in leaving {
-                if let (Some(subscription), Some(worker)) = (source.subscription, worker)
-                    && host.has_track(source.track)
-                {
-                    host.media(worker, Command::RemoveSubscription(subscription));
+                if let (Some(subscription), Some(transport)) = (source.subscription, transport) {
+                    host.end_subscription((transport, source.track), subscription);
                 }
             }
             let mut staying = staying.into_iter();
@@ -284,11 +282,13 @@ impl Subscriber {
 
     /// Tells the worker which subscriptions forward.
     pub(super) fn apply_active(&self, host: &mut Host) {
-        let Some(worker) = self.worker(host) else { return };
+        let Some(transport) = self.transport(host) else { return };
         for line in &self.lines {
-            for subscription in line.sources().filter_map(|source| source.subscription) {
-                let active = line.is_active(self.is_paused);
-                host.media(worker, Command::SetSubscriptionActive(subscription, active));
+            let active = line.is_active(self.is_paused);
+            for source in line.sources() {
+                if let Some(subscription) = source.subscription {
+                    host.set_subscription_active((transport, source.track), subscription, active);
+                }
             }
         }
     }
@@ -326,8 +326,8 @@ impl Subscriber {
         sources.any(|source| source.track == track)
     }
 
-    fn worker(&self, host: &Host) -> Option<WorkerId> {
-        host.peer_connection(self.handle).map(|pc| pc.worker)
+    fn transport(&self, host: &Host) -> Option<TransportId> {
+        host.peer_connection(self.handle).map(|pc| pc.transport)
     }
 
     /// Gives a publisher's format with payload types that mean nothing else on the other lines, since one BUNDLE has

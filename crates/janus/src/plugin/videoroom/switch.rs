@@ -56,7 +56,8 @@ impl VideoRoom {
         }
         let waits = host.peer_connection(handle).is_some_and(|pc| pc.awaits_answer);
         subscriber.is_stale |= needs_offer && waits;
-        let jsep = (needs_offer && !waits).then(|| subscriber.offer(host, room_id, view.worker));
+        let worker = host.worker_near(view.worker);
+        let jsep = (needs_offer && !waits).then(|| subscriber.offer(host, room_id, worker));
         let streams = subscriber.stream_list(view.publishers);
         tell_subscriber(host, room_id, handle, "switched", Some(&streams));
         let event = json!({
