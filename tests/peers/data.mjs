@@ -1,4 +1,4 @@
-// Two pages in a room, each publishing a data channel and subscribed to the other's. Prints what each received.
+// Two pages in a room, each publishing audio and data channels and subscribed to the other's. Prints what each received.
 // config: {url, room}
 import { run } from './browser.mjs';
 
@@ -10,11 +10,12 @@ await run(async (open, config) => {
     const publisher = await api.attach('janus.plugin.videoroom');
     const joined = await publisher.message({ request: 'join', ptype: 'publisher', room });
     const pc = new RTCPeerConnection();
+    for (const track of (await media({ audio: true })).getTracks()) pc.addTrack(track);
     const channel = pc.createDataChannel('JanusDataChannel');
     const loose = pc.createDataChannel('loose', { ordered: false, maxRetransmits: 0, protocol: 'p' });
     publisher.trickles(pc);
     await pc.setLocalDescription(await pc.createOffer());
-    const descriptions = [{ mid: '0', description: 'chat' }];
+    const descriptions = [{ mid: '1', description: 'chat' }];
     const answer = await publisher.message({ request: 'publish', descriptions }, { type: 'offer', sdp: pc.localDescription.sdp });
     await pc.setRemoteDescription(answer.jsep);
     await Promise.all([opened(channel), opened(loose)]);
@@ -23,10 +24,12 @@ await run(async (open, config) => {
   }, config)));
 
   await Promise.all(pages.map((page, at) => page.evaluate(async ({ room, feed }) => {
-    await publisher.until((m) => m.plugindata?.data.publishers?.some((p) => p.id === feed) || m.plugindata?.data.publishers, 'the other');
+    const isThere = (m) => m.plugindata?.data.publishers?.some((p) => p.id === feed);
+    await publisher.until(isThere, 'the other');
     const subscriber = await api.attach('janus.plugin.videoroom');
     const attached = await subscriber.message({ request: 'join', ptype: 'subscriber', room, streams: [{ feed }] });
     const pc = new RTCPeerConnection();
+    play(pc, 'audio');
     const received = [];
     const channels = [];
     const take = (channel) => {
@@ -57,6 +60,7 @@ await run(async (open, config) => {
     const last = () => received.some(({ text }) => text === '199');
     for (let waited = 0; waited < 10000 && !last(); waited += 100) await pause(100);
     await pause(200);
-    return { received, channels, streams };
+    const { audioEnergy, packetsLost } = await figures(subscribing);
+    return { received, channels, streams, audioEnergy, packetsLost };
   }, ['first', 'second'][at])));
 });

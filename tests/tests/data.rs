@@ -25,8 +25,11 @@ fn text_and_bytes_go_both_ways_through_a_room() {
     let sum: u64 = (0..60_000_u64).map(|i| i % 256).sum();
     for (page, other) in [(0, "second"), (1, "first")] {
         let seen = &seen[page];
-        assert_eq!(seen["streams"][0]["type"], "data", "{seen:#}");
-        assert_eq!(seen["streams"][0]["sources"], 1, "{seen:#}");
+        assert_eq!(seen["streams"][0]["type"], "audio", "{seen:#}");
+        assert_eq!(seen["streams"][1]["type"], "data", "{seen:#}");
+        assert_eq!(seen["streams"][1]["sources"], 1, "{seen:#}");
+        assert!(number(seen, "/audioEnergy") > 0.0, "{seen:#}");
+        assert_eq!(number(seen, "/packetsLost"), 0.0, "{seen:#}");
         let channels = json!([
             { "label": "JanusDataChannel", "ordered": true, "maxRetransmits": null, "protocol": "" },
             { "label": "loose", "ordered": false, "maxRetransmits": 0, "protocol": "p" },
