@@ -12,7 +12,10 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 /// `SAME_FLOOR` says.
 const FLOORS: &[(&str, &[&str])] = &[
     ("base", &["voex-base"]),
-    ("wire", &["voex-stun", "voex-rtp", "voex-sdp", "voex-sip-wire"]),
+    (
+        "wire",
+        &["voex-stun", "voex-rtp", "voex-mjr", "voex-sdp", "voex-sip-wire"],
+    ),
     (
         "core",
         &[
@@ -41,6 +44,7 @@ const SAME_FLOOR: &[(&str, &str)] = &[
     ("voex-worker", "voex-turn"),
     ("voex-worker", "voex-sfu"),
     ("voex-store", "voex-config"),
+    ("voex-mjr", "voex-rtp"),
 ];
 
 /// Words that a wire or core crate must not contain outside its tests, with what they would mean.

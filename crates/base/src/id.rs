@@ -28,3 +28,34 @@ ids! {
     /// One outgoing medium: a track forwarded to one transport.
     SubscriptionId(u64);
 }
+
+/// The bit that marks the ids of recordings; ids of what the network reaches are counted up from one, or have a higher bit.
+const RECORDING: u64 = 1 << 61;
+
+impl SocketId {
+    /// Gives the id under which a plain transport leads into a recording: what is committed for it goes to the recorder
+    /// instead of the network. `number` is unique in the process, and below 2^61.
+    pub const fn recording(number: u64) -> Self {
+        Self(RECORDING | number & (RECORDING - 1))
+    }
+
+    /// Tells whether what is committed for it is recorded.
+    #[inline]
+    pub const fn is_recording(self) -> bool {
+        self.0 >> 61 == 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn recordings_are_told_from_sockets_streams_and_associations() {
+        assert!(SocketId::recording(7).is_recording());
+        assert_ne!(SocketId::recording(7), SocketId::recording(8));
+        for other in [1, 1 << 60, 1 << 62 | 7, 1 << 63 | 1 << 61] {
+            assert!(!SocketId(other).is_recording(), "{other:#x}");
+        }
+    }
+}

@@ -121,7 +121,7 @@ keys! {
     "mcu.admin.secret" Masked: mcu.admin_secret = some(secret);
     "mcu.session_timeout_s": mcu.session_timeout_s = number;
     "mcu.reclaim_timeout_s": mcu.reclaim_timeout_s = number;
-    "mcu.recordings_dir" Later: mcu.recordings_dir = some(path);
+    "mcu.recordings_dir": mcu.recordings_dir = some(path);
     "mcu.rooms": mcu.rooms = rooms;
     "mcu.admin_key" Masked: mcu.admin_key = some(secret);
     "mcu.lock_rtp_forward": mcu.lock_rtp_forward = boolean;

@@ -1,6 +1,7 @@
 //! What the gateway is told at start.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -55,6 +56,8 @@ pub struct Options {
     pub events: bool,
     /// The packages of the event handlers, as `info` lists them.
     pub event_handlers: Vec<&'static str>,
+    /// The folder of recordings; without it nothing is recorded.
+    pub recordings_dir: Option<PathBuf>,
     /// Descriptions are kept for `handle_info` of the admin API.
     pub keep_descriptions: bool,
 }

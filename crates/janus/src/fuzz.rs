@@ -192,6 +192,7 @@ impl Player {
                 Output::Close { .. }
                 | Output::Sip(_)
                 | Output::Event { .. }
+                | Output::Record(_)
                 | Output::LogLevel(_)
                 | Output::LogLine { .. } => {}
             }

@@ -21,6 +21,7 @@ use crate::peer_connection::kind_name;
 use crate::plugin::id::Ids;
 use crate::plugin::videoroom::VideoRoom;
 use crate::plugin::{Answer, Kind, MediaEvent, Message, Plugins};
+use crate::recording::RecorderOrder;
 use crate::reply::{self, Sender};
 use crate::request::{self, Refused, Request};
 use crate::session::{JanusSession, Limits, SessionId};
@@ -61,6 +62,8 @@ pub enum Output {
         /// The event, one JSON object.
         text: String,
     },
+    /// Hand an order to the recorder, before any command that follows.
+    Record(RecorderOrder),
     /// Log as much as this from now on.
     LogLevel(LogLevel),
     /// Log a line of somebody at the admin API.

@@ -17,6 +17,7 @@ use crate::jsep::LocalJsep;
 use crate::metrics::Metrics;
 use crate::peer_connection::PeerConnection;
 use crate::plugin;
+use crate::recording::RecorderOrder;
 use crate::reply::{self, Sender};
 use crate::session::{SessionId, Sessions};
 use crate::spread::TrackOwner;
@@ -214,6 +215,11 @@ impl Host {
     /// Sends a command to a worker.
     pub(crate) fn media(&mut self, worker: WorkerId, command: Command) {
         self.outputs.push_back(Output::Media { worker, command });
+    }
+
+    /// Sends an order to the recorder.
+    pub(crate) fn record(&mut self, order: RecorderOrder) {
+        self.outputs.push_back(Output::Record(order));
     }
 
     /// Sends a command to the SIP endpoint.

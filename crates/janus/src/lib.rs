@@ -4,7 +4,8 @@
 //!  WebSocket text ──► request ──► Gateway ──► plugin ──► Host ──┬──► Output::Send    replies and events
 //!  worker event ───────────────►    │  sessions, handles        ├──► Output::Media   commands to media workers
 //!  SIP event ──────────────────►    │  PeerConnections          ├──► Output::Sip     commands to the SIP endpoint
-//!  start, stop ────────────────►    │                           └──► Output::Event   for event handlers
+//!  start, stop ────────────────►    │                           ├──► Output::Event   for event handlers
+//!                                   │                           └──► Output::Record  orders to the recorder
 //!  time ───────────────────────►    ▼  timers
 //! ```
 //!
@@ -51,7 +52,7 @@
 //! | ids | integers, or texts everywhere with `string_ids` | `string_ids` |
 //! | `create`, `edit`, `destroy`, `exists`, `list`, `allowed` | served; `permanent` is always answered `false` | `room_management`, `room_errors` |
 //! | `listparticipants`, `join` (publisher), `joinandconfigure`, `leave` | served | `join_and_leave` |
-//! | `publish`, `configure`, `unpublish` | served; simulcast by rid and SSRC; recording fields are ignored | `publish_and_subscribe`, `renegotiation`, `publisher_dies`, `simulcast` |
+//! | `publish`, `configure`, `unpublish` | served; simulcast by rid and SSRC | `publish_and_subscribe`, `renegotiation`, `publisher_dies`, `simulcast` |
 //! | data channels of publishers and subscribers: text, binary, labels; one m-line carries the data of several feeds | served | `data` |
 //! | `join` (subscriber, `streams` or `feed`), `start`, `pause` | served | `publish_and_subscribe`, `subscriber_updates` |
 //! | `configure` of a subscriber | `send`, the old switches, encodings and layers with their events; playout delays are ignored, `restart` is refused (423) | `publish_and_subscribe`, `simulcast`, `svc` |
@@ -59,7 +60,8 @@
 //! | `kick`, `moderate`, `fir_freq` | served | `moderation`, `key_frame_timer` |
 //! | `switch` | served; keeps SSRC and numbers | `switching` |
 //! | `rtp_forward`, `stop_rtp_forward`, `listforwarders` | served for audio and video to addresses; names, data and SRTP are refused | `rtp_forwarders`, `admin_key` |
-//! | `enable_recording`, remote publishers | refused (423) | `room_errors` |
+//! | `record`, `rec_dir`, `filename`, `lock_record`, `enable_recording` | served with `recordings_dir`, for audio and video; a path that leaves it is refused (430) | `recording` |
+//! | remote publishers | refused (423) | `room_errors` |
 //! | talking events, dummy publishers | served | `talking`, `dummy_publisher` |
 //!
 //! # The other plugins
@@ -87,6 +89,7 @@ mod jsep;
 mod metrics;
 mod peer_connection;
 mod plugin;
+mod recording;
 mod reply;
 mod request;
 mod session;
@@ -107,3 +110,4 @@ pub use plugin::sip::Code as SipCode;
 pub use plugin::textroom::Code as TextRoomCode;
 pub use plugin::videocall::Code as VideoCallCode;
 pub use plugin::videoroom::Code as VideoRoomCode;
+pub use recording::{RecorderOrder, RecordingSpec};

@@ -135,7 +135,9 @@ impl World {
             match output {
                 Output::Send { text, .. } => site.heard.push_back(serde_json::from_str(&text).expect("JSON")),
                 Output::Sip(command) => site.endpoint.handle_command(now, command),
-                other @ (Output::Event { .. } | Output::LogLevel(_) | Output::LogLine { .. }) => panic!("{other:?}"),
+                other @ (Output::Event { .. } | Output::Record(_) | Output::LogLevel(_) | Output::LogLine { .. }) => {
+                    panic!("{other:?}")
+                }
                 Output::Media { command, .. } => site.media.push(command),
                 Output::Close { .. } => panic!("closes the connection"),
             }

@@ -29,7 +29,8 @@ use std::time::{Duration, Instant};
 
 use voex_base::{Rng, SocketId, SubscriptionId, TrackId, TransportId, WallTime, WorkerId};
 use voex_janus::{
-    Candidate, Config, ConnectionId, Gateway, Metrics, Output, PortsExhausted, RtpPair, RtpPorts, WorkerMedia,
+    Candidate, Config, ConnectionId, Gateway, Metrics, Output, PortsExhausted, RecorderOrder, RtpPair, RtpPorts,
+    WorkerMedia,
 };
 use voex_sfu::command::{
     Channel, Command, DataKind, DataMessage, DownReason, Event, LayerChange, Layers, Speech, TransportKind,
@@ -78,6 +79,7 @@ transcripts! {
     string_ids
     room_management
     room_errors
+    recording
     join_and_leave
     publish_and_subscribe
     publisher_dies
@@ -215,6 +217,7 @@ impl Replay {
             "admin_key" => config.options.admin_key = Some(value.to_owned()),
             "lock_rtp_forward" => config.options.lock_rtp_forward = value == "true",
             "opaque_id_in_api" => config.options.opaque_id_in_api = value == "true",
+            "recordings_dir" => config.options.recordings_dir = Some(value.into()),
             "string_ids" => config.options.string_ids = value == "true",
             "workers" => config.workers = (0..value.parse().expect("a number")).map(worker).collect(),
             other => panic!("no setting {other}"),
@@ -292,6 +295,7 @@ impl Replay {
                 Output::Close { connection } => panic!("closes {connection:?}"),
                 Output::Media { worker, command } => self.commands.push_back((worker, describe(&command))),
                 Output::Event { text, .. } => self.events.push_back(text),
+                Output::Record(order) => self.commands.push_back((WorkerId(0), describe_order(&order))),
                 Output::LogLevel(level) => self.logged.push_back(format!("level {}", level.0)),
                 Output::LogLine { level, line } => self.logged.push_back(format!("line {} {line}", level.0)),
                 Output::Sip(command) => panic!("{command:?}"),
@@ -374,6 +378,22 @@ fn matches(pattern: &str, text: &str, bound: &mut BTreeMap<String, String>) -> b
     let (value, after) = text.split_at(end);
     let known = bound.entry(name.to_owned()).or_insert_with(|| value.to_owned());
     !value.is_empty() && known == value && matches(rest, after, bound)
+}
+
+fn describe_order(order: &RecorderOrder) -> String {
+    match order {
+        RecorderOrder::Open(spec) => format!(
+            "record {} {} {:?} {} {:?} {:?} {}",
+            spec.id.0 & 0xffff_ffff,
+            spec.path.display(),
+            spec.kind,
+            spec.codec,
+            spec.fmtp,
+            spec.extensions,
+            spec.is_encrypted,
+        ),
+        RecorderOrder::Close(id) => format!("record no more {}", id.0 & 0xffff_ffff),
+    }
 }
 
 fn split_name(text: &str) -> (&str, &str) {

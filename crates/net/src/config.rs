@@ -34,6 +34,9 @@ pub struct Config {
     pub media_ports: RangeInclusive<u16>,
     /// Where relays live, if TURN runs; the same values that its `Server`s are made with.
     pub relays: Option<RelayRange>,
+    /// Whether there is a recorder: what is committed for [recordings](voex_base::SocketId::recording) goes to
+    /// [`Workers::recorded`](crate::Workers::recorded), else nowhere.
+    pub records: bool,
     /// Longest time that a worker looks again after work, without waiting; zero turns it off.
     pub look_again_max: Duration,
     /// Longest time that a worker naps to let packets gather, which is also the longest a packet waits for it; zero
@@ -62,6 +65,7 @@ impl Default for Config {
             media_addresses: Vec::new(),
             media_ports: 20_000..=40_000,
             relays: None,
+            records: false,
             look_again_max: Duration::from_micros(5),
             nap_max: Duration::from_micros(900),
             gso: Toggle::Probe,

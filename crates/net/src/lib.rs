@@ -47,6 +47,7 @@ mod metrics;
 mod peers;
 mod ports;
 mod queue;
+mod recorded;
 mod rtp;
 mod socket;
 mod streams;
@@ -68,6 +69,7 @@ pub use metrics::{AssociationEnd, DropReason, HandshakeFailure, HelloRefusal, Me
 pub use peers::{LINGER_MAX, PEERS_ACCEPTED_PER_PASS};
 pub use ports::PortPool;
 pub use queue::{COMMANDS_MAX, CommandSender, EVENT_BACKLOG_MAX, EVENTS_MAX, Events, QueueFull, TurnEvents};
+pub use recorded::{RECORDED_BYTES, Recorded, RecordedPacket};
 pub use rtp::{PortError, RTP_ADDRESSES_MAX, RtpPair, RtpPorts};
 pub use socket::SOCKET_BUFFER_BYTES;
 pub use streams::{

@@ -35,6 +35,8 @@ pub struct Metrics {
     pub sent_trains: Counter,
     /// Packets handed to other workers.
     pub crossed_packets: Counter,
+    /// Packets handed to the recorder.
+    pub recorded_packets: Counter,
     /// Commands taken off the queue.
     pub commands: Counter,
     /// Events put into the queue.
@@ -371,6 +373,8 @@ pub enum DropReason {
     RecordTooLong,
     /// It is plain UDP, and that is switched off.
     ProtocolOff,
+    /// The ring to the recorder is full.
+    RecordingFull,
 }
 
 impl Label for DropReason {
@@ -384,6 +388,7 @@ impl Label for DropReason {
         Self::StreamQueueFull,
         Self::RecordTooLong,
         Self::ProtocolOff,
+        Self::RecordingFull,
     ];
 
     fn index(self) -> usize {
@@ -401,6 +406,7 @@ impl Label for DropReason {
             Self::StreamQueueFull => "stream_queue_full",
             Self::RecordTooLong => "record_too_long",
             Self::ProtocolOff => "protocol_off",
+            Self::RecordingFull => "recording_full",
         }
     }
 }

@@ -26,6 +26,7 @@ use crate::look_again::{LookAgain, Next, Outcome};
 use crate::metrics::{DropReason, Metrics};
 use crate::peers::{Peers, is_peer, is_peer_listener};
 use crate::queue::{EventSender, Order};
+use crate::recorded::RecordedSender;
 use crate::rtp::SocketIds;
 use crate::socket::{Sharing, bind_udp};
 use crate::streams::{MoveReceiver, MoveSender, Room, Streams, is_listener, is_stream};
@@ -75,6 +76,8 @@ pub(crate) struct Parts {
     /// Likewise for streams.
     pub(crate) moves_out: Vec<Option<MoveSender>>,
     pub(crate) moves_in: Vec<MoveReceiver>,
+    /// Way to the recorder, if there is one.
+    pub(crate) recorder: Option<RecordedSender>,
     pub(crate) ids: Arc<SocketIds>,
     pub(crate) capabilities: Capabilities,
     pub(crate) look_again_max: Duration,
@@ -190,6 +193,8 @@ impl WorkerLoop {
                 streams,
                 associations,
                 crossings: parts.crossings_out,
+                recorder: parts.recorder,
+                wall: Clock::read().wall,
                 metrics: metrics.clone(),
             },
             peers: Peers::new(epoll.clone(), metrics.clone()),
@@ -242,6 +247,7 @@ impl WorkerLoop {
     fn pass(&mut self, wait: Next) -> Next {
         self.wait(wait);
         let clock = Clock::read();
+        self.egress.wall = clock.wall;
         // Orders first: what the control plane ordered before it answered a client must stand when that client's first
         // packet is looked at, and both may have come while this worker slept.
         let mut found = self.take_orders(clock);
@@ -591,10 +597,29 @@ struct LoopEgress {
     streams: Streams,
     associations: Associations,
     crossings: Vec<Option<CrossingSender>>,
+    recorder: Option<RecordedSender>,
+    /// Time of the pass.
+    wall: WallTime,
     metrics: Arc<Metrics>,
 }
 
 impl LoopEgress {
+    /// Hands the packet that is reserved to the recorder.
+    #[inline(never)]
+    fn record(&mut self, recording: SocketId, len: usize) {
+        let packet = &self.arena.reserved()[..len];
+        let pushed = self
+            .recorder
+            .as_mut()
+            .is_some_and(|recorder| recorder.push(recording, self.wall, packet));
+        self.arena.take_back();
+        if pushed {
+            self.metrics.recorded_packets.inc();
+        } else {
+            self.metrics.dropped.of(DropReason::RecordingFull).inc();
+        }
+    }
+
     fn flush(&mut self) {
         if !self.arena.is_empty() {
             self.arena.flush();
@@ -621,6 +646,8 @@ impl Outbox for LoopEgress {
             if let Some((listener, client, record)) = sealed {
                 self.arena.send(listener, client, record, &[]);
             }
+        } else if socket.is_recording() {
+            self.record(socket, len);
         } else {
             self.arena.commit(socket, to, len);
         }

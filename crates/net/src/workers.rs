@@ -18,6 +18,7 @@ use crate::crossing::{CrossingReceiver, CrossingSender, crossing};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::queue::{CommandSender, EventSender, Events, Order, TurnEvents, commands};
+use crate::recorded::{Recorded, RecordedSender, recorded};
 use crate::rtp::{RtpPorts, SocketIds};
 use crate::streams::{MoveReceiver, MoveSender, moves};
 use crate::sys::{self, Epoll};
@@ -32,6 +33,7 @@ pub struct Workers {
     shows_identity: bool,
     capabilities: Capabilities,
     rtp_ports: RtpPorts,
+    recorded: Vec<Recorded>,
     stop: Arc<AtomicBool>,
 }
 
@@ -90,11 +92,15 @@ impl Workers {
             secrets,
         };
         let (mut prepared, mut events, mut turn_events) = (Vec::new(), Vec::new(), Vec::new());
+        let mut to_record = Vec::new();
         let ends = wakes.iter().zip(ways(&wakes));
         let sockets = bound.sockets.into_iter().zip(bound.stream_listeners);
         for (index, (sockets, (wake, ways))) in sockets.zip(ends).enumerate() {
             let id = WorkerId(index as u16);
-            let (parts, running, queues) = wiring.prepare(id, make_worker(id, &topology), sockets, wake, ways)?;
+            let (recorder, packets) = config.records.then(recorded).unzip();
+            to_record.extend(packets);
+            let worker = make_worker(id, &topology);
+            let (parts, running, queues) = wiring.prepare(id, worker, sockets, wake, ways, recorder)?;
             prepared.push((parts, running));
             events.push(queues.0);
             turn_events.push(queues.1);
@@ -113,6 +119,7 @@ impl Workers {
             shows_identity: config.turn_protocols.iter().any(|protocol| needs_identity(*protocol)),
             capabilities,
             rtp_ports: RtpPorts::new(config.media_ports.clone(), reserved, rtp_order, ids, senders),
+            recorded: to_record,
             stop,
         };
         let cores = if config.pin { sys::allowed_cores() } else { Vec::new() };
@@ -181,6 +188,11 @@ impl Workers {
     /// Gives the opener of RTP pairs.
     pub fn rtp_ports(&self) -> RtpPorts {
         self.rtp_ports.clone()
+    }
+
+    /// Gives what is to be recorded, of each worker, to whoever asks first.
+    pub fn recorded(&mut self) -> Vec<Recorded> {
+        std::mem::take(&mut self.recorded)
     }
 
     /// Says which send and receive paths run.
@@ -265,6 +277,7 @@ impl Wiring<'_> {
         (sockets, stream_listeners): Sockets,
         wake: &Arc<Wake>,
         ways: Ways,
+        recorder: Option<RecordedSender>,
     ) -> io::Result<(Parts, Running, EventQueues)> {
         let metrics = Arc::new(Metrics::default());
         let (commands, orders) = commands(id, wake.clone());
@@ -294,6 +307,7 @@ impl Wiring<'_> {
             crossings_in: ways.crossings_in,
             moves_out: ways.moves_out,
             moves_in: ways.moves_in,
+            recorder,
             ids: self.ids.clone(),
             capabilities: self.capabilities,
             look_again_max: self.config.look_again_max,

@@ -12,7 +12,7 @@ use voex_telemetry::{Gate, LogControl, Pages, Process, role};
 use crate::addresses::Addresses;
 use crate::certificate::CertificateFigures;
 use crate::coturn_figures::CoturnFigures;
-use crate::figures::{Listeners, Loops, State, Status};
+use crate::figures::{Listeners, Loops, Recordings, State, Status};
 use crate::host::Bound;
 use crate::media::{self, Media};
 use crate::redis_figures::RedisFigures;
@@ -58,6 +58,7 @@ pub(crate) fn pages(
     pages.register(role::Janus(status.janus.clone()));
     pages.register(role::Sip(status.sip.clone()));
     pages.register(Loops(media.net.clone()));
+    pages.register(Recordings(status.recorder.clone()));
     pages.register(listeners);
     pages
 }

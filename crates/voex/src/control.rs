@@ -26,6 +26,7 @@ use voex_telemetry::LogControl;
 
 use crate::events::Handlers;
 use crate::media::{Commands, RtpPairs};
+use crate::recorder;
 use crate::signalling::{SipInput, SipSockets};
 use crate::websocket::{ApiInput, Front, Outgoing};
 
@@ -46,6 +47,7 @@ pub(crate) struct Control {
     pub(crate) wake: Arc<Notify>,
     pub(crate) connections: HashMap<ConnectionId, Outgoing>,
     pub(crate) backlog: bool,
+    pub(crate) recorder: Option<recorder::Orders>,
     pub(crate) logging: LogControl,
     pub(crate) event_handlers: Handlers,
 }
@@ -178,6 +180,11 @@ impl Control {
             Output::Media { worker, command } => self.commands.send(worker, voex_worker::Command::Sfu(command)),
             Output::Sip(command) => self.endpoint.handle_command(now, command),
             Output::Event { topic, text } => self.event_handlers.tell(topic, &text),
+            Output::Record(order) => {
+                if let Some(recorder) = &self.recorder {
+                    recorder.send(order);
+                }
+            }
             Output::LogLevel(level) => self.logging.set_level(level_filter(level)),
             Output::LogLine { level, line } => log_line(level, &line),
         }

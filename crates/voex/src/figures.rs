@@ -11,7 +11,7 @@ use voex_telemetry::{Expose, Families, Health, sum, sum_set};
 
 use crate::drain::Drain;
 use crate::media::Metrics;
-use crate::{certificate, events, signalling, stream_figures, websocket};
+use crate::{certificate, events, recorder, signalling, stream_figures, websocket};
 
 /// A pool fuller than this is a failing health check.
 const POOL_PERCENT_MAX: i64 = 90;
@@ -62,7 +62,7 @@ pub(crate) struct Loops(pub(crate) Vec<Arc<voex_net::Metrics>>);
 impl Expose for Loops {
     fn expose(&self, families: &mut Families<'_>) -> fmt::Result {
         type Figure = fn(&voex_net::Metrics) -> &Counter;
-        let counters: [(&str, &str, Figure); 18] = [
+        let counters: [(&str, &str, Figure); 19] = [
             ("net_busy_passes", "Loop passes that found something to do.", |m| {
                 &m.busy_passes
             }),
@@ -106,6 +106,9 @@ impl Expose for Loops {
             ("net_crossed_packets", "Packets handed to another worker.", |m| {
                 &m.crossed_packets
             }),
+            ("net_recorded_packets", "Packets handed to the recorder.", |m| {
+                &m.recorded_packets
+            }),
             ("net_commands", "Commands taken.", |m| &m.commands),
             ("net_events", "Events reported.", |m| &m.events),
             (
@@ -139,6 +142,33 @@ impl Expose for Loops {
             sum_set(shards, |m| &m.dropped),
         )?;
         stream_figures::expose(shards, families)
+    }
+}
+
+/// The recorder.
+pub(crate) struct Recordings(pub(crate) Arc<recorder::Metrics>);
+
+impl Expose for Recordings {
+    fn expose(&self, families: &mut Families<'_>) -> fmt::Result {
+        let metrics = &self.0;
+        families.gauge("mcu_recordings", "Recordings that run.", metrics.open.value())?;
+        families.counter(
+            "mcu_recorded_packets",
+            "Packets written into recordings.",
+            metrics.packets.value(),
+        )?;
+        families.counter("mcu_recorded_bytes", "Bytes of those packets.", metrics.bytes.value())?;
+        families.counter(
+            "mcu_recording_lost_packets",
+            "Packets of recordings that had failed.",
+            metrics.lost_packets.value(),
+        )?;
+        families.counters(
+            "mcu_recordings_failed",
+            "Recordings that failed.",
+            "reason",
+            metrics.failed.values(),
+        )
     }
 }
 
@@ -184,6 +214,7 @@ pub(crate) struct Status {
     pub(crate) media: Metrics,
     pub(crate) janus: Arc<voex_janus::Metrics>,
     pub(crate) sip: Arc<voex_sip::Metrics>,
+    pub(crate) recorder: Arc<recorder::Metrics>,
     pub(crate) images: Vec<(String, String)>,
     /// Ports of all relay addresses together.
     pub(crate) relay_ports: i64,

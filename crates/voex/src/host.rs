@@ -29,6 +29,7 @@ use crate::drain::Drain;
 use crate::events::Handlers;
 use crate::figures::{Listeners, State, Status};
 use crate::media::{self, Commands, Media, RtpPairs};
+use crate::recorder::Recorder;
 use crate::serve::Failure;
 use crate::signalling::{self, SipSockets};
 use crate::turn_config::{TurnBasis, turn_config};
@@ -52,6 +53,7 @@ pub(crate) struct Host {
     /// Whether the process drains.
     pub(crate) drain: Arc<Drain>,
     workers: Workers,
+    recorder: Option<Recorder>,
     access: watch::Sender<Arc<Settings>>,
     addresses: Addresses,
     turn: TurnBasis,
@@ -87,6 +89,7 @@ struct Parts {
     bound: Bound,
     certificate: certificate::Watch,
     media: Media,
+    recorder: Option<Recorder>,
     pairs: RtpPairs,
     gateway: Gateway,
     endpoint: Endpoint,
@@ -114,7 +117,7 @@ impl Host {
             made_user: made_user(settings, embedded, &mut rng),
             own_sockets: bound.own_sockets(settings, &addresses),
         };
-        let media = media::start(settings, &addresses, &turn, &certificate, identity, &mut rng)
+        let mut media = media::start(settings, &addresses, &turn, &certificate, identity, &mut rng)
             .map_err(|error| system(&error))?;
         let status = Arc::new(Status {
             started,
@@ -123,6 +126,7 @@ impl Host {
             media: media.metrics.clone(),
             janus: Arc::default(),
             sip: Arc::default(),
+            recorder: Arc::default(),
             images: settings.voex.images.clone(),
             relay_ports: addresses.relays.len() as i64 * i64::from(settings.turn.relay_ports.count()),
         });
@@ -133,6 +137,18 @@ impl Host {
         if let Some((user, password)) = &turn.made_user {
             welcome::print(settings, &addresses, user, password.reveal());
         }
+        let recorder = match settings
+            .mcu
+            .recordings_dir
+            .as_ref()
+            .filter(|_| media::records(settings))
+        {
+            Some(folder) => Some(
+                Recorder::start(folder, media.workers.recorded(), status.recorder.clone())
+                    .map_err(|error| system(&error))?,
+            ),
+            None => None,
+        };
         let pairs = RtpPairs::new(&media, settings, &addresses);
         let gateway = machines::gateway(settings, &addresses, &media, &certificate, pairs.clone());
         let gateway = Gateway::new(gateway, rng.split(), status.janus.clone());
@@ -147,6 +163,7 @@ impl Host {
             bound,
             certificate: watch,
             media,
+            recorder,
             pairs,
             gateway,
             endpoint,
@@ -163,6 +180,7 @@ impl Host {
             bound,
             certificate,
             media,
+            recorder,
             pairs,
             gateway,
             endpoint,
@@ -237,6 +255,7 @@ impl Host {
             wake: media.wake,
             connections: HashMap::new(),
             backlog: false,
+            recorder: recorder.as_ref().map(Recorder::orders),
             logging: logging.clone(),
             event_handlers,
         };
@@ -244,6 +263,7 @@ impl Host {
             state,
             drain,
             workers: media.workers,
+            recorder,
             access,
             addresses,
             turn,
@@ -356,7 +376,12 @@ impl Host {
             tracing::warn!("the control task did not end in time");
         }
         self.serving.notify_one();
-        self.workers.stop()
+        let stopped = self.workers.stop();
+        if let Some(recorder) = self.recorder {
+            // Waits for the disk, and for nobody else any more.
+            let _ = tokio::task::spawn_blocking(move || recorder.stop()).await;
+        }
+        stopped
     }
 }
 

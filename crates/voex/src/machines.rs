@@ -51,6 +51,7 @@ fn options(settings: &Settings) -> voex_janus::Options {
         lock_rtp_forward: settings.mcu.lock_rtp_forward,
         events: !events::packages(&settings.mcu.events).is_empty(),
         event_handlers: events::packages(&settings.mcu.events),
+        recordings_dir: settings.mcu.recordings_dir.clone(),
         keep_descriptions: settings.mcu.admin_listen.is_some(),
     }
 }

@@ -26,6 +26,7 @@ mod host;
 mod machines;
 mod media;
 mod notify;
+mod recorder;
 mod redis_figures;
 mod serve;
 mod settings_file;

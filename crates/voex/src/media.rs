@@ -114,6 +114,7 @@ fn net_config(
     let mut config = voex_net::Config {
         workers: usize::from(worker_count(settings)),
         media_ports: range(settings.media.ports),
+        records: records(settings),
         event_wake: Arc::new(move || wake.notify_one()),
         turn_event_wake: Arc::new(move || turn_wake.notify_one()),
         seed: seed(rng),
@@ -290,6 +291,11 @@ fn turn_listeners(settings: &Settings, addresses: &Addresses) -> Vec<SocketAddr>
         .iter()
         .flat_map(|ip| ports.iter().map(|port| SocketAddr::new(*ip, *port)))
         .collect()
+}
+
+/// Says whether there is a recorder.
+pub(crate) fn records(settings: &Settings) -> bool {
+    settings.mcu.enabled && settings.mcu.recordings_dir.is_some()
 }
 
 /// Says how many workers the settings make.

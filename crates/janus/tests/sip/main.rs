@@ -160,7 +160,9 @@ impl Client {
             match output {
                 Output::Send { text, .. } => self.heard.push_back(serde_json::from_str(&text).expect("JSON")),
                 Output::Sip(command) => self.sip.push_back(command),
-                other @ (Output::Event { .. } | Output::LogLevel(_) | Output::LogLine { .. }) => panic!("{other:?}"),
+                other @ (Output::Event { .. } | Output::Record(_) | Output::LogLevel(_) | Output::LogLine { .. }) => {
+                    panic!("{other:?}")
+                }
                 Output::Media { command, .. } => self.media.push(command),
                 Output::Close { .. } => panic!("closes the connection"),
             }

@@ -86,6 +86,7 @@ fn stream(host: &mut Host, index: usize, codec: RoomCodec, fmtp: Option<String>)
         mid: index.to_string(),
         format: Some(format),
         track: Some(host.new_track_id()),
+        recording: None,
         encodings: vec![EncodingSpec::default()],
         rids_rise: false,
         svc: false,

@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 use super::error::{Code, Error};
 use super::management::check_secret;
 use super::publisher::Publisher;
+use super::recording::Wanted;
 use super::room::{Room, object};
 use super::tell::tell_publisher;
 use super::{Role, VideoRoom};
@@ -28,6 +29,7 @@ const PUBLISHER: [Field; 3] = [
     optional("metadata", Type::Object),
     optional("id", Type::Id),
 ];
+const RECORDING: [Field; 2] = [optional("record", Type::Boolean), optional("filename", Type::String)];
 
 impl VideoRoom {
     /// `join` and `joinandconfigure` on a handle that has no role yet.
@@ -51,6 +53,8 @@ impl VideoRoom {
     fn join_publisher(&mut self, host: &mut Host, handle: HandleId, room: &Id, message: &Message) -> Result<(), Error> {
         let body = &message.body;
         self.ids.check(body, &PUBLISHER)?;
+        check(body, &RECORDING)?;
+        Self::check_recording(host, body)?;
         let configures = body.text("request") == Some("joinandconfigure");
         let offer = message
             .jsep
@@ -62,6 +66,7 @@ impl VideoRoom {
             user: user.clone(),
         };
         self.roles.insert(handle, role);
+        self.rooms[room].apply_recording(host, user, body);
         let jsep = match offer {
             Some(offer) => match self.negotiate(host, room, user, body, offer) {
                 Ok(answer) => Some(answer),
@@ -106,6 +111,7 @@ impl VideoRoom {
             display: body.text("display").map(str::to_owned),
             metadata: body.get("metadata").and_then(Value::as_object).cloned(),
             bitrate_bps: room.config.bitrate_bps,
+            recording: Wanted::of_room(&room.config),
             ..Publisher::new(id.clone(), handle, private_id)
         };
         room.publishers.insert(id.clone(), publisher);

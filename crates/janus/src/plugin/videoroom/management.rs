@@ -83,6 +83,7 @@ impl VideoRoom {
         self.ids.check(body, &CREATE)?;
         check(body, &ADMIN_KEY)?;
         check_secret(body, "admin_key", host.config.options.admin_key.as_deref())?;
+        Self::check_folder(host, body, "rec_dir")?;
         let config = RoomConfig::of_create(body)?;
         if self.rooms.len() >= ROOMS_MAX {
             return Err(Error::new(Code::Unknown, "Too many rooms"));
@@ -102,6 +103,7 @@ impl VideoRoom {
 
     pub(super) fn edit(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
         let room = self.room_with_secret(body, &EDIT)?;
+        Self::check_folder(host, body, "new_rec_dir")?;
         let config = &mut room.config;
         let text = |name: &str| body.text(name).filter(|text| !text.is_empty()).map(str::to_owned);
         config.description = text("new_description").or(config.description.take());

@@ -81,7 +81,7 @@ impl VideoRoom {
     /// `destroy`: everybody is told and loses the PeerConnection.
     pub(super) fn destroy(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
         let id = self.room_with_secret(body, &DESTROY)?.id.clone();
-        let Some(room) = self.rooms.swap_remove(&id) else {
+        let Some(mut room) = self.rooms.swap_remove(&id) else {
             return Err(Error::no_such_room(&id));
         };
         if let Some(rooms) = self.rooms_on.get_mut(&room.worker) {
@@ -90,7 +90,7 @@ impl VideoRoom {
         host.metrics.rooms.set(self.rooms.len() as i64);
         tell_room(host, &id, "destroyed");
         let destroyed = json!({"videoroom": "destroyed", "room": id});
-        for publisher in room.publishers.values() {
+        for publisher in room.publishers.values_mut() {
             host.metrics
                 .publishers
                 .add(-i64::from(publisher.active && !publisher.dummy));
@@ -98,6 +98,7 @@ impl VideoRoom {
                 continue;
             }
             self.roles.insert(publisher.handle, Role::Left);
+            publisher.stop_recordings(host, room.worker);
             host.push_event(publisher.handle, None, destroyed.clone(), None);
             host.close_peer_connection(publisher.handle, HangupReason::ClosePc);
         }
@@ -120,6 +121,7 @@ impl VideoRoom {
         };
         let tracks: Vec<_> = publisher.streams.iter().filter_map(|stream| stream.track).collect();
         publisher.stop_forwarders(host);
+        publisher.stop_recordings(host, room.worker);
         publisher.streams.clear();
         publisher.published = false;
         if std::mem::replace(&mut publisher.active, false) {

@@ -16,6 +16,7 @@ mod moderation;
 pub(in crate::plugin) mod negotiation;
 mod publish;
 pub(in crate::plugin) mod publisher;
+mod recording;
 pub(in crate::plugin) mod room;
 mod speech;
 mod subscribe;
@@ -95,8 +96,7 @@ const ASYNCHRONOUS: [&str; 12] = [
 ];
 
 /// Requests of the API that this server does not serve; they are told from typing errors.
-const UNSUPPORTED: [&str; 8] = [
-    "enable_recording",
+const UNSUPPORTED: [&str; 7] = [
     "publish_remotely",
     "unpublish_remotely",
     "listremotes",
@@ -144,6 +144,7 @@ impl VideoRoom {
             "rtp_forward" => self.rtp_forward(host, body),
             "stop_rtp_forward" => self.stop_rtp_forward(host, body),
             "listforwarders" => self.list_forwarders(host, body),
+            "enable_recording" => self.enable_recording(host, body),
             _ => return None,
         })
     }

@@ -60,6 +60,7 @@ impl VideoRoom {
     ) -> Result<(), Error> {
         let body = &message.body;
         check_fields(self.ids, body)?;
+        Self::check_recording(host, body)?;
         let publisher = self.publisher(room_id, user)?;
         let (handle, was_active) = (publisher.handle, publisher.active);
         if request == "publish" && was_active {
@@ -144,12 +145,14 @@ impl VideoRoom {
         let Some(room) = self.rooms.get_mut(room_id) else {
             return;
         };
+        let worker = room.worker;
         let Some(publisher) = room.publishers.get_mut(user) else {
             return;
         };
         let Some(transport) = host.peer_connection(publisher.handle).map(|pc| pc.transport) else {
             return;
         };
+        let recordings = publisher.take_recordings();
         let mut old = std::mem::take(&mut publisher.streams).into_iter();
         let mut gone = Vec::new();
         let mut is_changed = false;
@@ -179,6 +182,8 @@ impl VideoRoom {
         publisher.published = true;
         publisher.apply_bitrate(host);
         publisher.apply_speech(host, &room.config);
+        publisher.return_recordings(host, worker, recordings);
+        room.follow_recording(host, user);
         is_changed |= !gone.is_empty();
         self.detach_tracks(host, room_id, &gone);
         self.schedule_key_frames(host, room_id);
@@ -223,6 +228,8 @@ impl VideoRoom {
             publisher.audio_level_average = own.1.or(publisher.audio_level_average);
             publisher.apply_speech(host, &room.config);
         }
+        room.apply_recording(host, user, body);
+        let publisher = room.publishers.get_mut(user).ok_or_else(|| no_user(room_id, user))?;
         publisher.apply_flags(host, body);
         publisher.apply_streams(host, body);
         let is_described = publisher.apply_descriptions(body);
@@ -455,6 +462,7 @@ fn new_stream(
         mid,
         format: chosen.and_then(|chosen| chosen.format.clone()),
         track: None,
+        recording: None,
         rids_rise,
         svc: svc && has_layers && encodings.len() == 1,
         encodings,

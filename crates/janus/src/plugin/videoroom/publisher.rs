@@ -7,6 +7,7 @@ use voex_sfu::command::{Command, EncodingSpec, MediaKind};
 
 use super::codec::RoomCodec;
 use super::forward::Forwarder;
+use super::recording::{Recording, Wanted};
 use super::room::object;
 use crate::host::{HandleId, Host};
 use crate::plugin::id::Id;
@@ -32,6 +33,8 @@ pub(crate) struct Publisher {
     /// Its own rule of who talks, in place of the room's; zero is the room's too.
     pub(crate) audio_active_packets: Option<u32>,
     pub(crate) audio_level_average: Option<u32>,
+    /// What is to be recorded.
+    pub(crate) recording: Wanted,
     /// One for each m-line of the last offer.
     pub(crate) streams: Vec<PublishedStream>,
     /// Streams that go to other hosts, too.
@@ -48,6 +51,8 @@ pub(crate) struct PublishedStream {
     pub(crate) format: Option<Format>,
     /// The medium on the worker; `None` when nothing is sent: the stream is disabled.
     pub(crate) track: Option<TrackId>,
+    /// The recording of the track.
+    pub(crate) recording: Option<Recording>,
     /// Encodings that it comes in, the lowest first.
     pub(crate) encodings: Vec<EncodingSpec>,
     /// The publisher lists its rids from the lowest up.
@@ -119,6 +124,7 @@ impl Publisher {
             dummy: false,
             audio_active_packets: None,
             audio_level_average: None,
+            recording: Wanted::default(),
             streams: Vec::new(),
             forwarders: Vec::new(),
         }
