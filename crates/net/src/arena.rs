@@ -14,8 +14,9 @@ use voex_base::{DATAGRAM_BYTES_MAX, Outbox, SocketId};
 use crate::metrics::{DropReason, Metrics};
 use crate::sys;
 
-/// Bytes one arena holds before it sends by itself; several passes of a busy worker.
-pub const ARENA_BYTES: usize = 2 << 20;
+/// Bytes one arena holds before it sends by itself; several passes of a busy worker. A frame of four packets to 800
+/// subscribers fits: half of it would leave in trains of two, at 1.3 times the cost. Untouched, it takes no memory.
+pub const ARENA_BYTES: usize = 4 << 20;
 /// Datagrams one arena holds before it sends by itself.
 pub const ARENA_DATAGRAMS_MAX: usize = 4_096;
 /// Destinations one arena holds before it sends by itself.
