@@ -73,6 +73,7 @@ transcripts! {
     admin_settings
     admin_handle_info
     core_reclaim
+    reclaim_with_media
     core_jsep
     core_trickle
     core_timeout

@@ -124,6 +124,12 @@ impl Server {
         )
     }
 
+    /// Descriptors that are open now.
+    pub(crate) fn descriptors(&self) -> usize {
+        let folder = std::fs::read_dir(format!("/proc/{}/fd", self.child.id()));
+        folder.expect("the server runs").count()
+    }
+
     /// Soft and hard limit of descriptors, as the kernel tells them.
     pub(crate) fn descriptor_limits(&self) -> [String; 2] {
         let limits = std::fs::read_to_string(format!("/proc/{}/limits", self.child.id())).expect("it runs");

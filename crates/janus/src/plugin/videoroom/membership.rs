@@ -155,7 +155,7 @@ impl Room {
 }
 
 impl Publisher {
-    /// Makes the event with which others hear of an end: `unpublished`, `leaving`, `kicked`.
+    /// Makes the event with which others hear of an end: `unpublished`, `leaving`.
     pub(super) fn farewell(&self, room: &Id, what: &'static str) -> Value {
         object([
             ("videoroom", Some(json!("event"))),

@@ -28,7 +28,8 @@ impl VideoRoom {
             return Err(Error::new(Code::NoSuchFeed, "Can't kick dummy users"));
         }
         let (handle, private_id) = (kicked.handle, u64::from(kicked.private_id));
-        let event = kicked.farewell(room, "kicked");
+        // Without a name, for which clients would take it as news of the name.
+        let event = json!({"videoroom": "event", "room": room, "kicked": user});
         let leaving = json!({"videoroom": "event", "room": room, "leaving": "ok", "reason": "kicked"});
         host.push_event(handle, None, leaving, None);
         self.close_publication(host, room, user);
