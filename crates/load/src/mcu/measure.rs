@@ -8,7 +8,7 @@ use voex_base::Label as _;
 use super::conference::{Load, Target};
 use super::figures::Figures;
 use super::inflow::Inflow;
-use super::peer::Peer;
+use super::peer::{Peer, Role};
 use super::plan::Plan;
 use crate::LoadError;
 use crate::figures::{Latency, ServerCost};
@@ -22,6 +22,8 @@ const MEMORY_WARM_UP_MAX: usize = 50;
 const LOSS_MAX: f64 = 0.001;
 /// The latter.
 const P99_MAX: Duration = Duration::from_millis(20);
+/// Time at the end of a load with losses in which there are none.
+const LOSSLESS: Duration = Duration::from_millis(300);
 /// Share of its time beyond which the generator is what is measured.
 const GENERATOR_BUSY_MAX: f64 = 0.9;
 /// A load grows by this share at least, once it is larger than its first step.
@@ -108,6 +110,7 @@ impl Load<'_> {
         let end = self.mark()?;
         let latencies = self.tally.latencies.clone();
         let resident = self.server.map(Process::resident_bytes).transpose()?;
+        self.lose_nothing()?;
         self.drain()?;
         let mut figures = self.figures(&begin, &end, latencies);
         if let (Some(before), Some(after)) = (before, after) {
@@ -118,6 +121,20 @@ impl Load<'_> {
             server.resident_kb = resident / 1024;
         }
         Ok(figures)
+    }
+
+    /// Throws nothing away for a while: nobody can miss the last packet of a stream.
+    fn lose_nothing(&mut self) -> Result<(), LoadError> {
+        if self.plan.loss == 0.0 {
+            return Ok(());
+        }
+        for peer in &mut self.peers {
+            match &mut peer.role {
+                Role::Publisher { media, .. } => media.loss.end(),
+                Role::Subscriber { media, .. } => media.loss.end(),
+            }
+        }
+        self.go_on(LOSSLESS)
     }
 
     fn grow(&mut self, first: usize) -> Result<Growth, LoadError> {

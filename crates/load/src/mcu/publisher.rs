@@ -29,7 +29,7 @@ const VIDEO_CLOCK: u32 = 90_000;
 pub(crate) struct Publisher {
     tracks: Vec<Track>,
     transport_sequence: u16,
-    loss: Loss,
+    pub(crate) loss: Loss,
 }
 
 struct Track {
@@ -79,6 +79,11 @@ pub(crate) struct Loss {
 impl Loss {
     pub(crate) fn new(share: f64, rng: Rng) -> Self {
         Self { share, rng }
+    }
+
+    /// Throws nothing away from now on.
+    pub(crate) fn end(&mut self) {
+        self.share = 0.0;
     }
 
     /// Tells whether the next packet is thrown away.

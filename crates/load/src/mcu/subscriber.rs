@@ -24,7 +24,7 @@ pub(crate) struct Subscriber {
     pub(crate) inflows: Vec<Inflow>,
     ssrc: u32,
     transport: Option<Transport>,
-    loss: Loss,
+    pub(crate) loss: Loss,
 }
 
 /// Arrivals that the server has not been told of.
