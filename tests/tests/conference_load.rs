@@ -89,3 +89,20 @@ fn subscribers_of_a_simulcast_get_each_the_encoding_they_ask_for_from_a_key_fram
     assert!(layers[0] > layers[1] && layers[1] > 60 && layers[2] > 60, "{figures:#}");
     server.stop();
 }
+
+#[test]
+fn an_audience_too_large_for_one_worker_is_served_by_two_and_each_asks_for_what_it_missed() {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, "workers: 2\n");
+    // A subscriber is three of the 256 that the first worker keeps to itself.
+    let figures = load(&namespace, "--subscribers 120 --audio --video 150 --loss 1");
+    assert_everything_arrived(&figures);
+    assert_eq!(figures["streams"], 120 * 2);
+    assert!(figures["recovered"].as_u64() > Some(0), "{figures:#}");
+    assert!(server.metric("sfu_piped_packets_total") > 50.0);
+    assert_eq!(server.metric("sfu_pipe_drops_total"), 0.0);
+    for kind in ["transports", "tracks", "subscriptions"] {
+        assert_eq!(server.metric(&format!("sfu_{kind}")), 0.0, "everybody has left");
+    }
+    server.stop();
+}
