@@ -21,6 +21,8 @@ pub(crate) enum Command {
     /// Turns a coturn configuration into settings on stdout, and says on stderr what became of each line. 0: everything
     /// is taken over or needless; 1: something that changes behaviour has no counterpart; 2: it cannot be read.
     TurnConfig(TurnConfig),
+    /// Says what recordings (.mjr) hold, and turns them into files that players know: the name behind --out tells which.
+    Mjr(Mjr),
 }
 
 /// With no settings file: users and secrets in memory, self-signed certificates made at start, Janus API, SIP and
@@ -56,4 +58,20 @@ pub(crate) struct TurnConfig {
     /// turnserver.conf of coturn 4.6 to 4.17.
     #[arg(value_name = "FILE")]
     pub(crate) file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct Mjr {
+    /// Recordings; several become one file with a track each, as far from one another as they began.
+    #[arg(value_name = "FILE", required = true)]
+    pub(crate) files: Vec<PathBuf>,
+    /// What to write: .webm or .mkv, .opus, .wav, or .mjr for a repair. A file that exists is not overwritten.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<PathBuf>,
+    /// Says what the recordings hold; without --out that is all.
+    #[arg(long)]
+    pub(crate) info: bool,
+    /// Writes all that is whole of a cut or damaged recording to --out FILE.mjr. Other files are made of that anyway.
+    #[arg(long)]
+    pub(crate) repair: bool,
 }

@@ -25,6 +25,7 @@ mod figures;
 mod host;
 mod machines;
 mod media;
+mod mjr;
 mod notify;
 mod recorder;
 mod redis_figures;
@@ -53,6 +54,7 @@ fn main() -> ExitCode {
     match cli::Cli::parse().command {
         cli::Command::Serve(args) => serve::serve(&args),
         cli::Command::CheckConfig(args) => check_config::check_config(&args),
+        cli::Command::Mjr(args) => mjr::mjr(&args),
         cli::Command::TurnConfig(args) => turnserver_conf::turn_config(&args),
     }
 }

@@ -98,7 +98,7 @@ impl VideoRoom {
                 continue;
             }
             self.roles.insert(publisher.handle, Role::Left);
-            publisher.stop_recordings(host, room.worker);
+            publisher.stop_recordings(host);
             host.push_event(publisher.handle, None, destroyed.clone(), None);
             host.close_peer_connection(publisher.handle, HangupReason::ClosePc);
         }
@@ -121,7 +121,7 @@ impl VideoRoom {
         };
         let tracks: Vec<_> = publisher.streams.iter().filter_map(|stream| stream.track).collect();
         publisher.stop_forwarders(host);
-        publisher.stop_recordings(host, room.worker);
+        publisher.stop_recordings(host);
         publisher.streams.clear();
         publisher.published = false;
         if std::mem::replace(&mut publisher.active, false) {

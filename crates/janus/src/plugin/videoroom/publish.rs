@@ -145,7 +145,6 @@ impl VideoRoom {
         let Some(room) = self.rooms.get_mut(room_id) else {
             return;
         };
-        let worker = room.worker;
         let Some(publisher) = room.publishers.get_mut(user) else {
             return;
         };
@@ -182,7 +181,7 @@ impl VideoRoom {
         publisher.published = true;
         publisher.apply_bitrate(host);
         publisher.apply_speech(host, &room.config);
-        publisher.return_recordings(host, worker, recordings);
+        publisher.return_recordings(host, recordings);
         room.follow_recording(host, user);
         is_changed |= !gone.is_empty();
         self.detach_tracks(host, room_id, &gone);

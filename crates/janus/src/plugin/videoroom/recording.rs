@@ -43,6 +43,7 @@ pub(crate) struct Wanted {
 /// A recording that runs.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Recording {
+    worker: WorkerId,
     transport: TransportId,
     sink: SocketId,
 }
@@ -58,7 +59,7 @@ impl VideoRoom {
         room.config.record = record;
         for publisher in room.publishers.values_mut() {
             publisher.recording.record = record;
-            publisher.follow_recording(host, &room.config, &room.id, room.worker);
+            publisher.follow_recording(host, &room.config, &room.id);
         }
         Ok(json!({"videoroom": "success", "record": record}))
     }
@@ -92,7 +93,7 @@ impl Room {
     /// Starts and stops what a publisher wants recorded, or not any more.
     pub(super) fn follow_recording(&mut self, host: &mut Host, user: &Id) {
         if let Some(publisher) = self.publishers.get_mut(user) {
-            publisher.follow_recording(host, &self.config, &self.id, self.worker);
+            publisher.follow_recording(host, &self.config, &self.id);
         }
     }
 
@@ -125,23 +126,23 @@ impl Wanted {
 }
 
 impl Publisher {
-    fn follow_recording(&mut self, host: &mut Host, room: &RoomConfig, room_id: &Id, worker: WorkerId) {
+    fn follow_recording(&mut self, host: &mut Host, room: &RoomConfig, room_id: &Id) {
         for stream in &mut self.streams {
             if !self.recording.record || self.dummy || stream.track.is_none() {
-                stream.stop_recording(host, worker);
+                stream.stop_recording(host);
             } else if stream.recording.is_none() {
                 let name = || self.recording.path(host, room, room_id, &self.id, stream);
                 if let Some(path) = name() {
-                    stream.start_recording(host, worker, path, self.e2ee);
+                    stream.start_recording(host, path, self.e2ee);
                 }
             }
         }
     }
 
     /// Ends every recording.
-    pub(super) fn stop_recordings(&mut self, host: &mut Host, worker: WorkerId) {
+    pub(super) fn stop_recordings(&mut self, host: &mut Host) {
         for stream in &mut self.streams {
-            stream.stop_recording(host, worker);
+            stream.stop_recording(host);
         }
     }
 
@@ -154,16 +155,11 @@ impl Publisher {
     }
 
     /// Gives the recordings back to the streams that kept their tracks, and ends the others.
-    pub(super) fn return_recordings(
-        &mut self,
-        host: &mut Host,
-        worker: WorkerId,
-        recordings: Vec<(TrackId, Recording)>,
-    ) {
+    pub(super) fn return_recordings(&mut self, host: &mut Host, recordings: Vec<(TrackId, Recording)>) {
         for (track, recording) in recordings {
             match self.streams.iter_mut().find(|stream| stream.track == Some(track)) {
                 Some(stream) => stream.recording = Some(recording),
-                None => recording.end(host, worker),
+                None => recording.end(host),
             }
         }
     }
@@ -193,12 +189,17 @@ impl Wanted {
 }
 
 impl PublishedStream {
-    fn start_recording(&mut self, host: &mut Host, worker: WorkerId, path: PathBuf, is_encrypted: bool) {
+    fn start_recording(&mut self, host: &mut Host, path: PathBuf, is_encrypted: bool) {
         let (Some(track), Some(format), Some(kind)) = (self.track, &self.format, self.kind.media()) else {
+            return;
+        };
+        // Where the track arrives, whatever workers the room has grown onto.
+        let Some(worker) = host.worker_of_track(track) else {
             return;
         };
         let (transport, subscription) = (host.new_transport_id(), host.new_subscription_id());
         let recording = Recording {
+            worker,
             transport,
             sink: SocketId::recording(transport.0),
         };
@@ -223,9 +224,9 @@ impl PublishedStream {
         self.recording = Some(recording);
     }
 
-    fn stop_recording(&mut self, host: &mut Host, worker: WorkerId) {
+    fn stop_recording(&mut self, host: &mut Host) {
         if let Some(recording) = self.recording.take() {
-            recording.end(host, worker);
+            recording.end(host);
         }
     }
 }
@@ -242,8 +243,8 @@ impl Recording {
         }
     }
 
-    fn end(self, host: &mut Host, worker: WorkerId) {
-        host.media(worker, Command::CloseTransport(self.transport));
+    fn end(self, host: &mut Host) {
+        host.media(self.worker, Command::CloseTransport(self.transport));
         host.record(RecorderOrder::Close(self.sink));
     }
 }
