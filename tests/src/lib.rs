@@ -14,4 +14,4 @@ mod server;
 pub use authority::Authority;
 pub use namespace::{ADDRESS, ADDRESS_V6, Namespace};
 pub use peer::{Finished, Peer, node, python};
-pub use server::{Server, TURN_PASSWORD, TURN_USER, sibling};
+pub use server::{Server, TURN_PASSWORD, TURN_USER, binary, sibling};

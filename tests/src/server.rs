@@ -198,7 +198,7 @@ fn follow(stderr: impl Read + Send + 'static, log: Arc<Mutex<String>>) -> mpsc::
 }
 
 /// Gives the binary; `VOEX_BIN` names another one.
-fn binary() -> PathBuf {
+pub fn binary() -> PathBuf {
     std::env::var_os("VOEX_BIN").map_or_else(|| sibling("voex"), PathBuf::from)
 }
 

@@ -44,17 +44,60 @@ fn publish(namespace: &Namespace, codec: &str, more: &Value) -> Value {
     node(namespace, "recording.mjs", &config, PAGES_MAX)
 }
 
-#[test]
-fn what_a_browser_publishes_is_recorded() {
-    let (namespace, folder) = (Namespace::new(), Folder::new("vp8"));
+/// Makes one file of both recordings with `voex mjr`.
+fn convert(server_binary: &std::path::Path, folder: &Folder, out: &str) -> PathBuf {
+    let out = folder.0.join(out);
+    let done = std::process::Command::new(server_binary)
+        .arg("mjr")
+        .args([folder.0.join("anna-audio-0.mjr"), folder.0.join("anna-video-1.mjr")])
+        .arg("--out")
+        .arg(&out)
+        .output()
+        .expect("voex is built before the scenarios run");
+    let said = String::from_utf8_lossy(&done.stderr);
+    assert!(done.status.success(), "{said}");
+    assert!(!said.contains(" 0 packets"), "{said}");
+    assert_eq!(said.matches(" 0 lost, ").count(), 2, "{said}");
+    out
+}
+
+/// Publishes in a codec into a room that records, and has a browser play what came of it.
+fn assert_plays(codec: &str) {
+    let (namespace, folder) = (Namespace::new(), Folder::new(codec));
     let server = Server::start(&namespace, &folder.settings());
-    publish(&namespace, "VP8", &json!({}));
+    publish(&namespace, codec, &json!({}));
     assert_eq!(server.metric("net_dropped_total{reason=\"recording_full\""), 0.0);
     server.stop();
-    for name in ["anna-audio-0.mjr", "anna-video-1.mjr"] {
-        let file = std::fs::read(folder.0.join(name)).expect("recorded");
-        assert!(file.starts_with(b"MJR00002"), "{name}");
-        let packets = file.windows(4).filter(|window| window == b"MEET").count();
-        assert!(packets > 100, "{name} has {packets} packets");
-    }
+    let file = convert(&voex_tests::binary(), &folder, "anna.webm");
+    let seen = node(
+        &namespace,
+        "play.mjs",
+        &json!({ "file": file, "type": "video/webm" }),
+        PAGES_MAX,
+    );
+    let seconds = seen["seconds"].as_f64().expect("a length");
+    assert!((seconds - SECONDS as f64).abs() < 1.5, "{seen:#}");
+    assert_eq!(
+        (&seen["width"], &seen["height"]),
+        (&json!(640), &json!(480)),
+        "{seen:#}"
+    );
+    assert!(
+        seen["frames"].as_f64().is_some_and(|frames| frames > 15.0 * seconds),
+        "{seen:#}"
+    );
+    assert!(
+        seen["audioBytes"].as_f64().is_some_and(|bytes| bytes > 1_000.0),
+        "{seen:#}"
+    );
+}
+
+#[test]
+fn a_recording_of_vp8_plays_in_a_browser() {
+    assert_plays("VP8");
+}
+
+#[test]
+fn a_recording_of_vp9_plays_in_a_browser() {
+    assert_plays("VP9");
 }
