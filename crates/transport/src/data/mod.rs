@@ -1,6 +1,6 @@
 //! Data channels of a transport: SCTP over DTLS (RFC 8831, RFC 8261), opened by DCEP (RFC 8832).
 //!
-//! SCTP itself is `sctp-proto`'s; [`guard`] stands in front of it. The remote sets the association up, as every WebRTC
+//! SCTP itself is `sctp-proto`'s; `guard` stands in front of it. The remote sets the association up, as every WebRTC
 //! client does; we only answer. There is one, and when it is lost, data is over for the transport.
 
 mod channel;
