@@ -72,8 +72,10 @@ async def main(url):
 
             asyncio.ensure_future(count())
 
-        opened = asyncio.Event()
-        channel.on("open", lambda: opened.set())
+        # They open one after the other.
+        opened = [asyncio.Event(), asyncio.Event()]
+        channel.on("open", opened[0].set)
+        loose.on("open", opened[1].set)
         await pc.setLocalDescription(await pc.createOffer())
         answer = await api.ask(
             janus="message",
@@ -83,7 +85,8 @@ async def main(url):
             jsep={"type": "offer", "sdp": pc.localDescription.sdp},
         )
         await pc.setRemoteDescription(RTCSessionDescription(**answer["jsep"]))
-        await asyncio.wait_for(opened.wait(), 15)
+        for event in opened:
+            await asyncio.wait_for(event.wait(), 15)
         channel.send("hello")
         channel.send(bytes(50000))
         channel.send("")
