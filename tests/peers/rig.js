@@ -102,6 +102,22 @@ function word(message) {
 
 const media = (constraints) => navigator.mediaDevices.getUserMedia(constraints);
 
+// A picture that no encoder makes small, of the given size, at 25 frames a second: coloured tiles, a quarter of them new in each frame.
+function restlessPicture(width, height) {
+  const canvas = Object.assign(document.createElement('canvas'), { width, height });
+  const context = canvas.getContext('2d');
+  const tile = 16;
+  const any = (bound) => Math.floor(Math.random() * bound);
+  const tiles = (width * height) / tile / tile;
+  setInterval(() => {
+    for (let count = 0; count < tiles / 4; count++) {
+      context.fillStyle = `rgb(${any(256)} ${any(256)} ${any(256)})`;
+      context.fillRect(any(width / tile) * tile, any(height / tile) * tile, tile, tile);
+    }
+  }, 40);
+  return canvas.captureStream(25);
+}
+
 // Puts a remote stream into an element, so that audio is really decoded and played.
 function play(pc, kind = 'video') {
   const element = document.createElement(kind);
@@ -124,6 +140,7 @@ async function figures(pc) {
       found.packetsReceived += s.packetsReceived;
       found.bytesReceived += s.bytesReceived;
       found.packetsLost += s.packetsLost;
+      found[`${s.kind}Bytes`] = (found[`${s.kind}Bytes`] ?? 0) + s.bytesReceived;
       if (s.kind === 'video') {
         found.framesDecoded += s.framesDecoded;
         found.keyFramesDecoded += s.keyFramesDecoded;
@@ -177,4 +194,4 @@ function described(data) {
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-Object.assign(window, { Api, Handle, word, media, play, figures, opened, described, pause });
+Object.assign(window, { Api, Handle, word, media, restlessPicture, play, figures, opened, described, pause });

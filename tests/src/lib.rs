@@ -6,12 +6,14 @@
 #![forbid(unsafe_code)]
 
 mod authority;
+mod link;
 mod namespace;
 mod peer;
 pub mod redis;
 mod server;
 
 pub use authority::Authority;
+pub use link::{Impairment, Link};
 pub use namespace::{ADDRESS, ADDRESS_V6, Namespace};
 pub use peer::{Finished, Peer, node, python};
 pub use server::{Server, TURN_PASSWORD, TURN_USER, binary, sibling};

@@ -21,23 +21,25 @@ impl Namespace {
     /// # Panics
     /// When the process may not make namespaces: scenarios with browsers need root and `iproute2`.
     pub fn new() -> Self {
-        static COUNT: AtomicU32 = AtomicU32::new(0);
-        let name = format!("voex-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
-        let namespace = Self { name };
-        ip(&["netns", "add", &namespace.name]);
-        for arguments in [
-            "link set lo up",
+        let namespace = Self::alone();
+        for command in [
             "link add near type veth peer name far",
             &format!("addr add {ADDRESS}/24 dev near"),
             "link set near up",
             "link set far up",
         ] {
-            let words: Vec<&str> = ["-n", &namespace.name]
-                .into_iter()
-                .chain(arguments.split(' '))
-                .collect();
-            ip(&words);
+            namespace.ip(command);
         }
+        namespace
+    }
+
+    /// Makes a namespace with loopback and nothing else, for [`crate::Link`] to join to another.
+    pub(crate) fn alone() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("voex-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
+        let namespace = Self { name };
+        ip(&["netns", "add", &namespace.name]);
+        namespace.ip("link set lo up");
         namespace
     }
 
