@@ -8,15 +8,20 @@ class Api {
     api.log = [];
     api.waiting = new Map();
     api.listeners = [];
-    api.socket = new WebSocket(url, 'janus-protocol');
-    await new Promise((resolve, reject) => {
-      api.socket.onopen = resolve;
-      api.socket.onerror = () => reject(new Error(`no WebSocket at ${url}`));
-    });
-    api.socket.onmessage = ({ data }) => api.receive(JSON.parse(data));
+    await api.reopen(url);
     api.session = (await api.send({ janus: 'create' })).data.id;
     setInterval(() => api.send({ janus: 'keepalive', session_id: api.session }), 20000);
     return api;
+  }
+
+  // Takes a new connection, to which no session belongs yet.
+  async reopen(url) {
+    this.socket = new WebSocket(url, 'janus-protocol');
+    await new Promise((resolve, reject) => {
+      this.socket.onopen = resolve;
+      this.socket.onerror = () => reject(new Error(`no WebSocket at ${url}`));
+    });
+    this.socket.onmessage = ({ data }) => this.receive(JSON.parse(data));
   }
 
   receive(message) {

@@ -149,6 +149,25 @@ fn a_browser_refuses_a_relay_whose_certificate_nobody_vouches_for() {
     server.stop();
 }
 
+#[test]
+fn media_outlives_the_connection_that_steers_it_until_somebody_claims_the_session_or_nobody_does() {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, "mcu.reclaim_timeout_s: 4\n");
+    let config = json!({ "url": url(), "room": ROOM, "seconds": 2 });
+    let seen = node(&namespace, "reclaim.mjs", &config, PAGES_MAX);
+    assert!(number(&seen, "/orphaned") > 25.0, "{seen:#}");
+    assert_eq!(
+        seen["claimed"],
+        json!({ "claim": "success", "configured": "ok" }),
+        "{seen:#}"
+    );
+    assert!(number(&seen, "/reclaimed") > 25.0, "{seen:#}");
+    let given_up = number(&seen, "/givenUpAfter");
+    assert!((3.0..6.0).contains(&given_up), "{seen:#}");
+    assert_eq!(number(&seen, "/afterwards"), 0.0, "{seen:#}");
+    server.stop();
+}
+
 /// Runs a page that publishes 1280x720 in several encodings or layers, and one that asks for these in turn.
 fn layers(namespace: &Namespace, config: &Value) -> Value {
     let mut all = json!({ "url": url(), "room": 77, "seconds": 4 });
