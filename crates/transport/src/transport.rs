@@ -193,7 +193,9 @@ impl Transport {
             return Err(DataDrop::NotReady);
         };
         data.send(message)?;
-        self.flush_data(now, out);
+        if data.has_room() {
+            self.flush_data(now, out);
+        }
         Ok(())
     }
 

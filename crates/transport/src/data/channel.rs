@@ -93,8 +93,12 @@ pub enum DataDrop {
     NoChannel,
     /// Arrived and is no DATA_CHANNEL_OPEN or DATA_CHANNEL_ACK.
     BadDcep,
-    /// An SCTP packet that is cut short, or reaches further ahead than is kept.
+    /// Arrived as text and is not UTF-8 (RFC 8831 §6.6).
+    BadText,
+    /// An SCTP packet that is cut short, is not for this association, or reaches further ahead than is kept.
     BadPacket,
+    /// A request to reset a stream of which something is missing or not read yet; the remote sends it again.
+    EarlyReset,
     /// An SCTP packet while too much of unfinished or unread messages is kept already; the remote sends it again.
     ReceiveFull,
 }
@@ -108,7 +112,9 @@ impl Label for DataDrop {
         Self::ChannelsFull,
         Self::NoChannel,
         Self::BadDcep,
+        Self::BadText,
         Self::BadPacket,
+        Self::EarlyReset,
         Self::ReceiveFull,
     ];
 
@@ -125,7 +131,9 @@ impl Label for DataDrop {
             Self::ChannelsFull => "channels_full",
             Self::NoChannel => "no_channel",
             Self::BadDcep => "bad_dcep",
+            Self::BadText => "bad_text",
             Self::BadPacket => "bad_packet",
+            Self::EarlyReset => "early_reset",
             Self::ReceiveFull => "receive_full",
         }
     }

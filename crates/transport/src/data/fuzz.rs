@@ -3,11 +3,24 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::{Channel, Data, DataKind, DataMessage, MESSAGE_BYTES_MAX, RECEIVE_BYTES_MAX, SEND_QUEUE_BYTES_MAX};
+use super::guard::HELD_CHUNKS_MAX;
+use super::packet::CRC32C;
+use super::{
+    Channel, Data, DataKind, DataMessage, MESSAGE_BYTES_MAX, PACKET_BYTES_MAX, RECEIVE_BYTES_MAX, SEND_QUEUE_BYTES_MAX,
+};
 use crate::{DtlsRole, Metrics};
 
+/// What an association keeps of what came: payload, or the packets that it came in.
+const RECEIVED_BYTES_MAX: usize = {
+    let packets = HELD_CHUNKS_MAX as usize * PACKET_BYTES_MAX;
+    if packets > RECEIVE_BYTES_MAX {
+        packets
+    } else {
+        RECEIVE_BYTES_MAX
+    }
+};
 /// What an association keeps beside its two queues: what was handed on and is not acknowledged.
-const KEPT_BYTES_MAX: i64 = (RECEIVE_BYTES_MAX + 2 * SEND_QUEUE_BYTES_MAX + 2 * MESSAGE_BYTES_MAX) as i64;
+const KEPT_BYTES_MAX: i64 = (RECEIVED_BYTES_MAX + 2 * SEND_QUEUE_BYTES_MAX + 2 * MESSAGE_BYTES_MAX) as i64;
 
 /// Plays `data` as a run of packets, each behind two bytes of length and one of time. Header and checksum are made good,
 /// the tags of the association filled in and its cookie brought back, so that what stands behind those checks is reached.
@@ -86,14 +99,8 @@ fn with_header(chunks: &[u8], tag: Option<[u8; 4]>) -> Vec<u8> {
     packet.extend(tag.filter(|_| !is_init).unwrap_or_default());
     packet.extend([0; 4]);
     packet.extend(chunks);
-    let checksum = crc32c(&packet);
+    packet.resize(packet.len().next_multiple_of(4), 0);
+    let checksum = CRC32C.checksum(&packet);
     packet[8..12].copy_from_slice(&checksum.to_le_bytes());
     packet
-}
-
-/// CRC-32C bit by bit (RFC 9260 appendix A).
-fn crc32c(bytes: &[u8]) -> u32 {
-    let step = |crc: u32, _| (crc >> 1) ^ (0x82f6_3b78 * (crc & 1));
-    let add = |crc: u32, byte: &u8| (0..8).fold(crc ^ u32::from(*byte), step);
-    !bytes.iter().fold(!0, add)
 }

@@ -8,6 +8,7 @@ mod dcep;
 #[doc(hidden)]
 pub mod fuzz;
 mod guard;
+mod packet;
 
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
@@ -41,8 +42,9 @@ pub const SEND_QUEUE_BYTES_MAX: usize = 256 * 1024;
 /// What the two bounds above may come to over all transports of a worker.
 pub const WORKER_BYTES_MAX: i64 = 256 * 1024 * 1024;
 
-/// Messages, and their bytes, that the library has at once; more follow when the remote has acknowledged all of them.
-const HANDED_MESSAGES_MAX: usize = 2_048;
+/// Messages, and their bytes, that the library has at once; more follow when the remote has acknowledged all of them. It
+/// walks through all that are not acknowledged at many a step.
+const HANDED_MESSAGES_MAX: usize = 256;
 const HANDED_BYTES_MAX: usize = 256 * 1024;
 /// What a message costs beside its payload.
 const MESSAGE_OVERHEAD_BYTES: usize = 128;
@@ -76,6 +78,8 @@ pub(crate) struct Data {
     handed_messages: usize,
     handed_bytes: usize,
     events: VecDeque<DataEvent>,
+    /// Streams that the remote reset, and our half of it not done yet.
+    resets: usize,
     /// Longest message that the remote takes.
     remote_message_bytes_max: usize,
     role: DtlsRole,
@@ -125,6 +129,7 @@ impl Data {
             handed_messages: 0,
             handed_bytes: 0,
             events: VecDeque::new(),
+            resets: 0,
             remote_message_bytes_max: remote_message_bytes_max.min(MESSAGE_BYTES_MAX),
             role,
             metrics,
@@ -191,6 +196,7 @@ impl Data {
         }
         self.queue_bytes += cost;
         self.queue.push_back(message.clone());
+        self.charge();
         Ok(())
     }
 
@@ -241,7 +247,7 @@ impl Data {
         let chunks = self.association.as_mut()?.stream(stream).ok()?.read_sctp().ok()??;
         let mut payload = vec![0; chunks.len()];
         chunks.read(&mut payload).ok()?;
-        self.guard.note_read(chunks.chunks.len(), payload.len());
+        self.guard.note_read(stream, chunks.chunks.len(), payload.len());
         self.charge();
         Some((chunks.ppi, payload.into()))
     }
@@ -249,6 +255,8 @@ impl Data {
     fn take(&mut self, stream: StreamId, ppi: Ppi, payload: Bytes) {
         let (kind, payload) = match ppi {
             Ppi::Dcep => return self.take_dcep(stream, &payload),
+            // A subscriber may end its association for text that is none.
+            Ppi::String if std::str::from_utf8(&payload).is_err() => return self.count(DataDrop::BadText),
             Ppi::String => (DataKind::Text, payload),
             Ppi::Binary => (DataKind::Binary, payload),
             Ppi::StringEmpty => (DataKind::Text, Bytes::new()),
@@ -306,7 +314,17 @@ impl Data {
                 Event::Stream(StreamEvent::Readable { id }) if !self.readable.contains(&id) => {
                     self.readable.push_back(id);
                 }
-                Event::Stream(StreamEvent::Finished { id }) => self.forget_channel(id),
+                Event::Stream(StreamEvent::Finished { id }) => {
+                    self.resets += 1;
+                    self.forget_channel(id);
+                    // The library remembers each until its other half is done; the remote need not let it be.
+                    if self.resets > usize::from(STREAMS_MAX) {
+                        return self.lose();
+                    }
+                }
+                Event::Stream(StreamEvent::ResetComplete { .. } | StreamEvent::ResetFailed { .. }) => {
+                    self.resets = self.resets.saturating_sub(1);
+                }
                 _ => {}
             }
         }
@@ -328,6 +346,7 @@ impl Data {
         self.readable.clear();
         self.queue.clear();
         (self.queue_bytes, self.handed_messages, self.handed_bytes) = (0, 0, 0);
+        self.resets = 0;
         self.metrics.data_lost.inc();
     }
 
@@ -340,23 +359,32 @@ impl Data {
 
     /// Gives queued messages to the library as far as it may have more.
     fn hand_over(&mut self) {
-        while self.handed_messages < HANDED_MESSAGES_MAX && self.handed_bytes < HANDED_BYTES_MAX {
+        while self.has_room() {
             let Some(message) = self.queue.pop_front() else { return };
             self.queue_bytes -= message.payload.len() + MESSAGE_OVERHEAD_BYTES;
             let Some(stream) = self.stream_for(&message.channel) else {
                 self.count(DataDrop::ChannelsFull);
                 continue;
             };
-            match (message.kind, message.payload.is_empty()) {
+            let is_written = match (message.kind, message.payload.is_empty()) {
                 (DataKind::Text, false) => self.write(stream, Ppi::String, &message.payload),
                 (DataKind::Binary, false) => self.write(stream, Ppi::Binary, &message.payload),
                 // RFC 8831 §6.6: an empty message is one byte that is not looked at.
                 (DataKind::Text, true) => self.write(stream, Ppi::StringEmpty, &[0]),
                 (DataKind::Binary, true) => self.write(stream, Ppi::BinaryEmpty, &[0]),
+            };
+            if is_written {
+                self.metrics.data_messages_sent.inc();
+                self.metrics.data_bytes_sent.add(message.payload.len() as u64);
+            } else {
+                self.count(DataDrop::NotReady);
             }
-            self.metrics.data_messages_sent.inc();
-            self.metrics.data_bytes_sent.add(message.payload.len() as u64);
         }
+    }
+
+    /// Whether the library may have more now; while it may not, there is nothing to [`flush`](Self::flush) for a message.
+    pub(crate) fn has_room(&self) -> bool {
+        self.handed_messages < HANDED_MESSAGES_MAX && self.handed_bytes < HANDED_BYTES_MAX
     }
 
     /// Finds the channel of that label, or opens one.
@@ -383,17 +411,18 @@ impl Data {
         Some(stream)
     }
 
-    fn write(&mut self, stream: StreamId, ppi: Ppi, payload: &[u8]) {
-        let Some(association) = &mut self.association else {
-            return;
+    /// Says whether the stream took it: one that is being reset does not.
+    fn write(&mut self, stream: StreamId, ppi: Ppi, payload: &[u8]) -> bool {
+        let stream = self.association.as_mut().map(|association| association.stream(stream));
+        let is_written = match stream {
+            Some(Ok(mut stream)) => stream.write_with_ppi(payload, ppi).is_ok(),
+            _ => false,
         };
-        let Ok(mut stream) = association.stream(stream) else {
-            return;
-        };
-        if stream.write_with_ppi(payload, ppi).is_ok() {
+        if is_written {
             self.handed_messages += 1;
             self.handed_bytes += payload.len();
         }
+        is_written
     }
 
     fn set_reliability(&mut self, stream: StreamId, channel: &Channel) {
