@@ -209,14 +209,19 @@ impl Host {
         let sent: Vec<_> = active.map(|far| (far.transport, far.message(message))).collect();
         for (transport, message) in sent {
             if let Some(worker) = self.worker_of(transport) {
-                self.media(worker, Command::SendData(transport, message));
+                self.media(worker, Command::SendData(transport, data, message));
             }
         }
         is_wanted
     }
 
-    /// Tells workers that a track was piped to that it is gone. Its home knows.
+    /// Tells workers that a track was piped to, or that sent its messages, that it is gone. Its home knows.
     pub(crate) fn end_pipes(&mut self, track: TrackId, owner: &TrackOwner) {
+        if let Reach::Sent { to, .. } = &owner.reach {
+            for far in to.values() {
+                self.end_far_sent(far.transport, track);
+            }
+        }
         for worker in owner.reach.piped_to() {
             self.media(*worker, Command::RemoveTrack(track));
         }
@@ -281,12 +286,22 @@ impl Host {
         let Some(Reach::Sent { to, is_reported }) = self.tracks.get_mut(&track).map(|owner| &mut owner.reach) else {
             return false;
         };
-        let was_far = to.shift_remove(&id).is_some();
+        let far = to.shift_remove(&id);
         let is_wanted = *is_reported || !to.is_empty();
-        if let Some(home) = home.filter(|_| was_far && !is_wanted) {
+        if let Some(home) = home.filter(|_| far.is_some() && !is_wanted) {
             self.media(home, Command::ReportData(track, false));
         }
-        was_far
+        if let Some(far) = &far {
+            self.end_far_sent(far.transport, track);
+        }
+        far.is_some()
+    }
+
+    /// Tells the worker of a transport that no more messages of a track of another worker come.
+    fn end_far_sent(&mut self, transport: TransportId, track: TrackId) {
+        if let Some(worker) = self.worker_of(transport) {
+            self.media(worker, Command::EndData(transport, track));
+        }
     }
 
     fn is_data(&self, track: TrackId) -> bool {

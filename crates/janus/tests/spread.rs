@@ -275,7 +275,8 @@ fn messages_of_data_channels_reach_the_other_worker_by_way_of_the_control_plane(
     host.commands.clear();
     host.message_of(publisher, "hello");
     let there = transports.values().filter(|worker| **worker == OTHER).count();
-    let sent = |command: &Command| matches!(command, Command::SendData(_, message) if *message.payload == *b"hello");
+    let sent =
+        |command: &Command| matches!(command, Command::SendData(_, Some(_), message) if *message.payload == *b"hello");
     assert_eq!(host.told(sent), [0, there], "those at home got it on their worker");
     for handle in host.subscribers.clone() {
         host.says(json!({"janus": "detach", "transaction": "d", "session_id": 1, "handle_id": handle}));

@@ -492,7 +492,8 @@ fn describe(command: &Command) -> String {
                 s.id, s.track, s.transport, s.active
             )
         }
-        Command::SendData(id, message) => {
+        Command::EndData(id, track) => format!("EndData {} {}", id.0, track.0),
+        Command::SendData(id, _, message) => {
             format!(
                 "say {id} {} {}",
                 message.channel.label,

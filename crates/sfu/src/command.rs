@@ -60,8 +60,11 @@ pub enum Command {
     /// Starts forwarding messages to the data channels of a transport, to channels with the labels that they came from. The
     /// commands for subscriptions hold for it too. With an id that is known it takes its place.
     AddDataSubscription(Box<DataSubscriptionSpec>),
-    /// Sends a message of our own to a data channel. Lost, and counted, where the remote has not set data up yet.
-    SendData(TransportId, DataMessage),
+    /// Sends a message to a data channel: our own, or that of a data track that arrives on another worker. Lost, and counted,
+    /// where the remote has not set data up yet.
+    SendData(TransportId, Option<TrackId>, DataMessage),
+    /// Ends what was sent by the command above of that track: channels that were opened for it alone are closed.
+    EndData(TransportId, TrackId),
 }
 
 /// What a shard reports. Events of one transport keep their order.

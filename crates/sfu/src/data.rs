@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 use voex_base::{SubscriptionId, TrackId};
+use voex_transport::data::DataMessage;
 
 use crate::limits::{DATA_BURST, DATA_BYTES_PER_S, DATA_REPORTS_PER_S, DATA_REPORTS_PER_SHARD_AND_S};
 
@@ -22,7 +23,10 @@ pub(crate) struct DataTrack {
     pub(crate) connection: usize,
     pub(crate) is_reported: bool,
     pub(crate) is_relayed: bool,
+    /// In the order in which they came.
     pub(crate) subscriptions: Vec<DataSubscription>,
+    /// A message that is on its way, and how many of the subscriptions have it.
+    pub(crate) leaving: Option<(DataMessage, usize)>,
 }
 
 /// Where messages of a data track go.

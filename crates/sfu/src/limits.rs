@@ -99,6 +99,13 @@ pub const BITRATE_UNLIMITED: u64 = 1_000_000_000;
 pub const DATA_BYTES_PER_S: u64 = 16 * 1024 * 1024;
 /// What a copy of a message counts at least: what it costs is mostly its packet.
 pub const DATA_COPY_BYTES_MIN: usize = 512;
+/// What one message may come to in copies, and how many they may be, before its worker does other things for
+/// [`DATA_PASS_PAUSE`].
+pub const DATA_PASS_BYTES: usize = 256 * 1024;
+/// See [`DATA_PASS_BYTES`].
+pub const DATA_PASS_COPIES: usize = 128;
+/// See [`DATA_PASS_BYTES`].
+pub const DATA_PASS_PAUSE: Duration = Duration::from_millis(1);
 /// How long a message may be to count as one report; longer ones count once more for each time.
 pub const DATA_REPORT_BYTES: u64 = 1_024;
 /// Messages that are reported for one sender in a second.

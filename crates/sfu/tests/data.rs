@@ -9,7 +9,7 @@ use common::{World, ms};
 use sctp_proto::PayloadProtocolIdentifier as Ppi;
 use voex_base::{SubscriptionId, TrackId, TransportId};
 use voex_sfu::command::{Channel, DataKind, DataMessage, DataSubscriptionSpec, DataTrackSpec, MESSAGE_BYTES_MAX};
-use voex_sfu::limits::DATA_REPORTS_PER_S;
+use voex_sfu::limits::{DATA_PASS_BYTES, DATA_REPORTS_PER_S};
 use voex_sfu::{Command, Event};
 
 /// A browser with data channels.
@@ -186,6 +186,38 @@ fn a_subscription_can_be_paused_moved_and_ended_and_a_track_muted_and_removed() 
 }
 
 #[test]
+fn a_long_message_for_many_leaves_bit_by_bit_and_reaches_all_who_are_still_there() {
+    let mut world = World::new();
+    let mut publisher = connect(&mut world, 1);
+    let mut subscribers: Vec<_> = (2..12).map(|number| connect(&mut world, number)).collect();
+    add_track(&mut world, publisher.transport(), 1, false);
+    for (number, subscriber) in subscribers.iter().enumerate() {
+        subscribe(&mut world, 10 + number as u64, 1, subscriber.transport(), "");
+    }
+    let long = vec![b'x'; 60_000];
+    publisher.sctp().send(0, Ppi::String, &long);
+    let sent = |world: &World| world.metrics.transport.data_messages_sent.value();
+    while sent(&world) == 0 {
+        publisher.exchange(&mut world);
+        if sent(&world) == 0 {
+            world.advance(ms(20));
+        }
+    }
+    let first = DATA_PASS_BYTES.div_ceil(long.len()) as u64;
+    assert_eq!(sent(&world), first, "then other things have their turn");
+    // One who has the message already, and one who has not.
+    for gone in [10, 19] {
+        world.command(Command::RemoveSubscription(SubscriptionId(gone)));
+    }
+    for _ in 0..4 {
+        play(&mut world, &mut [&mut publisher]);
+        play(&mut world, &mut subscribers.iter_mut().collect::<Vec<_>>());
+    }
+    let heard: Vec<_> = subscribers.iter_mut().map(|one| one.sctp().heard().len()).collect();
+    assert_eq!(heard, [1, 1, 1, 1, 1, 1, 1, 1, 1, 0]);
+}
+
+#[test]
 fn an_echo_prefixes_text_and_returns_bytes_as_they_are() {
     let mut world = World::new();
     let mut browser = connect(&mut world, 1);
@@ -224,7 +256,7 @@ fn messages_of_a_reported_track_are_told_at_a_bounded_rate_and_ours_are_sent() {
         .map(|number| Event::DataReceived(browser.transport(), message(number)))
         .collect();
     assert!(told == expected, "all, once and in order");
-    world.command(Command::SendData(browser.transport(), message(7)));
+    world.command(Command::SendData(browser.transport(), None, message(7)));
     play(&mut world, &mut [&mut browser]);
     assert_eq!(browser.sctp().heard(), [text("7")]);
 }

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use voex_base::{Outbox, SocketId};
+use voex_base::{Outbox, SocketId, TrackId};
 use voex_stun::PacketKind;
 
 use crate::certificate::fingerprint_fits;
@@ -183,20 +183,36 @@ impl Transport {
         }
     }
 
-    /// Sends a message, as far as it can leave now. What cannot waits; what may not wait is dropped and counted.
+    /// Sends a message, as far as it can leave now. What cannot waits; what may not wait is dropped and counted. `speaker` is
+    /// the track that it came in on; where there would be more than [`CHANNELS_MAX`](crate::data::CHANNELS_MAX) channels,
+    /// one of the speaker that has most of them is closed.
     ///
     /// # Errors
     /// Why it was dropped.
-    pub fn send_data(&mut self, now: Instant, message: &DataMessage, out: &mut impl Outbox) -> Result<(), DataDrop> {
+    pub fn send_data(
+        &mut self,
+        now: Instant,
+        message: &DataMessage,
+        speaker: Option<TrackId>,
+        out: &mut impl Outbox,
+    ) -> Result<(), DataDrop> {
         let DataState::Open(data) = &mut self.data else {
             self.metrics.data_drops.of(DataDrop::NotReady).inc();
             return Err(DataDrop::NotReady);
         };
-        data.send(message)?;
+        data.send(message, speaker)?;
         if data.has_room() {
             self.flush_data(now, out);
         }
         Ok(())
+    }
+
+    /// Closes the channels that were opened for messages of this speaker alone.
+    pub fn forget_speaker(&mut self, now: Instant, speaker: TrackId, out: &mut impl Outbox) {
+        if let DataState::Open(data) = &mut self.data {
+            data.forget_speaker(speaker);
+            self.flush_data(now, out);
+        }
     }
 
     /// Takes the next event of data channels. Who does not, lets messages wait, and their sender with them.

@@ -10,7 +10,7 @@ use common::World;
 use common::sctp::{self, Sctp};
 use proptest::prelude::*;
 use sctp_proto::PayloadProtocolIdentifier as Ppi;
-use voex_base::Rng;
+use voex_base::{Rng, TrackId};
 use voex_transport::data::{CHANNELS_MAX, MESSAGE_BYTES_MAX, RECEIVE_BYTES_MAX, SEND_QUEUE_BYTES_MAX, STREAMS_MAX};
 use voex_transport::{Channel, DataDrop, DataEvent, DataKind, DataMessage, DtlsRole, Event, Reliability};
 
@@ -63,7 +63,21 @@ fn message(label: &str, kind: DataKind, payload: &[u8]) -> DataMessage {
 }
 
 fn send(world: &mut World, message: &DataMessage) -> Result<(), DataDrop> {
-    world.with_transport(|transport, now, out| transport.send_data(now, message, out))
+    send_as(world, None, message)
+}
+
+fn send_as(world: &mut World, speaker: Option<u64>, message: &DataMessage) -> Result<(), DataDrop> {
+    let speaker = speaker.map(TrackId);
+    world.with_transport(|transport, now, out| transport.send_data(now, message, speaker, out))
+}
+
+/// Labels of the channels that were opened towards the remote, and which of their streams were closed again.
+fn opened_and_closed(world: &mut World) -> (Vec<String>, Vec<u16>) {
+    let sctp = sctp(world);
+    let label = |open: &&[u8]| String::from_utf8_lossy(&open[12..]).into_owned();
+    let opens = sctp.messages(Ppi::Dcep);
+    let opened = opens.iter().filter(|open| open[0] == 3).map(label).collect();
+    (opened, sctp.finished.clone())
 }
 
 fn messages(world: &World) -> Vec<(DataKind, Vec<u8>)> {
@@ -390,6 +404,56 @@ fn a_remote_that_resets_streams_and_never_answers_our_half_of_it_loses_data() {
     }
     let events = voex_transport::data::fuzz::play(std::time::Instant::now(), &data);
     assert_eq!(events, 2, "Ready, Lost");
+}
+
+#[test]
+fn a_speaker_with_more_labels_than_there_are_channels_takes_them_from_itself() {
+    let mut world = connected(DtlsRole::Server, 0, 13);
+    let say = |world: &mut World, speaker: u64, label: &str| {
+        assert_eq!(
+            send_as(world, Some(speaker), &message(label, DataKind::Text, b"x")),
+            Ok(())
+        );
+        world.run(Duration::from_millis(300));
+    };
+    say(&mut world, 1, "chat");
+    for number in 0..CHANNELS_MAX + 10 {
+        say(&mut world, 2, &format!("{number}"));
+    }
+    say(&mut world, 3, "file");
+    say(&mut world, 1, "chat");
+    let (opened, closed) = opened_and_closed(&mut world);
+    assert_eq!(
+        opened.iter().filter(|label| *label == "chat").count(),
+        1,
+        "it was never closed"
+    );
+    assert_eq!(opened.last().map(String::as_str), Some("file"));
+    assert_eq!(opened.len(), CHANNELS_MAX + 12);
+    assert_eq!(closed.len(), 12, "those of speaker 2 that were used longest ago");
+    assert_eq!(world.metrics.data_drops.of(DataDrop::ChannelsFull).value(), 0);
+}
+
+#[test]
+fn a_channel_closes_when_the_last_who_spoke_on_it_has_left_and_one_of_the_remote_never_does() {
+    let mut world = with_channel(0, 14);
+    for (speaker, label) in [(1, "chat"), (1, "both"), (2, "both"), (1, "own")] {
+        assert_eq!(
+            send_as(&mut world, Some(speaker), &message(label, DataKind::Text, b"x")),
+            Ok(())
+        );
+    }
+    let leave = |world: &mut World, speaker: u64| {
+        world.with_transport(|transport, now, out| transport.forget_speaker(now, TrackId(speaker), out));
+        world.run(Duration::from_secs(5));
+        sctp(world).finished.clone()
+    };
+    world.run(Duration::from_secs(5));
+    let (mut opened, _) = opened_and_closed(&mut world);
+    opened.sort();
+    assert_eq!(opened, ["both", "own"]);
+    assert_eq!(leave(&mut world, 1), [3], "own");
+    assert_eq!(leave(&mut world, 2), [3, 1], "both");
 }
 
 #[test]

@@ -43,18 +43,18 @@ impl Shard {
             }
             Command::CloseTransport(id) => {
                 let key = *self.index.transports.get(&id)?;
-                self.close(key, out);
+                self.close(now, key, out);
                 Some(())
             }
             Command::AddTrack(spec) => self.add_track(now, *spec),
             Command::AddPipedTrack(home, spec) => self.add_piped_track(now, home, *spec),
             Command::RemoveTrack(id) => {
                 let Some(key) = self.index.tracks.get(&id).copied() else {
-                    return self.remove_data_track(id);
+                    return self.remove_data_track(now, id, out);
                 };
                 let connection = self.tracks[key].connection;
                 if self.is_piped(connection) {
-                    self.close(connection, out);
+                    self.close(now, connection, out);
                 } else {
                     self.remove_track(key);
                 }
@@ -109,14 +109,19 @@ impl Shard {
             }
             Command::RemoveSubscription(id) => self
                 .remove_subscription(id)
-                .or_else(|| self.remove_data_subscription(id)),
+                .or_else(|| self.remove_data_subscription(now, id, out)),
             Command::OpenData(id, message_bytes_max) => self.open_data(id, message_bytes_max),
             Command::AddDataTrack(spec) => self.add_data_track(spec),
             Command::ReportData(id, is_reported) => self.report_data(id, is_reported),
-            Command::AddDataSubscription(spec) => self.add_data_subscription(*spec),
-            Command::SendData(id, message) => {
+            Command::AddDataSubscription(spec) => self.add_data_subscription(now, *spec, out),
+            Command::SendData(id, track, message) => {
                 let key = *self.index.transports.get(&id)?;
-                self.send_data(now, key, &message, out);
+                self.send_data(now, key, track, &message, out);
+                Some(())
+            }
+            Command::EndData(id, track) => {
+                let key = *self.index.transports.get(&id)?;
+                self.end_data(now, key, track, out);
                 Some(())
             }
         }

@@ -11,7 +11,8 @@ use crate::command::{DataSubscriptionSpec, DataTrackSpec, Event};
 use crate::connection::{Link, Timer};
 use crate::data::{ConnectionData, DataSubscription, DataTrack};
 use crate::limits::{
-    DATA_COPY_BYTES_MIN, DATA_REPORT_BYTES, EVENTS_MAX, SUBSCRIPTIONS_PER_TRACK_MAX, SUBSCRIPTIONS_PER_TRANSPORT_MAX,
+    DATA_COPY_BYTES_MIN, DATA_PASS_BYTES, DATA_PASS_COPIES, DATA_PASS_PAUSE, DATA_REPORT_BYTES, EVENTS_MAX,
+    SUBSCRIPTIONS_PER_TRACK_MAX, SUBSCRIPTIONS_PER_TRANSPORT_MAX,
 };
 
 impl Shard {
@@ -48,14 +49,20 @@ impl Shard {
             is_reported: spec.is_reported,
             is_relayed: true,
             subscriptions: Vec::new(),
+            leaving: None,
         };
         self.data.tracks.insert(spec.id, track);
         self.metrics.tracks.add(1);
         Some(())
     }
 
-    pub(super) fn add_data_subscription(&mut self, spec: DataSubscriptionSpec) -> Option<()> {
-        self.remove_data_subscription(spec.id);
+    pub(super) fn add_data_subscription(
+        &mut self,
+        now: Instant,
+        spec: DataSubscriptionSpec,
+        out: &mut impl Outbox,
+    ) -> Option<()> {
+        self.remove_data_subscription(now, spec.id, out);
         let key = *self.index.transports.get(&spec.transport)?;
         let in_track = self.data.tracks.get(&spec.track)?.subscriptions.len();
         let in_transport = self.data_of(key)?.subscriptions.len();
@@ -96,11 +103,12 @@ impl Shard {
         Some(())
     }
 
-    pub(super) fn remove_data_track(&mut self, id: TrackId) -> Option<()> {
+    pub(super) fn remove_data_track(&mut self, now: Instant, id: TrackId, out: &mut impl Outbox) -> Option<()> {
         let track = self.data.tracks.remove(&id)?;
         self.metrics.tracks.add(-1);
         for subscription in &track.subscriptions {
             self.forget_data_subscription(subscription);
+            self.end_data(now, subscription.connection, id, out);
         }
         let connection = self.connections.get_mut(track.connection);
         if let Some(data) = connection.and_then(|connection| connection.data.as_mut()) {
@@ -109,14 +117,24 @@ impl Shard {
         Some(())
     }
 
-    pub(super) fn remove_data_subscription(&mut self, id: SubscriptionId) -> Option<()> {
-        let track = self.data.tracks.get_mut(self.data.subscriptions.get(&id)?)?;
+    pub(super) fn remove_data_subscription(
+        &mut self,
+        now: Instant,
+        id: SubscriptionId,
+        out: &mut impl Outbox,
+    ) -> Option<()> {
+        let track_id = *self.data.subscriptions.get(&id)?;
+        let track = self.data.tracks.get_mut(&track_id)?;
         let at = track
             .subscriptions
             .iter()
             .position(|subscription| subscription.id == id)?;
-        let subscription = track.subscriptions.swap_remove(at);
+        let subscription = track.subscriptions.remove(at);
+        if let Some((_, done)) = &mut track.leaving {
+            *done -= usize::from(at < *done);
+        }
         self.forget_data_subscription(&subscription);
+        self.end_data(now, subscription.connection, track_id, out);
         Some(())
     }
 
@@ -130,26 +148,45 @@ impl Shard {
     }
 
     /// Takes away what a transport that closes has of data.
-    pub(super) fn close_data(&mut self, key: usize) {
+    pub(super) fn close_data(&mut self, now: Instant, key: usize, out: &mut impl Outbox) {
         let Some(data) = self.connections[key].data.take() else {
             return;
         };
         if let Some(track) = data.track {
-            self.remove_data_track(track);
+            self.remove_data_track(now, track, out);
         }
         for subscription in data.subscriptions {
-            self.remove_data_subscription(subscription);
+            self.remove_data_subscription(now, subscription, out);
         }
     }
 
-    /// Sends a message by a transport.
-    pub(super) fn send_data(&mut self, now: Instant, key: usize, message: &DataMessage, out: &mut impl Outbox) {
+    /// Closes the channels of a transport that carried messages of this track alone.
+    pub(super) fn end_data(&mut self, now: Instant, key: usize, track: TrackId, out: &mut impl Outbox) {
+        let Some(connection) = self.connections.get_mut(key) else {
+            return;
+        };
+        if let Link::WebRtc(transport) = &mut connection.link {
+            transport.forget_speaker(now, track, out);
+            connection.timers.set(Timer::Transport, transport.poll_timeout());
+            self.reschedule(key);
+        }
+    }
+
+    /// Sends a message by a transport; it came in on a track, or is ours.
+    pub(super) fn send_data(
+        &mut self,
+        now: Instant,
+        key: usize,
+        track: Option<TrackId>,
+        message: &DataMessage,
+        out: &mut impl Outbox,
+    ) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
         if let Link::WebRtc(transport) = &mut connection.link {
             // What may not be sent is counted there.
-            let _ = transport.send_data(now, message, out);
+            let _ = transport.send_data(now, message, track, out);
             connection.timers.set(Timer::Transport, transport.poll_timeout());
             self.reschedule(key);
         }
@@ -158,8 +195,13 @@ impl Shard {
     /// Passes on what came on the data channels of a transport, as far as its sender and the shard may have passed on now.
     pub(super) fn pass_data(&mut self, now: Instant, key: usize, out: &mut impl Outbox) {
         loop {
+            let is_done = self.pass_copies(now, key, out);
             let connection = &mut self.connections[key];
             let Some(data) = connection.data.as_mut() else { return };
+            if !is_done {
+                connection.timers.arm(Timer::Data, now + DATA_PASS_PAUSE);
+                return;
+            }
             let track = data.track.and_then(|id| self.data.tracks.get(&id));
             let is_reported = track.is_some_and(|track| track.is_reported);
             let reports = is_reported.then_some([&data.reports, &self.data.reports]);
@@ -172,45 +214,68 @@ impl Shard {
                 return;
             };
             match transport.poll_data(now, out) {
-                Some(DataEvent::Message(message)) => self.pass_message(now, key, &message, out),
+                Some(DataEvent::Message(message)) => self.take_message(now, key, message),
                 Some(_) => {}
                 None => return,
             }
         }
     }
 
-    fn pass_message(&mut self, now: Instant, key: usize, message: &DataMessage, out: &mut impl Outbox) {
+    /// Begins to pass a message on.
+    fn take_message(&mut self, now: Instant, key: usize, message: DataMessage) {
         let connection = &mut self.connections[key];
         let id = connection.id;
         let Some(data) = connection.data.as_mut() else { return };
-        let track = data.track.and_then(|track| self.data.tracks.get(&track));
-        let copies = track.map_or(1, |track| track.subscriptions.len().max(1));
+        let track = data.track.and_then(|track| self.data.tracks.get_mut(&track));
+        let copies = track.as_ref().map_or(1, |track| track.subscriptions.len().max(1));
         let bytes = message.payload.len().max(DATA_COPY_BYTES_MIN) * copies;
         data.bytes.charge(now, bytes as u64);
         // A subscriber speaks to nobody.
         let Some(track) = track else { return };
-        let is_reported = track.is_reported;
-        let targets: Vec<_> = track
-            .subscriptions
-            .iter()
-            .filter(|subscription| subscription.is_active && track.is_relayed)
-            .map(|subscription| (subscription.connection, prefixed(&subscription.text_prefix, message)))
-            .collect();
-        for (target, message) in targets {
-            self.send_data(now, target, &message, out);
-        }
-        if is_reported {
+        if track.is_reported {
             // What waits for the control plane is bounded by this, so long messages count for more.
             let reports = 1 + message.payload.len() as u64 / DATA_REPORT_BYTES;
-            if let Some(data) = self.connections[key].data.as_mut() {
-                data.reports.charge(now, reports);
-            }
+            data.reports.charge(now, reports);
             self.data.reports.charge(now, reports);
-            // Half of the room is for what must not be lost.
-            if self.events.len() < EVENTS_MAX / 2 {
-                self.tell(Event::DataReceived(id, message.clone()));
-            } else {
-                self.metrics.events_lost.inc();
+        }
+        let is_reported = track.is_reported;
+        track.leaving = track.is_relayed.then(|| (message.clone(), 0));
+        // Half of the room is for what must not be lost.
+        if is_reported && self.events.len() < EVENTS_MAX / 2 {
+            self.tell(Event::DataReceived(id, message));
+        } else if is_reported {
+            self.metrics.events_lost.inc();
+        }
+    }
+
+    /// Sends the next copies of the message that is leaving; false when there are more for later.
+    fn pass_copies(&mut self, now: Instant, key: usize, out: &mut impl Outbox) -> bool {
+        let data = self.connections[key].data.as_ref();
+        let Some(id) = data.and_then(|data| data.track) else {
+            return true;
+        };
+        let (mut copies, mut bytes) = (0, 0);
+        loop {
+            let Some(track) = self.data.tracks.get_mut(&id) else {
+                return true;
+            };
+            let Some((message, done)) = &mut track.leaving else {
+                return true;
+            };
+            let Some(subscription) = track.subscriptions.get(*done) else {
+                track.leaving = None;
+                return true;
+            };
+            if copies == DATA_PASS_COPIES || bytes >= DATA_PASS_BYTES {
+                return false;
+            }
+            *done += 1;
+            if subscription.is_active {
+                let copy = prefixed(&subscription.text_prefix, message);
+                let target = subscription.connection;
+                copies += 1;
+                bytes += copy.payload.len();
+                self.send_data(now, target, Some(id), &copy, out);
             }
         }
     }

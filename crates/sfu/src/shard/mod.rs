@@ -194,14 +194,14 @@ impl Shard {
     }
 
     /// Takes a transport away with its tracks and subscriptions, and says goodbye to its remote.
-    fn close(&mut self, key: usize, out: &mut impl Outbox) {
+    fn close(&mut self, now: Instant, key: usize, out: &mut impl Outbox) {
         for track in std::mem::take(&mut self.connections[key].tracks) {
             self.remove_track(track);
         }
         for stream in std::mem::take(&mut self.connections[key].streams) {
             self.remove_subscription(stream.id);
         }
-        self.close_data(key);
+        self.close_data(now, key, out);
         self.timers.set(key, None);
         let mut connection = self.connections.remove(key);
         self.index.transports.remove(&connection.id);
@@ -224,9 +224,9 @@ impl Shard {
         self.metrics.transports.add(-1);
     }
 
-    fn go_down(&mut self, key: usize, reason: DownReason, out: &mut impl Outbox) {
+    fn go_down(&mut self, now: Instant, key: usize, reason: DownReason, out: &mut impl Outbox) {
         let id = self.connections[key].id;
-        self.close(key, out);
+        self.close(now, key, out);
         self.tell(Event::TransportDown(id, reason));
     }
 

@@ -124,7 +124,7 @@ impl Shard {
                     self.send_bitrate_cap(key, out);
                 }
                 Some(voex_transport::Event::Down(reason)) => {
-                    return self.go_down(key, down_reason(reason), out);
+                    return self.go_down(now, key, down_reason(reason), out);
                 }
                 Some(voex_transport::Event::RemoteAdded(socket, address)) => {
                     self.index.remotes.claim((socket, address), key);

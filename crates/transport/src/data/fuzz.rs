@@ -57,7 +57,7 @@ pub fn play(now: Instant, data: &[u8]) -> usize {
         while target.poll().is_some() {
             events += 1;
             // Refused while there is no association, and when the queue is full.
-            let _ = target.send(&reply);
+            let _ = target.send(&reply, None);
         }
         target.flush(now, |_| {});
         assert!(metrics.data_bytes.value() <= KEPT_BYTES_MAX, "more is kept than may be");

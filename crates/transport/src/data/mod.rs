@@ -10,6 +10,7 @@ pub mod fuzz;
 mod guard;
 mod packet;
 
+use std::cmp::Reverse;
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::sync::Arc;
@@ -22,6 +23,8 @@ use sctp_proto::{
 };
 
 pub use channel::{Channel, DataDrop, DataEvent, DataKind, DataMessage, Reliability};
+
+use voex_base::TrackId;
 
 use crate::dtls::DTLS_DATAGRAM_BYTES_MAX;
 use crate::{DtlsRole, Metrics};
@@ -73,13 +76,16 @@ pub(crate) struct Data {
     channels: Vec<Entry>,
     /// Streams that have something to read.
     readable: VecDeque<StreamId>,
-    queue: VecDeque<DataMessage>,
+    /// Messages to be sent, and who speaks them.
+    queue: VecDeque<(DataMessage, Speaker)>,
     queue_bytes: usize,
     handed_messages: usize,
     handed_bytes: usize,
     events: VecDeque<DataEvent>,
     /// Streams that the remote reset, and our half of it not done yet.
     resets: usize,
+    /// Messages that were handed to the library, ever.
+    sent: u64,
     /// Longest message that the remote takes.
     remote_message_bytes_max: usize,
     role: DtlsRole,
@@ -95,11 +101,18 @@ enum State {
     Lost,
 }
 
+/// Whose messages they are that we send: those of a track, or ours.
+type Speaker = Option<TrackId>;
+
 struct Entry {
     stream: StreamId,
     channel: Arc<Channel>,
     /// Whether it may be used as it was described: until then messages go in order (RFC 8832 §6).
     is_acknowledged: bool,
+    /// Whose messages it was opened for; nobody's when the remote opened it.
+    speakers: Vec<Speaker>,
+    /// When it was used last, in messages sent.
+    used: u64,
 }
 
 impl Data {
@@ -130,6 +143,7 @@ impl Data {
             handed_bytes: 0,
             events: VecDeque::new(),
             resets: 0,
+            sent: 0,
             remote_message_bytes_max: remote_message_bytes_max.min(MESSAGE_BYTES_MAX),
             role,
             metrics,
@@ -179,8 +193,8 @@ impl Data {
         self.association.as_ref()?.poll_timeout()
     }
 
-    /// Takes a message to be sent; afterwards, [`flush`](Self::flush).
-    pub(crate) fn send(&mut self, message: &DataMessage) -> Result<(), DataDrop> {
+    /// Takes a message of a speaker to be sent; afterwards, [`flush`](Self::flush).
+    pub(crate) fn send(&mut self, message: &DataMessage, speaker: Speaker) -> Result<(), DataDrop> {
         let cost = message.payload.len() + MESSAGE_OVERHEAD_BYTES;
         let refusal = match self.state {
             State::Handshaking => Some(DataDrop::NotReady),
@@ -195,7 +209,7 @@ impl Data {
             return Err(reason);
         }
         self.queue_bytes += cost;
-        self.queue.push_back(message.clone());
+        self.queue.push_back((message.clone(), speaker));
         self.charge();
         Ok(())
     }
@@ -288,6 +302,8 @@ impl Data {
                     stream,
                     channel: Arc::clone(&channel),
                     is_acknowledged: true,
+                    speakers: Vec::new(),
+                    used: 0,
                 });
                 self.events.push_back(DataEvent::Opened(channel));
             }
@@ -360,9 +376,12 @@ impl Data {
     /// Gives queued messages to the library as far as it may have more.
     fn hand_over(&mut self) {
         while self.has_room() {
-            let Some(message) = self.queue.pop_front() else { return };
+            let Some((message, speaker)) = self.queue.pop_front() else {
+                return;
+            };
             self.queue_bytes -= message.payload.len() + MESSAGE_OVERHEAD_BYTES;
-            let Some(stream) = self.stream_for(&message.channel) else {
+            self.sent += 1;
+            let Some(stream) = self.stream_for(&message.channel, speaker) else {
                 self.count(DataDrop::ChannelsFull);
                 continue;
             };
@@ -388,13 +407,20 @@ impl Data {
     }
 
     /// Finds the channel of that label, or opens one.
-    fn stream_for(&mut self, channel: &Arc<Channel>) -> Option<StreamId> {
-        let known = self.channels.iter().find(|entry| entry.channel.label == channel.label);
+    fn stream_for(&mut self, channel: &Arc<Channel>, speaker: Speaker) -> Option<StreamId> {
+        let known = self
+            .channels
+            .iter_mut()
+            .find(|entry| entry.channel.label == channel.label);
         if let Some(entry) = known {
+            entry.used = self.sent;
+            if !entry.speakers.is_empty() && !entry.speakers.contains(&speaker) {
+                entry.speakers.push(speaker);
+            }
             return Some(entry.stream);
         }
         if self.channels.len() >= CHANNELS_MAX {
-            return None;
+            self.make_room()?;
         }
         let association = self.association.as_mut()?;
         // RFC 8832 §6: the DTLS client opens even streams, the server odd ones.
@@ -407,8 +433,46 @@ impl Data {
             stream,
             channel: Arc::clone(channel),
             is_acknowledged: false,
+            speakers: vec![speaker],
+            used: self.sent,
         });
         Some(stream)
+    }
+
+    /// Closes a channel of whoever has most of them to itself: of those the one that was not used for longest.
+    fn make_room(&mut self) -> Option<()> {
+        let owner = |entry: &Entry| match entry.speakers[..] {
+            [speaker] => Some(speaker),
+            _ => None,
+        };
+        let count = |speaker: Speaker| {
+            self.channels
+                .iter()
+                .filter(|entry| owner(entry) == Some(speaker))
+                .count()
+        };
+        let owned = self.channels.iter().enumerate();
+        let owned = owned.filter_map(|(at, entry)| Some((count(owner(entry)?), Reverse(entry.used), at)));
+        let (_, _, at) = owned.max()?;
+        self.close_at(at);
+        Some(())
+    }
+
+    /// Closes the channels that carried nobody's messages but this speaker's, who is gone.
+    pub(crate) fn forget_speaker(&mut self, speaker: TrackId) {
+        for at in (0..self.channels.len()).rev() {
+            let speakers = &mut self.channels[at].speakers;
+            let before = speakers.len();
+            speakers.retain(|other| *other != Some(speaker));
+            if before > 0 && speakers.is_empty() {
+                self.close_at(at);
+            }
+        }
+    }
+
+    fn close_at(&mut self, at: usize) {
+        let entry = self.channels.swap_remove(at);
+        self.close_stream(entry.stream);
     }
 
     /// Says whether the stream took it: one that is being reset does not.

@@ -184,7 +184,7 @@ impl TextRoom {
             kind: DataKind::Text,
             payload: text,
         };
-        host.media(worker, Command::SendData(transport, message));
+        host.media(worker, Command::SendData(transport, None, message));
     }
 
     /// Sends an event to some of those in a room.
