@@ -229,6 +229,13 @@ fn an_echo_prefixes_text_and_returns_bytes_as_they_are() {
     play(&mut world, &mut [&mut browser]);
     let expected = [text("You wrote: hello"), (Ppi::Binary, vec![1, 2]), text("You wrote: ")];
     assert_eq!(browser.sctp().heard(), expected);
+    let long = "x".repeat(MESSAGE_BYTES_MAX - 5);
+    browser.sctp().send(0, Ppi::String, long.as_bytes());
+    play(&mut world, &mut [&mut browser]);
+    assert!(
+        browser.sctp().heard() == [text(&long)],
+        "what fits without the prefix only comes without it"
+    );
 }
 
 #[test]

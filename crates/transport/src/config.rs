@@ -25,7 +25,10 @@ pub struct Config {
 /// Time-outs of a transport.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Timeouts {
-    /// How long the first valid ICE check may take, and how long checks may be absent until the transport is up.
+    /// How long the remote side may remain unknown: a call that rings, an offer that nobody has answered.
+    pub answer: Duration,
+    /// How long the first valid ICE check may take once the remote is known, and how long checks may be absent until the
+    /// transport is up.
     pub ice_start: Duration,
     /// How long checks may be absent once it is up (RFC 7675 §5.1 gives consent 30 s).
     pub ice_consent: Duration,
@@ -36,6 +39,7 @@ pub struct Timeouts {
 impl Default for Timeouts {
     fn default() -> Self {
         Self {
+            answer: Duration::from_secs(600),
             ice_start: Duration::from_secs(60),
             ice_consent: Duration::from_secs(30),
             dtls_handshake: Duration::from_secs(30),

@@ -30,6 +30,8 @@ pub struct Transport {
     timeouts: Timeouts,
     metrics: Arc<Metrics>,
     opened_at: Instant,
+    /// When the remote became known.
+    remote_at: Option<Instant>,
     /// Since when the handshake could run: there are remote parameters and an address that passed a check.
     dtls_due_since: Option<Instant>,
 }
@@ -84,6 +86,7 @@ impl Transport {
             timeouts: config.timeouts,
             metrics: config.metrics,
             opened_at: now,
+            remote_at: None,
             dtls_due_since: None,
         }
     }
@@ -105,6 +108,7 @@ impl Transport {
         self.ice.set_remote_ufrag(remote.ufrag.clone());
         let role = remote.dtls_role;
         self.remote = Some(remote);
+        self.remote_at.get_or_insert(now);
         let seen = self.dtls.remote_certificate();
         if seen.is_some_and(|certificate| !is_trusted(self.remote.as_ref(), certificate)) {
             return self.go_down(DownReason::DtlsError);
@@ -492,11 +496,12 @@ impl Transport {
     }
 
     fn ice_deadline(&self) -> Instant {
-        let patience = match self.state {
-            State::Up => self.timeouts.ice_consent,
-            State::Connecting | State::Closed => self.timeouts.ice_start,
-        };
-        self.ice.last_check().unwrap_or(self.opened_at) + patience
+        let last_check = self.ice.last_check();
+        match (self.state, last_check.max(self.remote_at)) {
+            (State::Up, _) => last_check.unwrap_or(self.opened_at) + self.timeouts.ice_consent,
+            (State::Connecting | State::Closed, Some(since)) => since + self.timeouts.ice_start,
+            (State::Connecting | State::Closed, None) => self.opened_at + self.timeouts.answer,
+        }
     }
 
     fn dtls_deadline(&self) -> Option<Instant> {

@@ -325,6 +325,7 @@ fn new_local_credentials_are_taken_beside_those_before() {
 #[test]
 fn a_transport_without_any_check_fails_after_the_start_time_and_not_before() {
     let mut world = world();
+    world.set_remote();
     world.remote.is_checking = false;
     let start = Timeouts::default().ice_start;
     world.run(start - Duration::from_nanos(1));
@@ -332,6 +333,28 @@ fn a_transport_without_any_check_fails_after_the_start_time_and_not_before() {
     world.run(Duration::from_nanos(1));
     assert_eq!(world.outcome(), [Event::Down(DownReason::IceFailed)]);
     assert_eq!(world.transport.poll_timeout(), None);
+}
+
+#[test]
+fn a_transport_whose_remote_is_not_known_yet_waits_as_long_as_a_call_may_ring() {
+    let mut world = World::new(DtlsRole::Server, 3);
+    world.remote.is_checking = false;
+    let Timeouts { answer, ice_start, .. } = Timeouts::default();
+    world.run(answer - Duration::from_nanos(1));
+    assert_eq!(world.outcome(), []);
+    world.set_remote();
+    world.run(ice_start - Duration::from_nanos(1));
+    assert_eq!(world.outcome(), [], "then checks have their time");
+    world.run(Duration::from_nanos(1));
+    assert_eq!(world.outcome(), [Event::Down(DownReason::IceFailed)]);
+}
+
+#[test]
+fn an_offer_that_nobody_answers_is_given_up() {
+    let mut world = World::new(DtlsRole::Server, 4);
+    world.remote.is_checking = false;
+    world.run(Timeouts::default().answer);
+    assert_eq!(world.outcome(), [Event::Down(DownReason::IceFailed)]);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::{BufMut, BytesMut};
 use voex_base::{Outbox, SubscriptionId, TrackId, TransportId};
-use voex_transport::data::{DataEvent, DataKind, DataMessage};
+use voex_transport::data::{DataEvent, DataKind, DataMessage, MESSAGE_BYTES_MAX};
 
 use super::Shard;
 use crate::command::{DataSubscriptionSpec, DataTrackSpec, Event};
@@ -281,9 +281,10 @@ impl Shard {
     }
 }
 
-/// A message with `prefix` in front, where it is text. Without one no payload is copied.
+/// A message with `prefix` in front, where it is text and still fits. Without one no payload is copied.
 fn prefixed(prefix: &str, message: &DataMessage) -> DataMessage {
-    if prefix.is_empty() || message.kind == DataKind::Binary {
+    let is_long = prefix.len() + message.payload.len() > MESSAGE_BYTES_MAX;
+    if prefix.is_empty() || message.kind == DataKind::Binary || is_long {
         return message.clone();
     }
     let mut payload = BytesMut::with_capacity(prefix.len() + message.payload.len());

@@ -1,13 +1,14 @@
 //! Requests about rooms, by the API or on a data channel.
 
+use indexmap::IndexSet;
 use serde_json::{Map, Value, json};
 use subtle::ConstantTimeEq;
 
 use super::error::{Code, Error};
 use super::room::{HISTORY_MAX, Room, RoomConfig};
 use super::talk::date;
-use super::{ROOMS_MAX, TextRoom, check_texts};
-use crate::host::Host;
+use super::{KEPT_BYTES_MAX, ROOMS_MAX, TextRoom, WORD_BYTES_MAX, check_texts};
+use crate::host::{HandleId, Host};
 use crate::plugin::fields::{Field, Fields, Type, optional, required};
 use crate::plugin::id::Id;
 
@@ -60,7 +61,13 @@ const ALLOWED_MAX: usize = 10_000;
 
 impl TextRoom {
     /// Obeys a request about rooms; gives its answer.
-    pub(super) fn manage(&mut self, host: &mut Host, request: &str, body: &Map<String, Value>) -> Result<Value, Error> {
+    pub(super) fn manage(
+        &mut self,
+        host: &mut Host,
+        handle: HandleId,
+        request: &str,
+        body: &Map<String, Value>,
+    ) -> Result<Value, Error> {
         check_texts(body)?;
         match request {
             "list" => Ok(self.list()),
@@ -71,15 +78,15 @@ impl TextRoom {
                 Ok(json!({"textroom": "success", "room": id, "exists": exists}))
             }
             "create" => self.create(host, body),
-            "edit" => self.edit(host, body),
-            "destroy" => self.destroy(host, body),
+            "edit" => self.edit(host, handle, body),
+            "destroy" => self.destroy(host, handle, body),
             "allowed" => self.allowed(body),
-            "kick" => self.kick(host, body),
+            "kick" => self.kick(host, handle, body),
             "listparticipants" => {
                 let room = self.room(body, &ROOM)?;
-                Ok(json!({"textroom": "success", "room": room.id, "participants": room.others(None)}))
+                Ok(json!({"room": room.id, "participants": room.others(None)}))
             }
-            _ => self.announcement(host, body),
+            _ => self.announcement(host, handle, body),
         }
     }
 
@@ -91,6 +98,7 @@ impl TextRoom {
 
     fn create(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
         self.ids.check(body, &CREATE)?;
+        check_secret(body, "admin_key", host.config.options.admin_key.as_deref())?;
         refuse_post(body, "post")?;
         if self.rooms.len() >= ROOMS_MAX {
             return Err(Error::new(Code::Unknown, "Too many rooms"));
@@ -111,27 +119,52 @@ impl TextRoom {
             history: usize::try_from(history).unwrap_or_default(),
             allowed: body.contains_key("allowed").then(|| tokens(body)).transpose()?,
         };
+        self.keep(0, config.bytes())?;
         self.rooms.insert(id.clone(), Room::new(id.clone(), config));
         Ok(json!({"textroom": "created", "room": id, "permanent": false}))
     }
 
-    fn edit(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
+    fn edit(&mut self, host: &mut Host, handle: HandleId, body: &Map<String, Value>) -> Result<Value, Error> {
         let room = self.room_with_secret(body, &EDIT)?;
         refuse_post(body, "new_post")?;
-        let config = &mut room.config;
-        config.description = text_of(body, "new_description").or(config.description.take());
-        config.secret = text_of(body, "new_secret").or(config.secret.take());
-        config.pin = text_of(body, "new_pin").or(config.pin.take());
+        let (id, mut config, copies) = (room.id.clone(), room.config.clone(), room.participants.len());
+        self.afford(host, handle, copies)?;
+        config.description = text_of(body, "new_description").or(config.description);
+        config.secret = text_of(body, "new_secret").or(config.secret);
+        config.pin = text_of(body, "new_pin").or(config.pin);
         config.is_private = body.flag("new_is_private").unwrap_or(config.is_private);
-        let id = room.id.clone();
+        self.configure(&id, config)?;
         self.tell_room(host, &id, &json!({"textroom": "edited", "room": id}));
         Ok(json!({"textroom": "edited", "room": id, "permanent": false}))
     }
 
-    fn destroy(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
-        let id = self.room_with_secret(body, &DESTROY)?.id.clone();
+    /// Takes over the settings of a room, when there is room for them.
+    fn configure(&mut self, id: &Id, config: RoomConfig) -> Result<(), Error> {
+        let before = self.rooms.get(id).map_or(0, |room| room.config.bytes());
+        self.keep(before, config.bytes())?;
+        if let Some(room) = self.rooms.get_mut(id) {
+            room.config = config;
+        }
+        Ok(())
+    }
+
+    /// Counts that so many bytes are kept in the place of others, unless that were too many.
+    pub(super) fn keep(&mut self, before: usize, after: usize) -> Result<(), Error> {
+        let kept = (self.kept_bytes + after).saturating_sub(before);
+        if after > before && kept > KEPT_BYTES_MAX {
+            return Err(Error::new(Code::Unknown, "Rooms keep too much already"));
+        }
+        self.kept_bytes = kept;
+        Ok(())
+    }
+
+    fn destroy(&mut self, host: &mut Host, handle: HandleId, body: &Map<String, Value>) -> Result<Value, Error> {
+        let room = self.room_with_secret(body, &DESTROY)?;
+        let (id, copies) = (room.id.clone(), room.participants.len());
+        self.afford(host, handle, copies)?;
         self.tell_room(host, &id, &json!({"textroom": "destroyed", "room": id}));
         if let Some(gone) = self.rooms.shift_remove(&id) {
+            self.keep(gone.config.bytes() + gone.history_bytes(), 0)?;
             for handle in gone.handles() {
                 if let Some(client) = self.clients.get_mut(&handle) {
                     client.rooms.retain(|room| *room != id);
@@ -143,43 +176,43 @@ impl TextRoom {
 
     fn allowed(&mut self, body: &Map<String, Value>) -> Result<Value, Error> {
         let room = self.room_with_secret(body, &ALLOWED)?;
-        let list = &mut room.config.allowed;
+        let (id, mut config) = (room.id.clone(), room.config.clone());
+        let list = &mut config.allowed;
         match body.text("action").unwrap_or_default() {
             "disable" => *list = None,
             "enable" => {
                 list.get_or_insert_default();
             }
-            action @ ("add" | "remove") => {
-                let tokens = tokens(body)?;
-                let list = list.get_or_insert_default();
-                list.retain(|known| !tokens.contains(known));
-                if action == "add" {
-                    list.extend(tokens);
-                }
-                if list.len() > ALLOWED_MAX {
-                    list.truncate(ALLOWED_MAX);
-                    return Err(Error::new(Code::Unknown, "Too many tokens"));
-                }
+            "add" => list.get_or_insert_default().extend(tokens(body)?),
+            "remove" => {
+                let gone = tokens(body)?;
+                list.get_or_insert_default().retain(|token| !gone.contains(token));
             }
             _ => {
                 let text = "Unsupported action (allowed should be enable, disable, add or remove)";
                 return Err(Error::new(Code::InvalidElement, text));
             }
         }
-        let mut answer = json!({"textroom": "success", "room": room.id});
-        if let Some(list) = &room.config.allowed {
-            answer["allowed"] = json!(list);
+        if list.as_ref().is_some_and(|list| list.len() > ALLOWED_MAX) {
+            return Err(Error::new(Code::Unknown, "Too many tokens"));
         }
+        let mut answer = json!({"textroom": "success", "room": id});
+        if let Some(list) = &config.allowed {
+            answer["allowed"] = list.iter().map(String::as_str).collect();
+        }
+        self.configure(&id, config)?;
         Ok(answer)
     }
 
-    fn kick(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
+    fn kick(&mut self, host: &mut Host, kicker: HandleId, body: &Map<String, Value>) -> Result<Value, Error> {
         let room = self.room_with_secret(body, &KICK)?;
         let (id, name) = (room.id.clone(), body.text("username").unwrap_or_default().to_owned());
         let Some(handle) = room.participants.get(&name).map(|participant| participant.handle) else {
             let text = format!("No such user {name} in room {id}");
             return Err(Error::new(Code::NoSuchUser, text));
         };
+        let copies = room.participants.len();
+        self.afford(host, kicker, copies)?;
         let kicked = json!({"textroom": "kicked", "room": id, "username": name});
         self.tell_room(host, &id, &kicked);
         if let Some(room) = self.rooms.get_mut(&id) {
@@ -191,17 +224,15 @@ impl TextRoom {
         Ok(json!({"textroom": "success"}))
     }
 
-    fn announcement(&mut self, host: &mut Host, body: &Map<String, Value>) -> Result<Value, Error> {
+    fn announcement(&mut self, host: &mut Host, handle: HandleId, body: &Map<String, Value>) -> Result<Value, Error> {
         let room = self.room_with_secret(body, &ANNOUNCEMENT)?;
         let (id, copies) = (room.id.clone(), room.participants.len());
-        self.afford(host, copies)?;
+        self.afford(host, handle, copies)?;
         let announcement = json!({
             "textroom": "announcement", "room": id, "date": date(host.wall()), "text": body.text("text"),
         });
         self.tell_room(host, &id, &announcement);
-        if let Some(room) = self.rooms.get_mut(&id) {
-            room.remember(announcement.to_string().into());
-        }
+        self.remember(&id, announcement.to_string().into());
         Ok(json!({"textroom": "success"}))
     }
 
@@ -237,13 +268,18 @@ fn text_of(body: &Map<String, Value>, name: &str) -> Option<String> {
     body.text(name).filter(|text| !text.is_empty()).map(str::to_owned)
 }
 
-fn tokens(body: &Map<String, Value>) -> Result<Vec<String>, Error> {
+fn tokens(body: &Map<String, Value>) -> Result<IndexSet<String>, Error> {
     let list = body.list("allowed").map(Vec::as_slice).unwrap_or_default();
-    let tokens: Option<Vec<_>> = list.iter().map(|token| Some(token.as_str()?.to_owned())).collect();
-    tokens.filter(|tokens| tokens.len() <= ALLOWED_MAX).ok_or_else(|| {
+    let tokens: Option<IndexSet<_>> = list.iter().map(|token| Some(token.as_str()?.to_owned())).collect();
+    let tokens = tokens.ok_or_else(|| {
         let text = "Invalid element in the allowed array (not a string)";
         Error::new(Code::InvalidElement, text)
-    })
+    })?;
+    if tokens.len() > ALLOWED_MAX || tokens.iter().any(|token| token.len() > WORD_BYTES_MAX) {
+        let text = "Invalid element in the allowed array (too many, or too long)";
+        return Err(Error::new(Code::InvalidElement, text));
+    }
+    Ok(tokens)
 }
 
 fn refuse_post(body: &Map<String, Value>, name: &str) -> Result<(), Error> {

@@ -43,8 +43,16 @@ const PARTICIPANTS_MAX: usize = 1_000;
 const ROOMS_OF_HANDLE_MAX: usize = 256;
 /// Longest text in a request; a message on a data channel may be 64 KiB with all that stands around it.
 const TEXT_BYTES_MAX: usize = 32 * 1024;
-/// What one message to one participant takes of a second, and how many seconds may be taken ahead.
+/// Longest description, and longest secret, pin, token or name.
+const DESCRIPTION_BYTES_MAX: usize = 1_024;
+const WORD_BYTES_MAX: usize = 256;
+/// What rooms may keep together: settings, tokens, messages for those who come later. What would go beyond is answered
+/// 499; messages are not kept then.
+const KEPT_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// What one message to one participant takes of a second, and how many seconds may be taken ahead: of the time of all, and
+/// of that of each client, who can take a quarter of it.
 const COPY_TIME: Duration = Duration::from_micros(50);
+const COPY_TIME_OF_CLIENT: Duration = Duration::from_micros(200);
 const AHEAD_MAX: Duration = Duration::from_secs(1);
 /// `s=` of offers.
 const SESSION_NAME: &str = "TextRoom";
@@ -69,6 +77,8 @@ pub(crate) struct TextRoom {
     rooms: IndexMap<Id, Room>,
     clients: HashMap<HandleId, Client>,
     ids: Ids,
+    /// Bytes that rooms keep.
+    kept_bytes: usize,
     /// Until when what was sent takes up the time of sending.
     busy_until: Option<Instant>,
 }
@@ -78,6 +88,8 @@ struct Client {
     rooms: Vec<Id>,
     /// The channel that it wrote on last: answers go there.
     channel: Arc<Channel>,
+    /// Until when what it had sent takes up its share of the time of sending.
+    busy_until: Option<Instant>,
 }
 
 impl TextRoom {
@@ -86,6 +98,7 @@ impl TextRoom {
             rooms: IndexMap::new(),
             clients: HashMap::new(),
             ids,
+            kept_bytes: 0,
             busy_until: None,
         }
     }
@@ -96,18 +109,19 @@ impl Plugin for TextRoom {
         let client = Client {
             rooms: Vec::new(),
             channel: Arc::new(Channel::reliable(LABEL)),
+            busy_until: None,
         };
         self.clients.insert(handle, client);
     }
 
-    fn handle_message(&mut self, host: &mut Host, _handle: HandleId, message: Message) -> Answer {
+    fn handle_message(&mut self, host: &mut Host, handle: HandleId, message: Message) -> Answer {
         let body = &message.body;
         let checked = fields::check(body, &[required("request", Type::String)]);
         let request = body.text("request").unwrap_or_default();
         let done = match (checked, request) {
             (Err(error), _) => Err(error.into()),
             (Ok(()), "setup" | "ack" | "restart") => return Answer::Ack(message),
-            (Ok(()), request) if MANAGEMENT.contains(&request) => self.manage(host, request, body),
+            (Ok(()), request) if MANAGEMENT.contains(&request) => self.manage(host, handle, request, body),
             (Ok(()), request) => Err(Error::new(Code::InvalidRequest, format!("Unknown request '{request}'"))),
         };
         Answer::Success(done.unwrap_or_else(|error| refusal(host, &error, None)))
@@ -200,14 +214,19 @@ impl TextRoom {
         self.tell(host, &handles, event);
     }
 
-    /// Takes the time that so many messages need, when there is some.
-    fn afford(&mut self, host: &Host, copies: usize) -> Result<(), Error> {
+    /// Takes the time that so many messages of a client need, when there is some.
+    fn afford(&mut self, host: &Host, handle: HandleId, copies: usize) -> Result<(), Error> {
         let now = host.now();
-        let from = self.busy_until.map_or(now, |until| until.max(now));
-        if from > now + AHEAD_MAX {
+        let free_at = |until: Option<Instant>| until.map_or(now, |until| until.max(now));
+        let of_client = self.clients.get_mut(&handle).map(|client| &mut client.busy_until);
+        let mut nobodys = None;
+        let of_client = of_client.unwrap_or(&mut nobodys);
+        let (from, from_of_client) = (free_at(self.busy_until), free_at(*of_client));
+        if from.max(from_of_client) > now + AHEAD_MAX {
             return Err(Error::new(Code::Unknown, "Too many messages, try again later"));
         }
         let copies = u32::try_from(copies).unwrap_or(u32::MAX);
+        *of_client = Some(from_of_client + COPY_TIME_OF_CLIENT.saturating_mul(copies));
         self.busy_until = Some(from + COPY_TIME.saturating_mul(copies));
         Ok(())
     }
@@ -274,10 +293,17 @@ fn refusal(host: &Host, error: &Error, transaction: Option<&str>) -> Value {
     error.to_json(transaction)
 }
 
-/// Refuses texts that are too long to be repeated to everybody.
+/// Refuses texts that are too long to be repeated to everybody, or kept.
 fn check_texts(body: &Map<String, Value>) -> Result<(), Error> {
-    let is_long = |value: &Value| value.as_str().is_some_and(|text| text.len() > TEXT_BYTES_MAX);
-    match body.iter().find(|(_, value)| is_long(value)) {
+    let is_long = |(name, value): &(&String, &Value)| {
+        let bytes_max = match name.as_str() {
+            "description" | "new_description" => DESCRIPTION_BYTES_MAX,
+            "text" => TEXT_BYTES_MAX,
+            _ => WORD_BYTES_MAX,
+        };
+        value.as_str().is_some_and(|text| text.len() > bytes_max)
+    };
+    match body.iter().find(is_long) {
         Some((name, _)) => Err(Error::new(
             Code::InvalidElement,
             format!("Invalid element ({name} is too long)"),

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use bytes::Bytes;
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use serde_json::{Value, json};
 
 use crate::host::HandleId;
@@ -27,7 +27,20 @@ pub(super) struct RoomConfig {
     /// Messages that who joins is told of; zero is none.
     pub(super) history: usize,
     /// Tokens that may join; `None` lets anybody in.
-    pub(super) allowed: Option<Vec<String>>,
+    pub(super) allowed: Option<IndexSet<String>>,
+}
+
+/// What a room costs beside its texts, and a text beside its bytes.
+const ROOM_OVERHEAD_BYTES: usize = 512;
+const TEXT_OVERHEAD_BYTES: usize = 64;
+
+impl RoomConfig {
+    /// What it takes to keep a room with these settings.
+    pub(super) fn bytes(&self) -> usize {
+        let texts = [&self.description, &self.secret, &self.pin].into_iter().flatten();
+        let texts = texts.chain(self.allowed.iter().flatten());
+        texts.fold(ROOM_OVERHEAD_BYTES, |sum, text| sum + text.len() + TEXT_OVERHEAD_BYTES)
+    }
 }
 
 /// Somebody in a room.
@@ -97,12 +110,17 @@ impl Room {
         if self.config.history == 0 {
             return;
         }
-        self.history_bytes += message.len();
+        self.history_bytes += message.len() + TEXT_OVERHEAD_BYTES;
         self.history.push_back(message);
         while self.history.len() > self.config.history || self.history_bytes > HISTORY_BYTES_MAX {
             let Some(oldest) = self.history.pop_front() else { break };
-            self.history_bytes -= oldest.len();
+            self.history_bytes -= oldest.len() + TEXT_OVERHEAD_BYTES;
         }
+    }
+
+    /// What messages that are kept take.
+    pub(super) fn history_bytes(&self) -> usize {
+        self.history_bytes
     }
 
     pub(super) fn history(&self) -> impl Iterator<Item = &Bytes> {

@@ -1,12 +1,13 @@
 //! What comes on data channels: `join`, `leave`, `message`, and the requests about rooms.
 
+use bytes::Bytes;
 use serde_json::{Map, Value, json};
 use voex_base::WallTime;
 
 use super::error::{Code, Error};
 use super::management::check_secret;
 use super::room::{Participant, Room};
-use super::{MANAGEMENT, PARTICIPANTS_MAX, ROOMS_OF_HANDLE_MAX, TextRoom, check_texts, refusal};
+use super::{KEPT_BYTES_MAX, MANAGEMENT, PARTICIPANTS_MAX, ROOMS_OF_HANDLE_MAX, TextRoom, check_texts, refusal};
 use crate::host::{HandleId, Host};
 use crate::plugin::fields::{Field, Fields, Type, check, optional, required};
 use crate::plugin::id::Id;
@@ -62,7 +63,7 @@ impl TextRoom {
             "leave" => self.leave(host, handle, body),
             "message" => self.message(host, handle, body),
             request if MANAGEMENT.contains(&request) => {
-                let answer = self.manage(host, request, body)?;
+                let answer = self.manage(host, handle, request, body)?;
                 Ok(answer.as_object().cloned())
             }
             other => Err(Error::new(Code::InvalidRequest, format!("Unsupported request {other}"))),
@@ -86,7 +87,7 @@ impl TextRoom {
             return Err(Error::new(Code::Unknown, "Too many participants, or rooms of one"));
         }
         let copies = room.participants.len() + 1;
-        self.afford(host, copies)?;
+        self.afford(host, handle, copies)?;
         let room = self.room(body, &JOIN)?;
         let display = body.text("display").map(str::to_owned);
         room.participants.insert(
@@ -116,7 +117,7 @@ impl TextRoom {
         if room.name_of(handle).is_none() {
             return Err(not_in(&id));
         }
-        self.afford(host, copies)?;
+        self.afford(host, handle, copies)?;
         self.remove_from(host, &id, handle);
         success([])
     }
@@ -143,7 +144,7 @@ impl TextRoom {
             let text = format!("No such user {name} in room {id}");
             return Err(Error::new(Code::NoSuchUser, text));
         }
-        self.afford(host, handles.len())?;
+        self.afford(host, handle, handles.len())?;
         let message = object([
             ("textroom", Some(json!("message"))),
             ("room", Some(json!(id))),
@@ -153,16 +154,25 @@ impl TextRoom {
             ("whisper", to.is_some().then(|| json!(true))),
         ]);
         self.tell(host, &handles, &message);
-        if to.is_none()
-            && let Some(room) = self.rooms.get_mut(&id)
-        {
-            room.remember(message.to_string().into());
+        if to.is_none() {
+            self.remember(&id, message.to_string().into());
         }
         match (body.flag("ack"), sent) {
             (Some(false), _) => Ok(None),
             (_, Some(sent)) => success([("sent", sent)]),
             (_, None) => success([]),
         }
+    }
+
+    /// Keeps a message for those who come later, where there is room for it.
+    pub(super) fn remember(&mut self, id: &Id, message: Bytes) {
+        let is_full = self.kept_bytes + message.len() > KEPT_BYTES_MAX;
+        let Some(room) = self.rooms.get_mut(id).filter(|_| !is_full) else {
+            return;
+        };
+        let before = room.history_bytes();
+        room.remember(message);
+        self.kept_bytes = self.kept_bytes + room.history_bytes() - before;
     }
 
     /// Tells who has joined what was said before.
@@ -193,7 +203,7 @@ fn check_token(room: &Room, body: &Map<String, Value>) -> Result<(), Error> {
         return Ok(());
     };
     match body.text("token") {
-        Some(token) if allowed.iter().any(|known| known == token) => Ok(()),
+        Some(token) if allowed.contains(token) => Ok(()),
         _ => Err(Error::new(Code::Unauthorized, "Unauthorized (not in the allowed list)")),
     }
 }

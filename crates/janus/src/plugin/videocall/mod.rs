@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Map, Value, json};
 use voex_base::{SubscriptionId, WorkerId};
+use voex_bridge::media::remote_parameters;
 use voex_sdp::{Description, Kind};
 use voex_sfu::command::{LayerChange, Layers};
 
@@ -31,6 +32,7 @@ use super::videoroom::room::object;
 use super::{Answer, MediaEvent, Message, Plugin};
 use crate::host::{HandleId, HangupReason, Host};
 use crate::jsep::{Jsep, JsepKind, LocalJsep};
+use crate::peer_connection::NegotiationError;
 
 const REQUEST: [Field; 1] = [required("request", Type::String)];
 const USERNAME: [Field; 1] = [required("username", Type::String)];
@@ -199,6 +201,10 @@ impl VideoCall {
             return Err(Error::default_text(Code::UseEchoTest));
         }
         let offer = jsep_of(message, JsepKind::Offer)?;
+        if remote_parameters(&offer.description).is_none() {
+            let text = format!("Error parsing offer: {}", NegotiationError::NoTransport);
+            return Err(Error::new(Code::InvalidSdp, text));
+        }
         let transaction = Some(message.transaction.as_str());
         if self.client(callee).call.is_some() {
             let busy = json!({"event": "hangup", "username": own, "reason": "User busy"});
@@ -249,6 +255,7 @@ impl VideoCall {
             Ok(jsep) => jsep,
             Err(error) => {
                 self.end_call(host, handle, "Invalid SDP");
+                host.close_peer_connection(handle, HangupReason::ClosePc);
                 let text = format!("Error parsing offer: {error}");
                 return Err(Error::new(Code::InvalidSdp, text));
             }
