@@ -150,6 +150,23 @@ fn a_browser_refuses_a_relay_whose_certificate_nobody_vouches_for() {
 }
 
 #[test]
+fn meetechos_browser_client_publishes_subscribes_updates_pauses_and_comes_back() {
+    let namespace = Namespace::new();
+    let server = Server::start(&namespace, "");
+    let config = json!({ "url": url(), "room": ROOM, "seconds": 2 });
+    let seen = node(&namespace, "janus_js.mjs", &config, PAGES_MAX);
+    assert_eq!(seen["streams"], json!(["audio", "video", "data"]), "{seen:#}");
+    assert_eq!(seen["updated"], json!(["audio", "video", "data", "video"]), "{seen:#}");
+    for (step, frames) in [("flowing", 25.0), ("both", 50.0), ("resumed", 25.0), ("back", 25.0)] {
+        assert!(number(&seen, &format!("/{step}/frames")) > frames, "{step}: {seen:#}");
+        assert!(number(&seen, &format!("/{step}/energy")) > 0.0, "{step}: {seen:#}");
+        assert_eq!(number(&seen, &format!("/{step}/lost")), 0.0, "{step}: {seen:#}");
+    }
+    assert!(number(&seen, "/paused/frames") <= 1.0, "{seen:#}");
+    server.stop();
+}
+
+#[test]
 fn media_outlives_the_connection_that_steers_it_until_somebody_claims_the_session_or_nobody_does() {
     let namespace = Namespace::new();
     let server = Server::start(&namespace, "mcu.reclaim_timeout_s: 4\n");
