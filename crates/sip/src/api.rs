@@ -340,7 +340,7 @@ pub enum Event {
         /// The remote's answer, when the INVITE had no offer.
         sdp: Option<Vec<u8>>,
     },
-    /// The remote changes the session.
+    /// The remote changes the session, by re-INVITE or by UPDATE (to which no `Confirmed` follows).
     Reinvite {
         /// The leg.
         leg: LegId,

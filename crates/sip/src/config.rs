@@ -54,6 +54,8 @@ pub struct TimerConfig {
     pub t2: Duration,
     /// T4, longest life of a message in the network: 5 s.
     pub t4: Duration,
+    /// Interval of session timers that we propose (RFC 4028): 1800 s, 90 s at least.
+    pub session: Duration,
     /// How long a call may ring, either way, before the endpoint gives it up: 180 s.
     pub ring: Duration,
 }
@@ -64,6 +66,7 @@ impl Default for TimerConfig {
             t1: Duration::from_millis(500),
             t2: Duration::from_secs(4),
             t4: Duration::from_secs(5),
+            session: Duration::from_secs(1_800),
             ring: Duration::from_secs(180),
         }
     }

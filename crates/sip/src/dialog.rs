@@ -12,6 +12,8 @@ pub(crate) struct Dialog {
     pub(crate) remote: NameAddr,
     pub(crate) local_cseq: u32,
     pub(crate) remote_cseq: Option<u32>,
+    /// Number of their last INVITE: its ACK and PRACKs name it.
+    pub(crate) invite_cseq: u32,
     route_set: Vec<NameAddr>,
     pub(crate) remote_target: Uri,
 }
@@ -28,6 +30,7 @@ impl Dialog {
             remote: NameAddr::new(target.clone()),
             local_cseq: cseq,
             remote_cseq: None,
+            invite_cseq: 0,
             route_set: proxy.into_iter().collect(),
             remote_target: target,
         }
@@ -48,6 +51,7 @@ impl Dialog {
             remote: essentials.from.clone(),
             local_cseq: cseq,
             remote_cseq: Some(essentials.cseq.number),
+            invite_cseq: essentials.cseq.number,
             route_set: record_routes(&request.headers)?,
             remote_target: contact(&request.headers)?.unwrap_or_else(|| essentials.from.uri.clone()),
         })

@@ -337,7 +337,7 @@ fn options_within_a_call_gets_200_and_unknown_methods_501() {
     let (mut host, _, ok) = Host::accepted();
     host.receive(&in_dialog("OPTIONS", 2, &ok, ""));
     host.response(200);
-    host.receive(&in_dialog("UPDATE", 3, &ok, ""));
+    host.receive(&in_dialog("SUBSCRIBE", 3, &ok, ""));
     assert!(host.response(405).headers.get(Header::Allow).is_some());
     host.receive(&in_dialog("FROBNICATE", 4, &ok, ""));
     host.response(501);

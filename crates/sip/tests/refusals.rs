@@ -29,10 +29,17 @@ fn stateless(host: &Host) {
 #[test]
 fn methods_that_are_not_taken_get_405_with_allow_and_unknown_ones_501() {
     let mut host = Host::with_guest();
-    for method in ["REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE", "UPDATE", "PRACK"] {
+    for method in ["REGISTER", "SUBSCRIBE", "PUBLISH", "MESSAGE"] {
         host.receive(&request(method, ""));
         let allow = host.response(405).headers.get(Header::Allow).map(str::to_owned);
-        assert_eq!(allow.as_deref(), Some("INVITE, ACK, BYE, CANCEL, OPTIONS, INFO"));
+        assert_eq!(
+            allow.as_deref(),
+            Some("INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE")
+        );
+    }
+    for method in ["UPDATE", "PRACK"] {
+        host.receive(&request(method, ""));
+        host.response(481);
     }
     host.receive(&request("FROBNICATE", ""));
     host.response(501);
@@ -67,7 +74,7 @@ fn the_same_stray_request_gets_the_same_to_tag() {
 fn bodies_extensions_and_answers_that_are_not_understood_are_named() {
     let mut host = Host::with_guest();
     host.receive(&request("INVITE", "Require: 100rel, foo\r\n"));
-    assert_eq!(host.response(420).headers.get(Header::Unsupported), Some("100rel, foo"));
+    assert_eq!(host.response(420).headers.get(Header::Unsupported), Some("foo"));
     let text = "Content-Type: text/plain\r\nContent-Length: 1\r\n\r\nx";
     host.receive(&request("INVITE", text));
     assert_eq!(host.response(415).headers.get(Header::Accept), Some("application/sdp"));

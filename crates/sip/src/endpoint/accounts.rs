@@ -345,7 +345,12 @@ impl Endpoint {
                 let account = self.accounts.get_mut(&id).filter(|account| account.serial == serial)?;
                 Some((&mut account.digest, account.spec.credentials.clone(), &mut account.cseq))
             }
-            Purpose::Invite(id) | Purpose::Reinvite(id) | Purpose::Info(id) | Purpose::Bye(id) => {
+            Purpose::Invite(id)
+            | Purpose::Reinvite(id)
+            | Purpose::Info(id)
+            | Purpose::Prack(id)
+            | Purpose::Update(id)
+            | Purpose::Bye(id) => {
                 let leg = self.legs.get_mut(&id)?;
                 Some((&mut leg.digest, leg.credentials.clone(), &mut leg.dialog.local_cseq))
             }

@@ -6,7 +6,9 @@ use voex_sip_wire::{Essentials, Header, HeaderFields, Request, Uri};
 
 use super::leg::{Leg, LegState, Unacked};
 use super::receive::check_invite_body;
+use super::reliable::Reliability;
 use super::server::{Answer, Source, TAG_LENGTH};
+use super::session_timer::check_session;
 use super::{Endpoint, ServerId, fields};
 use crate::dialog::Dialog;
 use crate::{AccountId, EndCause, Event, Headers, IncomingCall, LegId};
@@ -17,7 +19,7 @@ const REMIND: Duration = Duration::from_secs(60);
 impl Endpoint {
     /// An INVITE outside dialogs, from somebody who may call.
     pub(super) fn handle_new_invite(&mut self, now: Instant, source: Source, request: Request, parts: &Essentials) {
-        if let Err(answer) = check_invite_body(&request) {
+        if let Err(answer) = check_invite_body(&request).and_then(|()| check_session(&request.headers)) {
             return self.refuse_with(source, &request.headers, answer);
         }
         let tag = self.rng.token(TAG_LENGTH);
@@ -79,6 +81,7 @@ impl Endpoint {
         parts: &Essentials,
     ) {
         let id = LegId(LegId::INCOMING_FIRST + self.next_id());
+        let first_rseq = self.rng.below(1 << 16) as u32;
         let Some(owner) = self.accounts.get(&account) else {
             return;
         };
@@ -93,6 +96,9 @@ impl Endpoint {
             .clone()
             .unwrap_or_else(|| self.config.user_agent.clone());
         leg.credentials = owner.spec.credentials.clone();
+        leg.note_allow(&request.headers);
+        leg.session_interval = self.config.timers.session;
+        leg.reliability = Reliability::of_invite(&request, first_rseq);
         leg.invite_server = Some(server);
         leg.give_up_at = Some(now + self.config.timers.ring);
         self.insert_leg(id, leg);
@@ -112,13 +118,8 @@ impl Endpoint {
         self.event(Event::IncomingCall(Box::new(call)));
     }
 
-    /// Sends 180 or 183.
-    pub(super) fn provisional(&mut self, now: Instant, id: LegId, code: u16, sdp: Option<Vec<u8>>, headers: &Headers) {
-        let Some((server, mut answer)) = self.answer_to_invite(id, code, headers) else {
-            return self.ignore_command();
-        };
-        answer.sdp = sdp;
-        self.respond(now, server, answer);
+    /// A call that rings says so again after a while.
+    pub(super) fn remind_later(&mut self, now: Instant, id: LegId) {
         if let Some(leg) = self.legs.get_mut(&id) {
             leg.remind_at = Some(now + REMIND);
             self.arm_leg(id);
@@ -134,6 +135,9 @@ impl Endpoint {
     }
 
     pub(super) fn accept(&mut self, now: Instant, id: LegId, sdp: Vec<u8>, headers: &Headers) {
+        if self.keeps_back(id, &sdp, headers) {
+            return;
+        }
         let Some((server, mut answer)) = self.answer_to_invite(id, 200, headers) else {
             return self.ignore_command();
         };
@@ -147,7 +151,7 @@ impl Endpoint {
     }
 
     /// Makes an answer to the INVITE that began the leg; `None` unless it still waits for one.
-    fn answer_to_invite(&self, id: LegId, code: u16, headers: &Headers) -> Option<(ServerId, Answer)> {
+    pub(super) fn answer_to_invite(&self, id: LegId, code: u16, headers: &Headers) -> Option<(ServerId, Answer)> {
         let leg = self.legs.get(&id).filter(|leg| leg.state == LegState::Incoming)?;
         let server = leg.invite_server?;
         let mut fields = self.dialog_fields(server, &leg.contact);
@@ -175,8 +179,9 @@ impl Endpoint {
     }
 
     /// Sends a 200 to INVITE and keeps it for repeating until its ACK comes.
-    pub(super) fn respond_until_acked(&mut self, now: Instant, id: LegId, server: ServerId, answer: Answer) {
+    pub(super) fn respond_until_acked(&mut self, now: Instant, id: LegId, server: ServerId, mut answer: Answer) {
         let timers = self.config.timers;
+        self.put_session(now, id, server, &mut answer);
         let request = self.server_request(server);
         let offerless = request.is_some_and(|request| !fields::is_sdp(request));
         let Some(bytes) = self.respond(now, server, answer) else {
@@ -190,7 +195,7 @@ impl Endpoint {
         leg.unacked = Some(Unacked {
             bytes,
             source,
-            cseq: leg.dialog.remote_cseq.unwrap_or_default(),
+            cseq: leg.dialog.invite_cseq,
             interval: timers.t1,
             next_at: now + timers.t1,
             give_up_at: now + timers.t1 * 64,

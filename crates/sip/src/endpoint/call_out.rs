@@ -63,6 +63,7 @@ impl Endpoint {
         leg.credentials = spec.credentials.clone().or_else(|| account.spec.credentials.clone());
         leg.sdp = spec.sdp.clone();
         leg.auto_answer_reinvites = spec.auto_answer_reinvites;
+        leg.session_interval = self.config.timers.session;
         leg.give_up_at = Some(now + self.config.timers.ring);
         Ok(leg)
     }
@@ -82,7 +83,9 @@ impl Endpoint {
         match (response.code, leg.state) {
             (100..=199, LegState::Calling | LegState::Proceeding) => {
                 leg.state = LegState::Proceeding;
-                self.report_provisional(id, response, parts);
+                if self.is_news(id, &response, parts) {
+                    self.take_provisional(now, id, response, parts);
+                }
             }
             (100..=199, LegState::CancelWaiting) => {
                 let ending = leg.ending.take().unwrap_or_else(Ending::timeout);
@@ -121,13 +124,15 @@ impl Endpoint {
         self.end_leg(id, cause, response.code, &response.reason, Some(&response.headers));
     }
 
-    fn report_provisional(&mut self, leg: LegId, response: Response, parts: &Essentials) {
+    fn take_provisional(&mut self, now: Instant, leg: LegId, response: Response, parts: &Essentials) {
         if response.code == 100 {
             return;
         }
         if let Some(leg) = self.legs.get_mut(&leg).filter(|_| parts.to.tag().is_some()) {
             leg.dialog.learn(&response.headers, &parts.to);
+            leg.note_allow(&response.headers);
         }
+        self.acknowledge_provisional(now, leg, &response, parts);
         let headers = fields::reported(&response.headers);
         let sdp = fields::sdp(&response.headers, response.body);
         let (code, reason) = (response.code, response.reason);
@@ -165,6 +170,8 @@ impl Endpoint {
     ) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         leg.dialog.learn(&response.headers, &parts.to);
+        leg.note_allow(&response.headers);
+        leg.take_session(now, &response.headers);
         leg.state = LegState::Established;
         (leg.give_up_at, leg.invite_client) = (None, None);
         self.arm_leg(id);

@@ -9,6 +9,7 @@ use voex_sip_wire::{
     Essentials, Header, Host, MAGIC_COOKIE, Method, NameAddr, Request, Response, Uri, Via, reason_phrase,
 };
 
+use super::session_timer::least_interval;
 use super::{ClientId, Endpoint, Output, ResolveError, TimerOwner};
 use crate::metrics::{DropReason, MethodLabel, ResponseClass};
 use crate::transaction::{ClientAction, InviteClient, NonInviteClient};
@@ -54,6 +55,10 @@ pub(super) enum Purpose {
     Reinvite(LegId),
     /// INFO.
     Info(LegId),
+    /// PRACK; its answer changes nothing.
+    Prack(LegId),
+    /// UPDATE without an offer: a refresh.
+    Update(LegId),
     /// BYE; its answer ends the leg.
     Bye(LegId),
     /// CANCEL; the INVITE's answer counts, not its own.
@@ -224,9 +229,12 @@ impl Endpoint {
     fn is_obsolete(&self, outgoing: &Outgoing) -> bool {
         match outgoing.purpose {
             Purpose::Register(account, serial) => self.accounts.get(&account).is_none_or(|a| a.serial != serial),
-            Purpose::Invite(leg) | Purpose::Reinvite(leg) | Purpose::Info(leg) | Purpose::Bye(leg) => {
-                !self.legs.contains_key(&leg)
-            }
+            Purpose::Invite(leg)
+            | Purpose::Reinvite(leg)
+            | Purpose::Info(leg)
+            | Purpose::Prack(leg)
+            | Purpose::Update(leg)
+            | Purpose::Bye(leg) => !self.legs.contains_key(&leg),
             Purpose::Cancel | Purpose::StrayBye => false,
         }
     }
@@ -323,14 +331,18 @@ impl Endpoint {
         if matches!(response.code, 401 | 407) && !given_up && self.answer_challenge(now, id, &response) {
             return;
         }
+        if response.code == 422 && !given_up && self.propose_longer(now, id, &response) {
+            return;
+        }
         match purpose {
             Purpose::Invite(leg) => self.handle_invite_response(now, leg, id, from, response, parts),
             Purpose::Reinvite(leg) => self.handle_reinvite_response(now, leg, id, from, response, parts),
             _ if response.code < 200 => {}
             Purpose::Register(account, serial) => self.handle_register_response(now, account, serial, response),
             Purpose::Info(leg) => self.info_done(leg, response.code, response.reason),
+            Purpose::Update(leg) => self.handle_update_response(now, leg, &response),
             Purpose::Bye(leg) => self.finish_leg(leg, response),
-            Purpose::Cancel | Purpose::StrayBye => {}
+            Purpose::Prack(_) | Purpose::Cancel | Purpose::StrayBye => {}
         }
     }
 
@@ -371,6 +383,32 @@ impl Endpoint {
         true
     }
 
+    /// Sends the request again with the longer interval that a 422 asks for (RFC 4028 §7.4). False: it asks for none.
+    fn propose_longer(&mut self, now: Instant, id: ClientId, response: &Response) -> bool {
+        let Some(client) = self.clients.get(&id) else {
+            return false;
+        };
+        let mut outgoing = client.outgoing.clone();
+        let (Purpose::Invite(leg) | Purpose::Reinvite(leg) | Purpose::Update(leg)) = outgoing.purpose else {
+            return false;
+        };
+        let Some((leg, least)) = self.legs.get_mut(&leg).zip(least_interval(response)) else {
+            return false;
+        };
+        if outgoing.challenges >= CHALLENGES_MAX || least <= leg.session_interval {
+            return false;
+        }
+        (leg.session_interval, leg.session_least) = (least, Some(least));
+        let cseq = format!("{} {}", leg.dialog.next_cseq(), outgoing.request.method);
+        let headers = &mut outgoing.request.headers;
+        headers.set(Header::CSeq, cseq);
+        headers.set(Header::SessionExpires, least.as_secs().to_string());
+        headers.set(Header::MinSe, least.as_secs().to_string());
+        outgoing.challenges += 1;
+        self.send_request(now, outgoing);
+        true
+    }
+
     /// Reports a request that got no answer, or could not be sent, to its owner.
     pub(super) fn request_failed(&mut self, now: Instant, outgoing: &Outgoing, code: u16, reason: &str) {
         let mut response = Response::answering(&outgoing.request.headers, code, Some(reason));
@@ -380,8 +418,9 @@ impl Endpoint {
             Purpose::Invite(leg) => self.invite_failed(now, leg, response),
             Purpose::Reinvite(leg) => self.reinvite_failed(now, leg, response),
             Purpose::Info(leg) => self.info_done(leg, code, response.reason),
+            Purpose::Update(leg) => self.handle_update_response(now, leg, &response),
             Purpose::Bye(leg) => self.finish_leg(leg, response),
-            Purpose::Cancel | Purpose::StrayBye => {}
+            Purpose::Prack(_) | Purpose::Cancel | Purpose::StrayBye => {}
         }
     }
 }

@@ -5,7 +5,10 @@ use voex_sip_wire::{Header, HeaderFields, Params, is_safe_field, unquote};
 use crate::{Headers, Metrics, ReasonHeader};
 
 /// Methods that this endpoint takes.
-pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO";
+pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE";
+
+/// Extensions that this endpoint knows.
+pub(super) const SUPPORTED: [&str; 2] = ["100rel", "timer"];
 
 /// The one body that sessions are described with.
 pub(super) const SDP: &str = "application/sdp";
@@ -69,6 +72,22 @@ pub(super) fn reason(headers: &HeaderFields) -> Option<ReasonHeader> {
         cause: params.value("cause").map(str::to_owned),
         text: params.value("text").map(unquote),
     })
+}
+
+/// Says whether the other side knows an extension.
+pub(super) fn supports(headers: &HeaderFields, extension: &str) -> bool {
+    has(headers, Header::Supported, extension) || requires(headers, extension)
+}
+
+/// Says whether the other side insists on an extension.
+pub(super) fn requires(headers: &HeaderFields, extension: &str) -> bool {
+    has(headers, Header::Require, extension)
+}
+
+/// Says whether a list has an element.
+pub(super) fn has(headers: &HeaderFields, list: Header, element: &str) -> bool {
+    let list = headers.list(list).unwrap_or_default();
+    list.iter().any(|other| other.eq_ignore_ascii_case(element))
 }
 
 /// Says whether a body is SDP by its Content-Type; parameters do not matter.

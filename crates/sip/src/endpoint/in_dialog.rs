@@ -34,6 +34,8 @@ impl Endpoint {
             Method::Invite => self.handle_reinvite(now, source, id, request, &parts),
             Method::Bye => self.handle_bye(now, source, id, &request, &parts),
             Method::Info => self.handle_info(now, source, id, request, &parts),
+            Method::Prack => self.handle_prack(now, source, id, &request, &parts),
+            Method::Update => self.handle_update(now, source, id, request, &parts),
             _ => {
                 let mut fields = HeaderFields::new();
                 fields.push(Header::Accept, fields::SDP);
@@ -82,17 +84,7 @@ impl Endpoint {
                 ..Answer::default()
             },
         );
-        let Some(leg) = self.legs.get_mut(&id) else { return };
-        if let Some(invite) = leg.invite_server.take() {
-            self.respond(
-                now,
-                invite,
-                Answer {
-                    code: 487,
-                    ..Answer::default()
-                },
-            );
-        }
+        self.refuse_open_reinvite(now, id);
         let ending = self.legs.get_mut(&id).and_then(|leg| leg.ending.take());
         match ending {
             Some(ending) => self.end_leg(id, ending.cause, ending.code, ending.reason, Some(&request.headers)),

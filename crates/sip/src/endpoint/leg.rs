@@ -7,7 +7,9 @@ use voex_base::SocketId;
 use voex_sip_wire::{Header, HeaderFields, Method, Request, Response};
 
 use super::client::{Outgoing, Purpose};
+use super::reliable::Reliability;
 use super::server::Source;
+use super::session_timer::Session;
 use super::{ClientId, Endpoint, ServerId, TimerOwner, fields};
 use crate::dialog::Dialog;
 use crate::digest::DigestState;
@@ -40,6 +42,20 @@ pub(super) struct Leg {
     pub(super) give_up_at: Option<Instant>,
     /// When the last provisional answer is sent again (RFC 3261 §13.3.1.1).
     pub(super) remind_at: Option<Instant>,
+    /// How provisional answers are sent and taken.
+    pub(super) reliability: Reliability,
+    /// An UPDATE of theirs that waits for our answer.
+    pub(super) update_server: Option<ServerId>,
+    /// The remote takes UPDATE.
+    pub(super) allows_update: bool,
+    /// What ends the call when nobody refreshes it.
+    pub(super) session: Option<Session>,
+    /// The interval that we propose for it, and the least that the remote takes, where it has said so.
+    pub(super) session_interval: Duration,
+    pub(super) session_least: Option<Duration>,
+    /// An UPDATE or a re-INVITE of ours is under way that only refreshes: nobody waits for its answer.
+    pub(super) is_updating: bool,
+    pub(super) is_refreshing: bool,
     /// A re-INVITE of ours that met one of theirs, and when to try again.
     pub(super) retry: Option<Retry>,
     /// How the leg will have ended once the last answer is in.
@@ -128,6 +144,17 @@ impl Ending {
         }
     }
 
+    /// Nobody refreshed the session (RFC 4028 §10).
+    pub(super) fn session_expired() -> Self {
+        let reason = r#"SIP;cause=408;text="Session expired""#;
+        Self {
+            cause: EndCause::Timeout,
+            code: 408,
+            reason: "Session Expired",
+            headers: vec![("Reason".to_owned(), reason.to_owned())],
+        }
+    }
+
     pub(super) fn timeout() -> Self {
         let (cause, code, reason) = (EndCause::Timeout, 408, "Request Timeout");
         Self {
@@ -158,6 +185,14 @@ impl Leg {
             ack: None,
             give_up_at: None,
             remind_at: None,
+            reliability: Reliability::default(),
+            update_server: None,
+            allows_update: false,
+            session: None,
+            session_interval: Duration::ZERO,
+            session_least: None,
+            is_updating: false,
+            is_refreshing: false,
             retry: None,
             ending: None,
         }
@@ -169,10 +204,20 @@ impl Leg {
             .as_ref()
             .map(|unacked| unacked.next_at.min(unacked.give_up_at));
         let retry = self.retry.as_ref().map(|retry| retry.at);
-        [self.give_up_at, self.remind_at, unacked, retry]
+        let session = self.session.as_ref().map(Session::deadline);
+        let session = session.filter(|_| self.state == LegState::Established);
+        let reliable = self.reliability.deadline();
+        [self.give_up_at, self.remind_at, unacked, retry, session, reliable]
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// Notes whether the remote takes UPDATE, when it says what it takes.
+    pub(super) fn note_allow(&mut self, headers: &HeaderFields) {
+        if headers.get(Header::Allow).is_some() {
+            self.allows_update = fields::has(headers, Header::Allow, "UPDATE");
+        }
     }
 
     /// Says whether an INVITE transaction is under way in either direction (RFC 3261 §14.1).
@@ -212,9 +257,11 @@ impl Endpoint {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         let cseq = leg.dialog.next_cseq();
         let mut request = leg.dialog.request(method, cseq);
-        if matches!(purpose, Purpose::Invite(_) | Purpose::Reinvite(_)) {
+        if matches!(purpose, Purpose::Invite(_) | Purpose::Reinvite(_) | Purpose::Update(_)) {
             request.headers.push(Header::Contact, leg.contact.as_str());
             request.headers.push(Header::Allow, fields::ALLOW);
+            request.headers.push(Header::Supported, fields::SUPPORTED.join(", "));
+            leg.propose_session(&mut request);
         }
         request.headers.push(Header::UserAgent, leg.user_agent.as_str());
         dress(&mut request, leg);
@@ -337,6 +384,8 @@ impl Endpoint {
         if retry {
             self.retry_reinvite(now, id);
         }
+        self.handle_reliable_timeout(now, id);
+        self.handle_session_timeout(now, id);
         self.arm_leg(id);
     }
 

@@ -10,7 +10,10 @@ mod in_dialog;
 mod leg;
 mod receive;
 mod reinvite;
+mod reliable;
 mod server;
+mod session_timer;
+mod update;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};

@@ -9,7 +9,7 @@ use voex_sip_wire::{Error, Essentials, Header, HeaderFields, Malformed, Message,
 
 use super::Endpoint;
 use super::admission::is_scanner;
-use super::fields::SDP;
+use super::fields::{SDP, SUPPORTED};
 use super::server::{Answer, ServerKey, Source, build, merge_key};
 use crate::Strangers;
 use crate::metrics::{DropReason, MethodLabel, RefusedCode, ResponseClass};
@@ -113,7 +113,7 @@ impl Endpoint {
     /// Inspects method, Require and scheme (RFC 3261 §8.2.1, §8.2.2).
     pub(super) fn inspect(&self, request: &Request) -> Result<(), Answer> {
         let code = match request.method {
-            Method::Invite | Method::Options | Method::Bye | Method::Info => 0,
+            Method::Invite | Method::Options | Method::Bye | Method::Info | Method::Prack | Method::Update => 0,
             Method::Other(_) => 501,
             _ => 405,
         };
@@ -204,7 +204,7 @@ fn note_source(headers: &mut HeaderFields, parts: &mut Essentials, source: Socke
     headers.insert_after_first(Header::Via, others);
 }
 
-/// We have no extensions, so whatever is required is unsupported.
+/// Refuses what is required of us and we do not know.
 fn check_required(headers: &HeaderFields) -> Result<(), Answer> {
     let bad = |_| Answer {
         code: 400,
@@ -212,6 +212,7 @@ fn check_required(headers: &HeaderFields) -> Result<(), Answer> {
         ..Answer::default()
     };
     let mut required = headers.list(Header::Require).map_err(bad)?;
+    required.retain(|extension| !SUPPORTED.iter().any(|known| known.eq_ignore_ascii_case(extension)));
     required.extend(headers.list(Header::ProxyRequire).map_err(bad)?);
     if required.is_empty() {
         return Ok(());

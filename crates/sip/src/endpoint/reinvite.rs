@@ -10,6 +10,7 @@ use super::client::Purpose;
 use super::leg::{Ending, LegState, Retry};
 use super::receive::check_invite_body;
 use super::server::{Answer, Source};
+use super::session_timer::check_session;
 use super::{ClientId, Endpoint, fields};
 use crate::{Event, Headers, LegId};
 
@@ -44,7 +45,7 @@ impl Endpoint {
                 ..Answer::default()
             })
         } else {
-            check_invite_body(&request)
+            check_invite_body(&request).and_then(|()| check_session(&request.headers))
         };
         let server = self.start_invite_server(now, source, &request, parts, tag);
         if let Err(answer) = answer {
@@ -53,6 +54,7 @@ impl Endpoint {
         }
         let Some(leg) = self.legs.get_mut(&id) else { return };
         leg.dialog.refresh_target(&request.headers);
+        leg.dialog.invite_cseq = parts.cseq.number;
         leg.invite_server = Some(server);
         let answered = leg.auto_answer_reinvites;
         let sdp = leg.sdp.clone();
@@ -73,6 +75,9 @@ impl Endpoint {
         let Some(leg) = self.legs.get_mut(&id).filter(|leg| leg.state == LegState::Established) else {
             return self.ignore_command();
         };
+        if let Some(server) = leg.update_server.take() {
+            return self.answer_pending_update(now, id, server, answer, headers);
+        }
         let Some(server) = leg.invite_server else {
             return self.ignore_command();
         };
@@ -113,9 +118,13 @@ impl Endpoint {
         }
     }
 
-    /// A re-INVITE that nobody answered before the call ended.
+    /// A re-INVITE or UPDATE that nobody answered before the call ended.
     pub(super) fn refuse_open_reinvite(&mut self, now: Instant, id: LegId) {
-        if let Some(server) = self.legs.get_mut(&id).and_then(|leg| leg.invite_server.take()) {
+        let Some(leg) = self.legs.get_mut(&id) else { return };
+        for server in [leg.invite_server.take(), leg.update_server.take()]
+            .into_iter()
+            .flatten()
+        {
             self.respond(
                 now,
                 server,
@@ -185,9 +194,13 @@ impl Endpoint {
                     leg.sdp = sdp;
                 }
                 leg.dialog.refresh_target(&response.headers);
+                leg.note_allow(&response.headers);
+                leg.take_session(now, &response.headers);
+                let is_refresh = std::mem::take(&mut leg.is_refreshing);
                 let terminating = leg.state == LegState::Terminating;
                 self.acknowledge(now, id, client, from, &parts.cseq);
-                if !terminating {
+                self.arm_leg(id);
+                if !terminating && !is_refresh {
                     let headers = fields::reported(&response.headers);
                     let sdp = fields::sdp(&response.headers, response.body);
                     self.event(Event::ReinviteAnswered { leg: id, sdp, headers });
@@ -195,8 +208,9 @@ impl Endpoint {
             }
             491 => {
                 leg.invite_client = None;
-                let established = leg.state == LegState::Established;
-                if let Some((sdp, headers)) = leg.offer.take().filter(|_| established) {
+                let is_refresh = std::mem::take(&mut leg.is_refreshing);
+                let is_again = leg.state == LegState::Established && !is_refresh;
+                if let Some((sdp, headers)) = leg.offer.take().filter(|_| is_again) {
                     self.retry_later(now, id, sdp, headers);
                 }
             }
@@ -208,11 +222,15 @@ impl Endpoint {
     pub(super) fn reinvite_failed(&mut self, now: Instant, id: LegId, response: Response) {
         let Some(leg) = self.legs.get_mut(&id) else { return };
         (leg.invite_client, leg.offer) = (None, None);
+        let is_refresh = std::mem::take(&mut leg.is_refreshing);
         if leg.state != LegState::Established {
             return;
         }
         if matches!(response.code, 408 | 481) {
             return self.send_bye(now, id, Ending::timeout());
+        }
+        if is_refresh {
+            return;
         }
         let (code, reason) = (response.code, response.reason);
         self.event(Event::ReinviteFailed { leg: id, code, reason });

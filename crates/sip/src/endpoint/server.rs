@@ -6,7 +6,7 @@ use std::time::Instant;
 use voex_base::SocketId;
 use voex_sip_wire::{Essentials, Header, HeaderFields, Method, Request, Response};
 
-use super::fields::{ALLOW, SDP};
+use super::fields::{ALLOW, SDP, SUPPORTED};
 use super::{Endpoint, ServerId, TimerOwner};
 use crate::metrics::ResponseClass;
 use crate::transaction::{InviteServer, NonInviteServer, ServerAction};
@@ -17,7 +17,7 @@ pub(super) struct ServerTransaction {
     key: ServerKey,
     merge_key: Option<String>,
     /// Fields of the request, the source noted in its Via.
-    request: HeaderFields,
+    pub(super) request: HeaderFields,
     pub(super) source: Source,
     pub(super) to_tag: String,
     /// The last response; empty before the first.
@@ -102,6 +102,19 @@ impl Endpoint {
         id
     }
 
+    /// Begins the transaction of a request other than INVITE that is answered later, within 64 x T1.
+    pub(super) fn start_server(
+        &mut self,
+        now: Instant,
+        source: Source,
+        request: &Request,
+        parts: &Essentials,
+    ) -> ServerId {
+        let machine = Machine::Other(NonInviteServer::new(now, self.config.timers));
+        let to_tag = self.rng.token(TAG_LENGTH);
+        self.insert_server(source, request, parts, to_tag, machine)
+    }
+
     /// Answers a request other than INVITE in a transaction of its own.
     pub(super) fn answer(
         &mut self,
@@ -111,9 +124,7 @@ impl Endpoint {
         parts: &Essentials,
         answer: Answer,
     ) {
-        let machine = Machine::Other(NonInviteServer::new(now, self.config.timers));
-        let to_tag = self.rng.token(TAG_LENGTH);
-        let id = self.insert_server(source, request, parts, to_tag, machine);
+        let id = self.start_server(now, source, request, parts);
         self.respond(now, id, answer);
     }
 
@@ -260,6 +271,9 @@ pub(super) fn build(request: &HeaderFields, to_tag: &str, answer: Answer, server
     response.headers.push(Header::Server, server);
     if matches!(answer.code, 200..=299 | 405) {
         response.headers.push(Header::Allow, ALLOW);
+    }
+    if matches!(answer.code, 200..=299) {
+        response.headers.push(Header::Supported, SUPPORTED.join(", "));
     }
     if let Some(sdp) = answer.sdp {
         response.headers.push(Header::ContentType, SDP);

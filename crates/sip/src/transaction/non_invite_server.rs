@@ -1,5 +1,6 @@
-//! Non-INVITE server transaction (RFC 3261 §17.2.2). This endpoint answers every such request at once with a final
-//! response, so Trying and Proceeding take no time and the machine begins in Completed.
+//! Non-INVITE server transaction (RFC 3261 §17.2.2). This endpoint sends no provisional responses to them, and
+//! answers most at once: Trying takes no time, or lasts until the application has answered an UPDATE, and the machine
+//! begins in Completed. A repeat before the answer is absorbed by the endpoint, which has nothing to send again.
 
 use std::time::Instant;
 
