@@ -57,7 +57,11 @@ fn prack(cseq: u32, answer: &Response) -> String {
 /// Bob's provisional answer that wants a PRACK.
 fn reliable(invite: &Request, code: u16, rseq: u32, tag: &str) -> Response {
     let mut response = respond(invite, code);
-    let to = response.headers.get(Header::To).unwrap().replace("tag=bob", tag);
+    let to = response
+        .headers
+        .get(Header::To)
+        .expect("respond() puts one in")
+        .replace("tag=bob", tag);
     response.headers.set(Header::To, to);
     response.headers.push(Header::Require, "100rel");
     response.headers.push(Header::RSeq, rseq.to_string());
