@@ -3,7 +3,8 @@
 import { run } from './browser.mjs';
 import { spawn } from 'node:child_process';
 import { createConnection } from 'node:net';
-import { mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { level } from './level.mjs';
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 const here = (path) => new URL(path, import.meta.url).pathname;
@@ -71,15 +72,6 @@ function baresip({ address, proxy, caller, seconds, hangup, folder }) {
     quit: () => phone.child.kill('SIGTERM'),
     heard: () => level(readdirSync(`${folder}/baresip`).find((f) => f.endsWith('-dec.wav')), `${folder}/baresip`),
   };
-}
-
-// Root mean square of the 16-bit samples of a WAV file, 0..32767.
-function level(name, folder) {
-  if (!name) return 0;
-  const samples = readFileSync(`${folder}/${name}`).subarray(44);
-  let sum = 0;
-  for (let at = 0; at + 1 < samples.length; at += 2) sum += samples.readInt16LE(at) ** 2;
-  return Math.sqrt(sum / Math.max(1, samples.length / 2));
 }
 
 await run(async (open, config) => {

@@ -37,5 +37,5 @@ pub use method::Method;
 pub use name_addr::NameAddr;
 pub use parse::{HEADER_FIELDS_MAX, MESSAGE_BYTES_MAX, Malformed, is_call_id, parse_delta_seconds};
 pub use token::{Params, quote, unquote};
-pub use uri::{Host, SipUri, Uri};
+pub use uri::{Host, SipUri, Uri, escape, unescape};
 pub use via::{MAGIC_COOKIE, Via};

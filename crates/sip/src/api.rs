@@ -46,6 +46,10 @@ impl LegId {
     }
 }
 
+/// A transfer that somebody asked of us by REFER. Chosen by the endpoint.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ReferId(pub u64);
+
 /// A name to look up, see [`Output::Resolve`](crate::Output::Resolve).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub struct QueryId(pub u64);
@@ -145,6 +149,26 @@ pub enum Command {
         body: Vec<u8>,
         /// Fields to add.
         headers: Headers,
+    },
+    /// Asks the remote of an answered call to call somebody else (REFER). Answered by `ReferAnswered`; what becomes of it
+    /// comes by `Notify`.
+    Refer {
+        /// The leg.
+        leg: LegId,
+        /// URI of whom to call.
+        to: String,
+        /// Call-ID of another answered leg whose place that call is to take (an attended transfer).
+        replaces: Option<String>,
+        /// Fields to add.
+        headers: Headers,
+    },
+    /// Does not follow a transfer that `Refer` told of; who asked for it is told. One that is followed is named in
+    /// [`CallSpec::refer`], and its progress is told.
+    DeclineRefer {
+        /// The transfer.
+        refer: ReferId,
+        /// Status code; anything outside 300..=699 becomes 603.
+        code: u16,
     },
 }
 
@@ -256,6 +280,8 @@ pub struct CallSpec {
     pub credentials: Option<Credentials>,
     /// Answer re-INVITEs of the remote at once with the SDP we sent last, and report them as answered.
     pub auto_answer_reinvites: bool,
+    /// The transfer that this call follows: whoever asked for it is told how it goes.
+    pub refer: Option<ReferId>,
 }
 
 impl CallSpec {
@@ -270,6 +296,7 @@ impl CallSpec {
             headers: Vec::new(),
             credentials: None,
             auto_answer_reinvites: false,
+            refer: None,
         }
     }
 }
@@ -393,6 +420,33 @@ pub enum Event {
         /// Reason phrase.
         reason: String,
     },
+    /// The remote asks us to call somebody else; it has been told that we try. `Call` with [`CallSpec::refer`] follows, or
+    /// `DeclineRefer` does not.
+    Refer(Box<Referral>),
+    /// Our REFER got its final answer.
+    ReferAnswered {
+        /// The leg.
+        leg: LegId,
+        /// Status code: 202 for yes; 408 for silence, 481 for a call to replace that is not there.
+        code: u16,
+        /// Reason phrase.
+        reason: String,
+    },
+    /// NOTIFY from the remote within a call; it has been answered with 200.
+    Notify {
+        /// The leg.
+        leg: LegId,
+        /// `Event`: `refer` tells what becomes of a transfer of ours.
+        event: String,
+        /// `Subscription-State` with its parameters; empty when there was none.
+        state: String,
+        /// MIME type; empty when there was no body.
+        content_type: String,
+        /// The body: `SIP/2.0 180 Ringing` for a transfer.
+        body: Vec<u8>,
+        /// Fields of the NOTIFY.
+        headers: Headers,
+    },
     /// The leg is over; its last event.
     Ended(Box<Ended>),
 }
@@ -422,6 +476,23 @@ pub struct IncomingCall {
     pub source: SocketAddr,
     /// On which of our sockets.
     pub socket: SocketId,
+}
+
+/// A transfer that was asked of us.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Referral {
+    /// The leg whose remote asks.
+    pub leg: LegId,
+    /// Id of the transfer.
+    pub refer: ReferId,
+    /// URI of whom to call, without header fields.
+    pub to: String,
+    /// The call whose place the new one is to take: value for a Replaces field (RFC 3891).
+    pub replaces: Option<String>,
+    /// Referred-By, as received.
+    pub referred_by: Option<String>,
+    /// Fields of the REFER.
+    pub headers: Headers,
 }
 
 /// How a leg ended.

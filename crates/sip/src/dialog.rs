@@ -131,7 +131,7 @@ fn is_loose(route: &NameAddr) -> bool {
 }
 
 /// A Request-URI must not carry header fields, whatever a Contact said.
-fn without_headers(uri: &Uri) -> Uri {
+pub(crate) fn without_headers(uri: &Uri) -> Uri {
     let mut uri = uri.clone();
     if let Uri::Sip(sip) = &mut uri {
         sip.headers = None;

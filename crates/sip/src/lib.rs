@@ -45,7 +45,7 @@ mod transaction;
 
 pub use api::{
     AccountId, AccountSpec, CallSpec, Command, Credentials, EndCause, Ended, Event, Headers, IncomingCall, LegId,
-    QueryId, ReasonHeader, Registration, Secret,
+    QueryId, ReasonHeader, ReferId, Referral, Registration, Secret,
 };
 pub use config::{Config, Limits, Listen, Strangers, TimerConfig};
 pub use endpoint::{Endpoint, Output, ResolveError};

@@ -34,10 +34,10 @@ fn methods_that_are_not_taken_get_405_with_allow_and_unknown_ones_501() {
         let allow = host.response(405).headers.get(Header::Allow).map(str::to_owned);
         assert_eq!(
             allow.as_deref(),
-            Some("INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE")
+            Some("INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY")
         );
     }
-    for method in ["UPDATE", "PRACK"] {
+    for method in ["UPDATE", "PRACK", "REFER", "NOTIFY"] {
         host.receive(&request(method, ""));
         host.response(481);
     }

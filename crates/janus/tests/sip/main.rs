@@ -6,6 +6,7 @@ mod in_call;
 mod incoming;
 mod outgoing;
 mod registration;
+mod transfer;
 
 use std::collections::VecDeque;
 use std::net::IpAddr;

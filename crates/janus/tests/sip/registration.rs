@@ -135,8 +135,8 @@ fn wrong_requests_are_acked_and_then_refused_with_the_codes_that_clients_know() 
         (json!({"request": "fly"}), 442, "Unknown request (fly)"),
         (
             json!({"request": "transfer", "uri": "sip:x@y"}),
-            442,
-            "Unknown request (transfer)",
+            447,
+            "Wrong state (not in a call?)",
         ),
         (register(json!({})), 443, "Missing mandatory element (username)"),
         (

@@ -350,6 +350,8 @@ impl Endpoint {
             | Purpose::Info(id)
             | Purpose::Prack(id)
             | Purpose::Update(id)
+            | Purpose::Refer(id)
+            | Purpose::Notify(id)
             | Purpose::Bye(id) => {
                 let leg = self.legs.get_mut(&id)?;
                 Some((&mut leg.digest, leg.credentials.clone(), &mut leg.dialog.local_cseq))

@@ -25,7 +25,12 @@ impl Endpoint {
         }
         let leg = match self.new_outgoing_leg(now, &spec) {
             Ok(leg) => leg,
-            Err((code, reason)) => return self.end_unborn(id, code, reason),
+            Err((code, reason)) => {
+                if let Some(refer) = spec.refer {
+                    self.note_refer(refer, code, reason);
+                }
+                return self.end_unborn(id, code, reason);
+            }
         };
         self.insert_leg(id, leg);
         let metrics = self.metrics.clone();
@@ -64,6 +69,7 @@ impl Endpoint {
         leg.sdp = spec.sdp.clone();
         leg.auto_answer_reinvites = spec.auto_answer_reinvites;
         leg.session_interval = self.config.timers.session;
+        leg.refer = spec.refer;
         leg.give_up_at = Some(now + self.config.timers.ring);
         Ok(leg)
     }
@@ -133,6 +139,9 @@ impl Endpoint {
             leg.note_allow(&response.headers);
         }
         self.acknowledge_provisional(now, leg, &response, parts);
+        if let Some(refer) = self.legs.get(&leg).and_then(|leg| leg.refer) {
+            self.note_refer(refer, response.code, &response.reason);
+        }
         let headers = fields::reported(&response.headers);
         let sdp = fields::sdp(&response.headers, response.body);
         let (code, reason) = (response.code, response.reason);
@@ -146,6 +155,9 @@ impl Endpoint {
     }
 
     fn report_answer(&mut self, id: LegId, response: Response) {
+        if let Some(refer) = self.legs.get_mut(&id).and_then(|leg| leg.refer.take()) {
+            self.note_refer(refer, response.code, &response.reason);
+        }
         let remote = self.legs.get(&id).map(|leg| leg.dialog.remote.uri.to_string());
         let headers = fields::reported(&response.headers);
         let sdp = fields::sdp(&response.headers, response.body);

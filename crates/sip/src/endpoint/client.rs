@@ -59,6 +59,10 @@ pub(super) enum Purpose {
     Prack(LegId),
     /// UPDATE without an offer: a refresh.
     Update(LegId),
+    /// REFER.
+    Refer(LegId),
+    /// NOTIFY of what became of a transfer.
+    Notify(LegId),
     /// BYE; its answer ends the leg.
     Bye(LegId),
     /// CANCEL; the INVITE's answer counts, not its own.
@@ -114,6 +118,11 @@ impl Endpoint {
 
     /// Takes the answer to [`Output::Resolve`]: addresses in the order in which they are to be tried.
     pub fn handle_resolved(&mut self, now: Instant, query: QueryId, result: Result<Vec<SocketAddr>, ResolveError>) {
+        self.resolved(now, query, result);
+        self.tell_refers(now);
+    }
+
+    fn resolved(&mut self, now: Instant, query: QueryId, result: Result<Vec<SocketAddr>, ResolveError>) {
         self.timers.arm(TimerOwner::Lookup(query), None);
         let Some(lookup) = self.lookups.remove(&query) else {
             return;
@@ -234,6 +243,8 @@ impl Endpoint {
             | Purpose::Info(leg)
             | Purpose::Prack(leg)
             | Purpose::Update(leg)
+            | Purpose::Refer(leg)
+            | Purpose::Notify(leg)
             | Purpose::Bye(leg) => !self.legs.contains_key(&leg),
             Purpose::Cancel | Purpose::StrayBye => false,
         }
@@ -341,6 +352,8 @@ impl Endpoint {
             Purpose::Register(account, serial) => self.handle_register_response(now, account, serial, response),
             Purpose::Info(leg) => self.info_done(leg, response.code, response.reason),
             Purpose::Update(leg) => self.handle_update_response(now, leg, &response),
+            Purpose::Refer(leg) => self.refer_answered(leg, response.code, response.reason),
+            Purpose::Notify(leg) => self.notify_answered(leg, &response),
             Purpose::Bye(leg) => self.finish_leg(leg, response),
             Purpose::Prack(_) | Purpose::Cancel | Purpose::StrayBye => {}
         }
@@ -419,6 +432,8 @@ impl Endpoint {
             Purpose::Reinvite(leg) => self.reinvite_failed(now, leg, response),
             Purpose::Info(leg) => self.info_done(leg, code, response.reason),
             Purpose::Update(leg) => self.handle_update_response(now, leg, &response),
+            Purpose::Refer(leg) => self.refer_answered(leg, code, response.reason),
+            Purpose::Notify(leg) => self.notify_answered(leg, &response),
             Purpose::Bye(leg) => self.finish_leg(leg, response),
             Purpose::Prack(_) | Purpose::Cancel | Purpose::StrayBye => {}
         }

@@ -5,7 +5,7 @@ use voex_sip_wire::{Header, HeaderFields, Params, is_safe_field, unquote};
 use crate::{Headers, Metrics, ReasonHeader};
 
 /// Methods that this endpoint takes.
-pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE";
+pub(super) const ALLOW: &str = "INVITE, ACK, BYE, CANCEL, OPTIONS, INFO, PRACK, UPDATE, REFER, NOTIFY";
 
 /// Extensions that this endpoint knows.
 pub(super) const SUPPORTED: [&str; 2] = ["100rel", "timer"];

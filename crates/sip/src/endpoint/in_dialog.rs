@@ -36,6 +36,8 @@ impl Endpoint {
             Method::Info => self.handle_info(now, source, id, request, &parts),
             Method::Prack => self.handle_prack(now, source, id, &request, &parts),
             Method::Update => self.handle_update(now, source, id, request, &parts),
+            Method::Refer => self.handle_refer(now, source, id, &request, &parts),
+            Method::Notify => self.handle_notify(now, source, id, request, &parts),
             _ => {
                 let mut fields = HeaderFields::new();
                 fields.push(Header::Accept, fields::SDP);

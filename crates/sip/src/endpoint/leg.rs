@@ -13,7 +13,7 @@ use super::session_timer::Session;
 use super::{ClientId, Endpoint, ServerId, TimerOwner, fields};
 use crate::dialog::Dialog;
 use crate::digest::DigestState;
-use crate::{Credentials, EndCause, Ended, Event, Headers, LegId};
+use crate::{Credentials, EndCause, Ended, Event, Headers, LegId, ReferId};
 
 /// A leg of a call.
 pub(super) struct Leg {
@@ -56,6 +56,10 @@ pub(super) struct Leg {
     /// An UPDATE or a re-INVITE of ours is under way that only refreshes: nobody waits for its answer.
     pub(super) is_updating: bool,
     pub(super) is_refreshing: bool,
+    /// The transfer that this call of ours follows, until it is answered or refused.
+    pub(super) refer: Option<ReferId>,
+    /// The remote has asked for a transfer before.
+    pub(super) was_referred: bool,
     /// A re-INVITE of ours that met one of theirs, and when to try again.
     pub(super) retry: Option<Retry>,
     /// How the leg will have ended once the last answer is in.
@@ -193,6 +197,8 @@ impl Leg {
             session_least: None,
             is_updating: false,
             is_refreshing: false,
+            refer: None,
+            was_referred: false,
             retry: None,
             ending: None,
         }
@@ -305,6 +311,10 @@ impl Endpoint {
     pub(super) fn end_leg(&mut self, id: LegId, cause: EndCause, code: u16, reason: &str, last: Option<&HeaderFields>) {
         let Some(leg) = self.legs.remove(&id) else { return };
         self.legs_by_tag.remove(leg.dialog.local_tag());
+        self.forget_refers(id);
+        if let Some(refer) = leg.refer {
+            self.note_refer(refer, code.max(300), reason);
+        }
         self.timers.arm(TimerOwner::Leg(id), None);
         let open = leg
             .invite_client

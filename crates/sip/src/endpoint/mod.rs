@@ -9,6 +9,7 @@ mod fields;
 mod in_dialog;
 mod leg;
 mod receive;
+mod refer;
 mod reinvite;
 mod reliable;
 mod server;
@@ -25,9 +26,10 @@ use voex_base::{Rng, SocketId};
 use self::accounts::Account;
 use self::client::{ClientTransaction, Lookup};
 use self::leg::Leg;
+use self::refer::{Refer, ReferNews};
 use self::server::{ServerKey, ServerTransaction};
 use crate::timers::TimerQueue;
-use crate::{AccountId, Command, Config, Event, LegId, Metrics, QueryId};
+use crate::{AccountId, Command, Config, Event, LegId, Metrics, QueryId, ReferId};
 
 /// A SIP endpoint: every account, transaction and dialog of this process.
 ///
@@ -54,6 +56,9 @@ pub struct Endpoint {
     /// From tag, Call-ID and CSeq of INVITEs in progress, to find merged requests.
     merges: BTreeMap<String, ServerId>,
     lookups: BTreeMap<QueryId, Lookup>,
+    /// Transfers that were asked of us, until what became of them is known.
+    refers: BTreeMap<ReferId, Refer>,
+    refer_news: Vec<ReferNews>,
     /// Makes the To tags of answers without state the same for the same request.
     tag_secret: u64,
     last_id: u64,
@@ -134,6 +139,8 @@ impl Endpoint {
             server_keys: BTreeMap::new(),
             merges: BTreeMap::new(),
             lookups: BTreeMap::new(),
+            refers: BTreeMap::new(),
+            refer_news: Vec::new(),
             tag_secret,
             last_id: 0,
         }
@@ -163,7 +170,15 @@ impl Endpoint {
                 body,
                 headers,
             } => self.info(now, leg, content_type, body, &headers),
+            Command::Refer {
+                leg,
+                to,
+                replaces,
+                headers,
+            } => self.refer(now, leg, &to, replaces.as_deref(), &headers),
+            Command::DeclineRefer { refer, code } => self.decline_refer(refer, code),
         }
+        self.tell_refers(now);
     }
 
     /// Lets every timer fire whose time has come.
@@ -177,6 +192,7 @@ impl Endpoint {
                 TimerOwner::Lookup(id) => self.handle_resolved(now, id, Err(ResolveError::Unavailable)),
             }
         }
+        self.tell_refers(now);
     }
 
     /// Gives the time of the next timer.

@@ -23,6 +23,7 @@ impl Endpoint {
             Ok(Message::Response(response, parts)) => self.handle_response(now, from, response, &parts),
             Err(malformed) => self.handle_malformed(source, *malformed),
         }
+        self.tell_refers(now);
     }
 
     fn drop_datagram(&self, reason: DropReason) {
@@ -113,7 +114,8 @@ impl Endpoint {
     /// Inspects method, Require and scheme (RFC 3261 §8.2.1, §8.2.2).
     pub(super) fn inspect(&self, request: &Request) -> Result<(), Answer> {
         let code = match request.method {
-            Method::Invite | Method::Options | Method::Bye | Method::Info | Method::Prack | Method::Update => 0,
+            Method::Invite | Method::Options | Method::Bye | Method::Info => 0,
+            Method::Prack | Method::Update | Method::Refer | Method::Notify => 0,
             Method::Other(_) => 501,
             _ => 405,
         };

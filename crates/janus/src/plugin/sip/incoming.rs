@@ -117,8 +117,16 @@ impl Sip {
     pub(super) fn decline(&mut self, host: &mut Host, handle: HandleId, message: &Message) -> Result<(), Error> {
         fields::check(
             &message.body,
-            &[optional("code", Type::Integer), optional("headers", Type::Object)],
+            &[
+                optional("code", Type::Integer),
+                optional("headers", Type::Object),
+                optional("refer_id", Type::Unsigned),
+            ],
         )?;
+        if let Some(refer) = message.body.number("refer_id") {
+            self.decline_transfer(host, handle, message, refer);
+            return Ok(());
+        }
         // In a wrong state the ack is all the answer that clients know.
         let Ok(active) = self.client(handle).invited() else {
             return Ok(());

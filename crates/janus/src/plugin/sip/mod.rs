@@ -27,6 +27,7 @@ mod event;
 mod in_call;
 mod incoming;
 mod outgoing;
+mod transfer;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -179,6 +180,7 @@ impl Sip {
             "hangup" => self.hangup(host, handle, message),
             "hold" | "unhold" => self.hold(host, handle, message),
             "info" => self.info(host, handle, message),
+            "transfer" => self.transfer(host, handle, message),
             "dtmf_info" => self.dtmf_info(host, handle, message),
             _ => Err(Error::new(Code::InvalidRequest, format!("Unknown request ({request})"))),
         }
@@ -225,6 +227,24 @@ impl Sip {
                 self.info_received(host, leg, &sender, &content_type, &body, &headers)
             }
             Event::InfoDone { leg, .. } => self.legs.contains_key(&leg),
+            Event::Refer(referral) => self.referred(host, &referral),
+            Event::ReferAnswered { leg, code, reason } => self.refer_answered(host, leg, code, &reason),
+            Event::Notify {
+                leg,
+                event,
+                state,
+                content_type,
+                body,
+                headers,
+            } => {
+                let notice = transfer::Notice {
+                    event: &event,
+                    state: &state,
+                    content_type: &content_type,
+                    body: &body,
+                };
+                self.notified(host, leg, &notice, &headers)
+            }
             Event::Ended(ended) => self.ended(host, &ended),
         }
     }

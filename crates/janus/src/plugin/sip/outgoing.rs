@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 use voex_bridge::{Call, CallError, State};
 use voex_sdp::Description;
-use voex_sip::{CallSpec, Command, Headers, LegId};
+use voex_sip::{CallSpec, Command, Headers, LegId, ReferId};
 
 use super::account::{RegistrationState, credentials};
 use super::event::{Push, headers_of, with_headers, with_text};
@@ -94,6 +94,7 @@ impl Sip {
             call_id: Some(active.id.clone()),
             headers: headers_of(body),
             credentials,
+            refer: body.number("refer_id").map(ReferId),
             ..CallSpec::new(leg, account_id, active.uri.clone(), sdp.into_bytes())
         })));
         Ok(active)
