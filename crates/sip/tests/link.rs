@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use common::{ALICE, ANSWER, Host, OFFER, SOCKET, challenge, here, in_dialog, invite, ms, ok, respond, there};
 use proptest::prelude::*;
 use voex_base::Rng;
-use voex_sip::{AccountSpec, CallSpec, Command, Config, Endpoint, Event, LegId, Metrics, Output, fuzz};
+use voex_sip::{AccountSpec, CallSpec, Command, Config, Endpoint, Event, LegId, Metrics, Output, ReferId, fuzz};
 use voex_sip_wire::Method;
 
 /// Two endpoints, datagrams between them in flight, and what each reported.
@@ -29,6 +29,8 @@ struct Pair {
     /// Chances in percent.
     loss: u64,
     doubling: u64,
+    /// Whether calls and re-INVITEs are accepted as they come.
+    accepts: bool,
 }
 
 impl Pair {
@@ -54,6 +56,7 @@ impl Pair {
             rng,
             loss,
             doubling,
+            accepts: true,
         }
     }
 
@@ -90,7 +93,7 @@ impl Pair {
             _ => None,
         };
         self.events[end].push(event);
-        if let Some(answer) = answer {
+        if let Some(answer) = answer.filter(|_| self.accepts) {
             self.ends[end].handle_command(self.now, answer);
         }
     }
@@ -219,6 +222,92 @@ fn a_call_hung_up_at_any_moment_leaves_nothing_behind() {
     }
 }
 
+/// Whatever an application may do with a leg, at any time.
+fn any_command(rng: &mut Rng, leg: LegId, refers: &[ReferId]) -> Command {
+    let headers = Vec::new();
+    let sdp = OFFER.to_vec();
+    match rng.below(12) {
+        0 => Command::Ring { leg, headers },
+        1 | 2 => Command::Progress { leg, sdp, headers },
+        3 | 4 => Command::Accept { leg, sdp, headers },
+        5 => Command::Decline {
+            leg,
+            code: 486,
+            reason: None,
+            headers,
+        },
+        6 => Command::Hangup { leg, headers },
+        7 | 8 => Command::Reinvite { leg, sdp, headers },
+        9 => Command::AnswerReinvite {
+            leg,
+            answer: if rng.below(2) == 0 { Ok(sdp) } else { Err(488) },
+            headers,
+        },
+        10 => Command::Refer {
+            leg,
+            to: "sip:other@10.0.0.9".to_owned(),
+            replaces: None,
+            headers,
+        },
+        _ => match refers.last() {
+            Some(refer) => Command::DeclineRefer {
+                refer: *refer,
+                code: 480,
+            },
+            None => Command::Info {
+                leg,
+                content_type: "text/plain".to_owned(),
+                body: b"x".to_vec(),
+                headers,
+            },
+        },
+    }
+}
+
+#[test]
+fn a_thousand_calls_in_which_anything_happens_at_any_time_leave_nothing_behind() {
+    let mut answered = 0;
+    for seed in 0..1_000 {
+        let mut rng = Rng::from_number(!seed);
+        let mut pair = Pair::new(seed, rng.below(30), rng.below(20));
+        pair.accepts = seed % 4 == 0;
+        pair.call(1);
+        for _ in 0..rng.below(24) {
+            pair.run(ms(rng.below(400) * rng.below(8)));
+            let end = rng.below(2) as usize;
+            let incoming = pair.events[end].iter().find_map(|event| match event {
+                Event::IncomingCall(call) => Some(call.leg),
+                _ => None,
+            });
+            let refers: Vec<_> = pair.events[end]
+                .iter()
+                .filter_map(|event| match event {
+                    Event::Refer(referral) => Some(referral.refer),
+                    _ => None,
+                })
+                .collect();
+            let command = any_command(&mut rng, incoming.unwrap_or(LegId(1)), &refers);
+            pair.command(end, command);
+        }
+        answered += pair.saw(0, |event| matches!(event, Event::Answered { .. }));
+        for end in 0..2 {
+            let headers = Vec::new();
+            let leg = pair.events[end].iter().find_map(|event| match event {
+                Event::IncomingCall(call) => Some(call.leg),
+                _ => None,
+            });
+            let leg = leg.unwrap_or(LegId(1));
+            pair.command(end, Command::Hangup { leg, headers });
+        }
+        pair.run(Duration::from_secs(300));
+        assert_eq!(pair.saw(0, is_ended), 1, "seed {seed}: {:?}", pair.events[0]);
+        let calls = pair.saw(1, |event| matches!(event, Event::IncomingCall(_)));
+        assert_eq!(pair.saw(1, is_ended), calls, "seed {seed}: {:?}", pair.events[1]);
+        pair.at_rest();
+    }
+    assert!(answered > 300, "{answered} calls were answered");
+}
+
 #[test]
 fn both_sides_changing_the_session_at_once_get_there() {
     for seed in 0..30 {
@@ -339,7 +428,9 @@ fn seeds() -> Vec<Vec<u8>> {
     seeds.push(host.request(Method::Ack).to_bytes());
     let (_, _, accepted) = Host::accepted();
     seeds.push(invite().into_bytes());
-    for method in ["ACK", "BYE", "INFO", "INVITE", "OPTIONS", "CANCEL"] {
+    for method in [
+        "ACK", "BYE", "INFO", "INVITE", "OPTIONS", "CANCEL", "PRACK", "UPDATE", "REFER", "NOTIFY",
+    ] {
         seeds.push(in_dialog(method, 2, &accepted, "").into_bytes());
     }
     seeds
