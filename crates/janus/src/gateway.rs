@@ -220,6 +220,9 @@ impl Gateway {
 
     /// Gives the next thing to carry out.
     pub fn poll_output(&mut self) -> Option<Output> {
+        while let Some(handle) = self.host.detaching.pop() {
+            self.detach_handle(handle);
+        }
         self.host.outputs.pop_front()
     }
 

@@ -129,10 +129,17 @@ pub(crate) struct Host {
     pub(crate) load: HashMap<WorkerId, usize>,
     pub(crate) tracks: HashMap<TrackId, TrackOwner>,
     pub(crate) outputs: VecDeque<Output>,
+    /// Handles that plugins have ended.
+    pub(crate) detaching: Vec<HandleId>,
     last_media_id: u64,
 }
 
 impl Host {
+    /// Detaches a handle for its plugin, once that is through with what it does now.
+    pub(crate) fn detach_later(&mut self, handle: HandleId) {
+        self.detaching.push(handle);
+    }
+
     pub(crate) fn new(config: Config, rng: Rng, metrics: Arc<Metrics>) -> Self {
         Self {
             rng,
@@ -148,6 +155,7 @@ impl Host {
             load: HashMap::new(),
             tracks: HashMap::new(),
             outputs: VecDeque::new(),
+            detaching: Vec::new(),
             last_media_id: 0,
             config,
         }

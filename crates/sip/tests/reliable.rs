@@ -213,3 +213,19 @@ fn each_fork_is_acknowledged_by_its_own_numbers_in_its_own_dialog() {
     }
     host.quiet();
 }
+
+#[test]
+fn a_prack_that_crosses_our_200_is_still_answered_with_200() {
+    let (mut host, leg) = called_with("Require: 100rel\r\n");
+    host.command(ring(leg));
+    let ringing = host.response(180);
+    host.command(accept(leg));
+    let ok = host.response(200);
+    host.receive(&prack(2, &ringing));
+    assert_eq!(host.response(200).headers.get(Header::CSeq), Some("2 PRACK"));
+    host.receive(&prack(3, &ringing));
+    host.response(481);
+    host.receive(&in_dialog("ACK", 1, &ok, ""));
+    assert_eq!(host.event(), Event::Confirmed { leg, sdp: None });
+    host.quiet();
+}

@@ -185,6 +185,14 @@ fn an_interval_that_is_too_short_for_us_gets_422_with_the_least() {
 }
 
 #[test]
+fn an_interval_that_is_too_short_and_cannot_be_refused_is_left_out() {
+    let (mut host, _, ok) = accepted_with("Session-Expires: 60\r\n");
+    assert_eq!(ok.headers.get(Header::SessionExpires), None);
+    host.advance(Duration::from_secs(600));
+    host.quiet();
+}
+
+#[test]
 fn an_update_with_an_offer_is_the_applications_to_answer() {
     let (mut host, leg, ok) = Host::accepted();
     host.receive(&in_dialog("UPDATE", 2, &ok, &sdp("v=0\r\ns=new\r\n")));

@@ -2,6 +2,7 @@
 //! are told.
 #![expect(clippy::disallowed_methods, reason = "the origin of virtual time")]
 
+mod helper;
 mod in_call;
 mod incoming;
 mod outgoing;

@@ -166,8 +166,13 @@ fn wrong_requests_are_acked_and_then_refused_with_the_codes_that_clients_know() 
         ),
         (
             register(json!({"username": name, "type": "helper"})),
+            443,
+            "Missing mandatory element (master_id)",
+        ),
+        (
+            register(json!({"username": name, "type": "helper", "master_id": 5})),
             453,
-            "Helper handles are not supported",
+            "No such master session",
         ),
         (
             json!({"request": "call", "uri": "sip:x@y"}),

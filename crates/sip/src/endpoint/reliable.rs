@@ -26,6 +26,8 @@ pub(super) struct Reliability {
     is_offerless: bool,
     last_rseq: u32,
     unacked: Option<Unacked>,
+    /// The PRACK for the last one has not come, and a 200 has been sent since.
+    is_late: bool,
     waiting: VecDeque<Waiting>,
     /// Last sequence number by the tag of each fork.
     theirs: Vec<(String, u32)>,
@@ -151,7 +153,8 @@ impl Endpoint {
         if reliability.holds_back() {
             return reliability.wait(Waiting::Accept(sdp.to_vec(), headers.clone()));
         }
-        (reliability.unacked, reliability.waiting) = (None, VecDeque::new());
+        reliability.is_late = reliability.unacked.take().is_some();
+        reliability.waiting.clear();
         false
     }
 
@@ -188,20 +191,18 @@ impl Endpoint {
     ) {
         let acked = request.headers.get(Header::RAck).unwrap_or_default();
         let words: Vec<_> = acked.split_ascii_whitespace().collect();
-        let fits = |leg: &mut Leg| {
+        let fits = |leg: &&mut Leg| {
             let rseq = leg.reliability.last_rseq.to_string();
             let cseq = leg.dialog.invite_cseq.to_string();
-            leg.reliability.unacked.is_some() && words == [rseq.as_str(), cseq.as_str(), "INVITE"]
+            let is_awaited = leg.reliability.unacked.is_some() || leg.reliability.is_late;
+            is_awaited && words == [rseq.as_str(), cseq.as_str(), "INVITE"]
         };
-        let leg = self.legs.get_mut(&id);
-        let Some(reliability) = leg.filter(|leg| leg.state == LegState::Incoming).and_then(|leg| {
-            let fits = fits(leg);
-            fits.then_some(&mut leg.reliability)
-        }) else {
+        let Some(leg) = self.legs.get_mut(&id).filter(fits) else {
             return self.answer_simply(now, source, request, parts, 481);
         };
-        reliability.unacked = None;
-        let next = reliability.waiting.pop_front();
+        leg.reliability.unacked = None;
+        leg.reliability.is_late = false;
+        let next = leg.reliability.waiting.pop_front();
         // Offers are exchanged by INVITE, re-INVITE and UPDATE here.
         let code = if request.body.is_empty() { 200 } else { 488 };
         self.answer_simply(now, source, request, parts, code);

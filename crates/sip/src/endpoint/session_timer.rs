@@ -15,6 +15,8 @@ use crate::{Headers, LegId};
 
 /// Shortest interval that we take (RFC 4028 §5 wants no less).
 pub(super) const MIN_SE: Duration = Duration::from_secs(90);
+/// Shortest interval that we keep to where the remote has the last word.
+const KEPT_SE: Duration = Duration::from_secs(10);
 /// Longest interval; a longer one is as good as none.
 const MAX_SE: Duration = Duration::from_secs(24 * 3_600);
 /// How long before the end we hang up, at most.
@@ -95,8 +97,8 @@ impl Leg {
     /// What the answer to a request of ours says of the timer: nothing there, no timer.
     pub(super) fn take_session(&mut self, now: Instant, response: &HeaderFields) {
         self.session = SessionExpires::of(response).map(|said| {
-            let interval = said.interval.max(MIN_SE);
-            self.session_interval = interval;
+            let interval = said.interval.max(KEPT_SE);
+            self.session_interval = interval.max(MIN_SE);
             Session::new(now, interval, said.is_requesters.unwrap_or(true))
         });
     }
@@ -104,11 +106,12 @@ impl Leg {
     /// Takes what a request of theirs says of the timer, and adds what our 2xx says.
     fn answer_session(&mut self, now: Instant, request: &HeaderFields, answer: &mut HeaderFields) {
         self.session = None;
-        let Some(said) = SessionExpires::of(request) else {
-            return;
-        };
+        // One that is too short is a proxy's for a caller without timers: it could not ask for a longer one, and we may
+        // not answer with one (RFC 4028 §9).
+        let said = SessionExpires::of(request).filter(|said| said.interval >= MIN_SE);
+        let Some(said) = said else { return };
         let is_theirs = said.is_requesters.unwrap_or(true) && fields::supports(request, "timer");
-        let interval = said.interval.max(MIN_SE);
+        let interval = said.interval;
         let refresher = if is_theirs { "uac" } else { "uas" };
         let value = format!("{};refresher={refresher}", interval.as_secs());
         answer.push(Header::SessionExpires, value);

@@ -11,8 +11,10 @@ use super::{Code, Error, Sip, host_ip, sip_uri};
 use crate::host::{HandleId, Host};
 use crate::plugin::Message;
 use crate::plugin::fields::{self, Field, Fields, Type, optional, required};
+use crate::plugin::videoroom::room::object;
 
 /// The SIP account of a handle.
+#[derive(Clone)]
 pub(super) struct Account {
     pub(super) id: AccountId,
     /// User part of the address of record.
@@ -21,6 +23,8 @@ pub(super) struct Account {
     pub(super) state: RegistrationState,
     /// Whether REGISTER is sent.
     pub(super) registers: bool,
+    /// The account is another handle's: this one takes part in its calls only.
+    pub(super) is_helper: bool,
     pub(super) header_prefixes: Vec<String>,
     pub(super) automatic_ringing: bool,
     /// Address of the outbound proxy, or of the proxy, when it is written as one.
@@ -37,6 +41,8 @@ pub(super) enum RegistrationState {
     Unregistering,
 }
 
+/// Most handles that help with the calls of one account; one more is answered 453.
+const HELPERS_MAX: usize = 64;
 /// Life of a registration when the request names none.
 const REGISTER_TTL_S: u64 = 3_600;
 
@@ -71,7 +77,15 @@ impl Sip {
             account.refuse_second()?;
         }
         fields::check(body, &FIELDS)?;
-        let guest = is_guest(body)?;
+        let guest = match body.text("type") {
+            None => false,
+            Some("guest") => true,
+            Some("helper") => return self.register_helper(host, handle, message),
+            Some(_) => {
+                let text = "Invalid element (type can only be guest or helper)";
+                return Err(Error::new(Code::InvalidElement, text));
+            }
+        };
         let user = check_addresses(body)?;
         let registers = !guest && body.flag("send_register").unwrap_or(true);
         let credentials = credentials(body, &user)?;
@@ -102,6 +116,59 @@ impl Sip {
         Ok(())
     }
 
+    /// Lets a handle take part in the calls of an account that another handle has.
+    fn register_helper(&mut self, host: &mut Host, handle: HandleId, message: &Message) -> Result<(), Error> {
+        fields::check(&message.body, &[required("master_id", Type::Unsigned)])?;
+        let master_id = message.body.number("master_id");
+        let mut accounts = self.clients.values().filter_map(|client| client.account.as_ref());
+        let of_master = accounts.find(|account| !account.is_helper && Some(account.master_id) == master_id);
+        let mut account = of_master
+            .cloned()
+            .ok_or(Error::new(Code::Helper, "No such master session"))?;
+        let helpers = self.helpers.entry(account.id).or_default();
+        if helpers.len() >= HELPERS_MAX {
+            return Err(Error::new(Code::Helper, "Too many helpers"));
+        }
+        if !helpers.contains(&handle) {
+            helpers.push(handle);
+        }
+        (account.is_helper, account.registers) = (true, false);
+        let push = Push {
+            transaction: Some(&message.transaction),
+            ..Push::default()
+        };
+        push.send(host, handle, account.registered());
+        self.client(handle).account = Some(account);
+        Ok(())
+    }
+
+    /// Handles that take part in the calls of an account, its own first.
+    pub(super) fn handles_of(&self, id: AccountId) -> impl Iterator<Item = HandleId> {
+        let helpers = self.helpers.get(&id).into_iter().flatten();
+        self.accounts.get(&id).into_iter().chain(helpers).copied()
+    }
+
+    /// Tells helpers where the registration stands.
+    fn tell_helpers(&mut self, id: AccountId, state: RegistrationState) {
+        for helper in self.helpers.get(&id).into_iter().flatten() {
+            let client = self.clients.get_mut(helper);
+            if let Some(account) = client.and_then(|client| client.account.as_mut()) {
+                account.state = state;
+            }
+        }
+    }
+
+    /// The account is gone, and with it its helpers: their handles are detached.
+    pub(super) fn end_helpers(&mut self, host: &mut Host, id: AccountId) {
+        for helper in self.helpers.remove(&id).unwrap_or_default() {
+            self.hang_up(host, helper, Headers::new());
+            if let Some(client) = self.clients.get_mut(&helper) {
+                client.account = None;
+            }
+            host.detach_later(helper);
+        }
+    }
+
     pub(super) fn unregister(&mut self, host: &mut Host, handle: HandleId, message: &Message) -> Result<(), Error> {
         let account = self.client(handle).account.as_mut();
         let registered = |account: &&mut Account| account.registers && account.state == RegistrationState::Registered;
@@ -125,6 +192,7 @@ impl Sip {
             account.state = RegistrationState::Registered;
             let result = with_headers(account.registered(), headers, &account.header_prefixes);
             Push::default().send(host, handle, result);
+            self.tell_helpers(id, RegistrationState::Registered);
         }
         true
     }
@@ -144,6 +212,7 @@ impl Sip {
         let result = json!({"event": "registration_failed", "code": code, "reason": reason});
         let result = with_headers(result, headers, &account.header_prefixes);
         Push::default().send(host, handle, result);
+        self.tell_helpers(id, RegistrationState::Failed);
         true
     }
 
@@ -156,6 +225,7 @@ impl Sip {
         Push::default().send(host, handle, result);
         self.client(handle).account = None;
         self.accounts.remove(&id);
+        self.end_helpers(host, id);
         true
     }
 
@@ -196,6 +266,7 @@ impl Account {
                 false => RegistrationState::Registered,
             },
             registers,
+            is_helper: false,
             header_prefixes: prefixes
                 .filter_map(|prefix| prefix.as_str().map(str::to_owned))
                 .collect(),
@@ -217,29 +288,19 @@ impl Account {
     }
 
     fn registered(&self) -> Value {
-        json!({
-            "event": "registered",
-            "username": self.user,
-            "register_sent": self.registers,
-            "master_id": self.master_id,
-        })
+        let helper = self.is_helper.then_some(true);
+        object([
+            ("event", Some(json!("registered"))),
+            ("username", Some(json!(self.user))),
+            ("register_sent", Some(json!(self.registers))),
+            ("helper", helper.map(Value::from)),
+            ("master_id", Some(json!(self.master_id))),
+        ])
     }
 }
 
 fn not_registered() -> Error {
     Error::new(Code::WrongState, "Wrong state (not registered)")
-}
-
-fn is_guest(body: &Map<String, Value>) -> Result<bool, Error> {
-    match body.text("type") {
-        None => Ok(false),
-        Some("guest") => Ok(true),
-        Some("helper") => Err(Error::default_text(Code::Helper)),
-        Some(_) => Err(Error::new(
-            Code::InvalidElement,
-            "Invalid element (type can only be guest or helper)",
-        )),
-    }
 }
 
 /// Checks the addresses of the request; gives the user part of `username`.

@@ -66,6 +66,6 @@ codes! {
     Io = 450, "io", "Could not allocate RTP/RTCP ports";
     /// SRTP towards SIP was asked for.
     TooStrict = 452, "too_strict", "Media encryption unsupported by this plugin";
-    /// Helper handles are not built.
-    Helper = 453, "helper", "Helper handles are not supported";
+    /// The account that a handle would help with does not exist, or has too many helpers.
+    Helper = 453, "helper", "No such master session";
 }

@@ -24,7 +24,9 @@ struct Reply {
 
 impl Sip {
     pub(super) fn incoming_call(&mut self, host: &mut Host, incoming: IncomingCall) -> bool {
-        let handle = self.accounts.get(&incoming.account).copied();
+        let is_free = |handle: &HandleId| self.clients.get(handle).is_some_and(|client| client.call.is_none());
+        let free = self.handles_of(incoming.account).find(is_free);
+        let handle = free.or_else(|| self.accounts.get(&incoming.account).copied());
         let Some(handle) = handle else {
             decline(host, &incoming, 480);
             return false;

@@ -58,6 +58,8 @@ const CNAME: &str = "janus";
 pub(crate) struct Sip {
     clients: HashMap<HandleId, Client>,
     accounts: HashMap<AccountId, HandleId>,
+    /// Handles that take part in the calls of an account beside its own, in the order of their coming.
+    helpers: HashMap<AccountId, Vec<HandleId>>,
     legs: HashMap<LegId, HandleId>,
     last_account: u64,
     last_leg: u64,
@@ -158,9 +160,18 @@ impl Plugin for Sip {
             self.legs.remove(&active.leg);
             host.metrics.calls.ended(active.answered, 487);
         }
-        if let Some(account) = client.account {
-            self.accounts.remove(&account.id);
-            host.sip(Command::Unregister { account: account.id });
+        match client.account {
+            Some(account) if account.is_helper => {
+                if let Some(helpers) = self.helpers.get_mut(&account.id) {
+                    helpers.retain(|other| *other != handle);
+                }
+            }
+            Some(account) => {
+                self.accounts.remove(&account.id);
+                self.end_helpers(host, account.id);
+                host.sip(Command::Unregister { account: account.id });
+            }
+            None => {}
         }
     }
 }
