@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use crate::load::Given;
 use crate::problem::{Place, Report, Severity};
-use crate::settings::{PortRange, Settings, SipTransport};
+use crate::settings::{PortRange, RoomField, Settings, SipTransport, StaticRoom};
 use crate::{RedisTarget, Secret};
 
 /// The password of the guide's examples.
@@ -21,6 +21,7 @@ pub(crate) fn check(settings: &Settings, given: &[Given], has_file: bool, report
     check.user_keys(settings);
     check.certificate(settings);
     check.access(settings);
+    check.locks(settings);
     check.rooms(settings);
     check.sip(settings);
     if has_file {
@@ -70,6 +71,27 @@ impl Check<'_> {
         if mcu.token_secret.is_some() && !mcu.token_auth {
             let text = "has no effect, since mcu.token_auth is off and no token is asked for";
             self.say(Severity::Warning, "mcu.token_secret", "", text);
+        }
+    }
+
+    /// What is locked needs a key, what is signed a key to read it.
+    fn locks(&mut self, settings: &Settings) {
+        let mcu = &settings.mcu;
+        if mcu.lock_rtp_forward && mcu.admin_key.is_none() {
+            let text = "locks nothing without mcu.admin_key, which requests for forwarders would have to carry";
+            self.say(Severity::Error, "mcu.lock_rtp_forward", "true", text);
+        }
+        let is_signed = |room: &&StaticRoom| {
+            let fields = &room.fields;
+            fields
+                .iter()
+                .any(|(name, field)| *name == "signed_tokens" && matches!(field, RoomField::Flag(true)))
+        };
+        if mcu.token_secret.is_none()
+            && let Some(room) = mcu.rooms.iter().find(is_signed)
+        {
+            let text = "has signed_tokens, which are not asked for without mcu.token_secret: anybody could join";
+            self.say(Severity::Error, "mcu.rooms", &room.id, text);
         }
     }
 

@@ -584,7 +584,7 @@ impl Settings {
     /// Tells whether a client may use the Janus API: this host, its container bridges (172.16.0.0/12) and `acl.cts`,
     /// narrowed to `mcu.ws.allow_prefix` when that is given.
     pub fn api_access(&self, client: IpAddr) -> ApiAccess {
-        let client = voex_base::canonical_ip(client);
+        let client = client.to_canonical();
         let prefixes = &self.mcu.ws_allow_prefix;
         if !is_local(client) && !contains(&self.acl_cts, client) {
             ApiAccess::NotInAcl
@@ -597,7 +597,7 @@ impl Settings {
 
     /// Tells whether a client may read metrics, health and console.
     pub fn may_read_console(&self, client: IpAddr) -> bool {
-        let client = voex_base::canonical_ip(client);
+        let client = client.to_canonical();
         is_local(client) || contains(&self.acl_cts, client) || contains(&self.http.allow, client)
     }
 
@@ -612,7 +612,7 @@ impl Settings {
 
     /// Tells whether a client may end sessions and drain: this host, and `http.allow`.
     pub fn may_manage(&self, client: IpAddr) -> bool {
-        let client = voex_base::canonical_ip(client);
+        let client = client.to_canonical();
         client.is_loopback() || contains(&self.http.allow, client)
     }
 }

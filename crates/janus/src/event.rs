@@ -101,11 +101,10 @@ impl Host {
         let mut event = Map::new();
         event.insert("name".into(), name.into());
         event.insert("plugin".into(), known.plugin.about().package.into());
-        let more = [("opaque_id", &known.about.opaque_id), ("token", &known.about.token)];
-        event.extend(
-            more.into_iter()
-                .filter_map(|(name, text)| Some((name.to_owned(), text.as_deref()?.into()))),
-        );
+        // The token stays here: it is a credential, and handlers are other machines.
+        if let Some(opaque_id) = &known.about.opaque_id {
+            event.insert("opaque_id".into(), opaque_id.as_str().into());
+        }
         self.tell(Topic::Handle, 0, Some(session), Some(handle), Value::Object(event));
     }
 

@@ -23,6 +23,7 @@ use crate::plugin::videoroom::VideoRoom;
 use crate::plugin::{Answer, Kind, MediaEvent, Message, Plugins};
 use crate::recording::RecorderOrder;
 use crate::reply::{self, Sender};
+use crate::request::NAME_BYTES_MAX;
 use crate::request::{self, Refused, Request};
 use crate::session::{JanusSession, Limits, SessionId};
 use crate::trickle;
@@ -134,6 +135,11 @@ impl Gateway {
     /// The server goes; nothing but ends of connections follows.
     pub fn handle_stop(&mut self, now: Instant) {
         self.host.set_time(now);
+        // Those too that somebody might still have claimed.
+        let sessions: Vec<_> = self.host.sessions.ids().collect();
+        for session in sessions {
+            self.end_session(session);
+        }
         self.host.tell_stop();
     }
 
@@ -390,6 +396,13 @@ impl Gateway {
         let package = request::required_string(members, "plugin")?;
         if members.get("opaque_id").is_some_and(|id| !id.is_string()) {
             return Err(Error::wrong_type("opaque_id", "a string"));
+        }
+        let is_long = |name: &&str| {
+            let text = members.get(*name).and_then(Value::as_str);
+            text.is_some_and(|text| text.len() > NAME_BYTES_MAX)
+        };
+        if let Some(name) = ["opaque_id", "token"].into_iter().find(is_long) {
+            return Err(Error::wrong_type(name, "at most 1024 bytes long"));
         }
         if members.get("loop_index").is_some_and(|index| index.as_u64().is_none()) {
             return Err(Error::wrong_type("loop_index", "a positive integer"));

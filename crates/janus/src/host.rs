@@ -205,6 +205,9 @@ impl Host {
         if let Some(jsep) = jsep {
             self.tell_local(handle, jsep);
         }
+        if self.sessions.connection_of(session).is_none() {
+            return;
+        }
         let sender = self.sender(handle);
         let event = reply::plugin_event(session, transaction, sender, plugin, data, jsep);
         self.send_to_session(session, event);

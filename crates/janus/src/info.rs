@@ -23,7 +23,7 @@ pub(crate) fn server_info(host: &Host, transaction: &str) -> Value {
         "compile-time": "",
         "log-to-stdout": true,
         "log-to-file": false,
-        "data_channels": false,
+        "data_channels": true,
         "accepting-new-sessions": host.switches.accepts_sessions,
         "session-timeout": config.session_timeout.as_secs(),
         "reclaim-session-timeout": config.reclaim_timeout.as_secs(),

@@ -6,6 +6,8 @@ use crate::error::{Code, Error};
 
 /// Longest message that is read, in bytes; a longer one is answered 450. Offers are 10-20 kB.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 1 << 20;
+/// Longest transaction, opaque id and token, which are kept; a longer one is answered 467.
+pub(crate) const NAME_BYTES_MAX: usize = 1_024;
 
 /// A request whose envelope is in order.
 #[derive(Debug)]
@@ -38,6 +40,9 @@ pub(crate) fn parse(text: &str) -> Result<Request, Refused> {
         .map(|_| integer(&members, "handle_id").unwrap_or(0));
     let refuse = |error| Refused { session, error };
     let transaction = required_string(&members, "transaction").map_err(refuse)?.to_owned();
+    if transaction.len() > NAME_BYTES_MAX {
+        return Err(refuse(Error::wrong_type("transaction", "at most 1024 bytes long")));
+    }
     let verb = required_string(&members, "janus").map_err(refuse)?.to_owned();
     if members.get("id").is_some_and(|id| !id.is_u64()) {
         return Err(refuse(Error::wrong_type("id", "a positive integer")));

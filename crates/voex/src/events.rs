@@ -8,9 +8,10 @@
 //! event that finds its queue full is lost and counted. What could not be sent is kept and sent again after a pause that
 //! doubles, from [`PAUSE_MIN`] to [`PAUSE_MAX`].
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -32,8 +33,11 @@ use voex_config::{EventUrl, Events};
 use voex_janus::Topic;
 use voex_telemetry::{Expose, Families};
 
-/// Most events in one message or post.
+/// Most events in one message or post, and their bytes, but for one that is longer.
 const GROUP_MAX: usize = 100;
+const GROUP_BYTES_MAX: usize = 256 << 10;
+/// Bytes of events that wait for one handler; more are lost.
+const QUEUE_BYTES_MAX: usize = 64 << 20;
 /// Pauses after a failure.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -62,6 +66,8 @@ pub(crate) struct Figures {
     lost: AtomicU64,
     failures: AtomicU64,
     connected: AtomicBool,
+    /// Bytes that wait.
+    waiting: AtomicUsize,
 }
 
 /// What is counted of every handler, by its name.
@@ -103,7 +109,7 @@ pub(crate) struct Handlers {
 }
 
 struct Handler {
-    queue: mpsc::Sender<String>,
+    queue: mpsc::Sender<Arc<str>>,
     figures: Arc<Figures>,
     task: JoinHandle<()>,
 }
@@ -163,9 +169,13 @@ impl Handlers {
         if !self.topics.contains(&topic) {
             return;
         }
-        for handler in &self.handlers {
-            if handler.queue.try_send(text.to_owned()).is_err() {
-                handler.figures.lost.fetch_add(1, Relaxed);
+        let event: Arc<str> = text.into();
+        for Handler { queue, figures, .. } in &self.handlers {
+            let is_full = figures.waiting.load(Relaxed) + event.len() > QUEUE_BYTES_MAX;
+            if is_full || queue.try_send(event.clone()).is_err() {
+                figures.lost.fetch_add(1, Relaxed);
+            } else {
+                figures.waiting.fetch_add(event.len(), Relaxed);
             }
         }
     }
@@ -201,44 +211,85 @@ enum Way {
 struct Sending {
     name: &'static str,
     way: Way,
-    queued: mpsc::Receiver<String>,
+    queued: mpsc::Receiver<Arc<str>>,
     figures: Arc<Figures>,
     group_max: usize,
     stopped: watch::Receiver<bool>,
 }
 
 /// Why events were not taken.
-type Failed = Box<dyn std::error::Error + Send + Sync>;
+enum Failed {
+    /// The server is not there, or busy: what was sent is sent again.
+    Away(Box<dyn std::error::Error + Send + Sync>),
+    /// It cannot take this, and will not later: 400, 413, 415 or 422.
+    Refused(String),
+}
+
+impl<E: Into<Box<dyn std::error::Error + Send + Sync>>> From<E> for Failed {
+    fn from(error: E) -> Self {
+        Self::Away(error.into())
+    }
+}
+
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Away(error) => error.fmt(f),
+            Self::Refused(why) => f.write_str(why),
+        }
+    }
+}
 
 impl Sending {
     async fn run(mut self) {
-        let mut group = Vec::new();
+        let mut group = VecDeque::new();
+        let mut queued = Vec::new();
         let mut pause = PAUSE_MIN;
+        // How many events the server takes at once, as far as it has let us know.
+        let mut taken_max = self.group_max;
         loop {
             if group.is_empty() {
                 let step = tokio::select! {
                     biased;
-                    count = self.queued.recv_many(&mut group, self.group_max) => Ok(count),
+                    count = self.queued.recv_many(&mut queued, self.group_max) => Ok(count),
                     gone = self.way.closed() => Err(gone),
                     () = until(&mut self.stopped) => Ok(0),
                 };
                 match step {
                     Ok(0) => return self.way.close().await,
-                    Ok(_) => {}
+                    Ok(_) => group.extend(queued.drain(..)),
                     Err(gone) => {
                         self.disconnected(&gone);
                         continue;
                     }
                 }
             }
-            match time::timeout(STEP_MAX, self.way.send(&message(&group, self.group_max))).await {
+            let count = first_of(&group, taken_max);
+            let text = message(group.make_contiguous().get(..count).unwrap_or_default(), self.group_max);
+            match time::timeout(STEP_MAX, self.way.send(&text)).await {
                 Ok(Ok(())) => {
                     if !self.figures.connected.swap(true, Relaxed) {
                         tracing::info!("events: {} is connected", self.way);
                     }
-                    self.figures.sent.fetch_add(group.len() as u64, Relaxed);
-                    group.clear();
-                    pause = PAUSE_MIN;
+                    self.figures.sent.fetch_add(count as u64, Relaxed);
+                    self.forget(&mut group, count);
+                    (pause, taken_max) = (PAUSE_MIN, self.group_max);
+                    continue;
+                }
+                // Perhaps it was too much at once; one that is refused alone would hold up all others for ever.
+                Ok(Err(Failed::Refused(why))) => {
+                    self.figures.failures.fetch_add(1, Relaxed);
+                    if count > 1 {
+                        taken_max = count / 2;
+                    } else {
+                        if taken_max > 0 {
+                            tracing::warn!("events: {} refuses an event, which is lost: {why}", self.way);
+                        }
+                        // Said once until something is taken again.
+                        taken_max = 0;
+                        self.figures.lost.fetch_add(1, Relaxed);
+                        self.forget(&mut group, 1);
+                    }
                     continue;
                 }
                 Ok(Err(error)) => self.disconnected(&error),
@@ -252,6 +303,12 @@ impl Sending {
             }
             pause = (pause * 2).min(PAUSE_MAX);
         }
+    }
+
+    /// Takes the first events out of those that wait.
+    fn forget(&self, group: &mut VecDeque<Arc<str>>, count: usize) {
+        let bytes = group.drain(..count).map(|event| event.len()).sum();
+        self.figures.waiting.fetch_sub(bytes, Relaxed);
     }
 
     fn disconnected(&mut self, error: &dyn fmt::Display) {
@@ -371,9 +428,11 @@ async fn post(sender: &mut SendRequest<Full<Bytes>>, url: &EventUrl, text: &str)
     let status = response.status();
     // Read to its end, so that the connection can be used again.
     Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await?;
-    match status.is_success() {
-        true => Ok(()),
-        false => Err(format!("HTTP {status}").into()),
+    match status.as_u16() {
+        200..=299 => Ok(()),
+        // Of the events. Any other is of the server, or of how it is set up.
+        400 | 413 | 415 | 422 => Err(Failed::Refused(format!("HTTP {status}"))),
+        _ => Err(format!("HTTP {status}").into()),
     }
 }
 
@@ -391,10 +450,20 @@ fn credentials(url: &EventUrl) -> Option<String> {
     ))
 }
 
+/// How many events of those that wait go into one message.
+fn first_of(waiting: &VecDeque<Arc<str>>, taken_max: usize) -> usize {
+    let mut bytes = 0;
+    let fitting = waiting.iter().take(taken_max.max(1)).take_while(|event| {
+        bytes += event.len();
+        bytes <= GROUP_BYTES_MAX
+    });
+    fitting.count().max(1)
+}
+
 /// Writes a group as one array, or its only event as it is where events are not grouped.
-fn message(group: &[String], group_max: usize) -> String {
+fn message(group: &[Arc<str>], group_max: usize) -> String {
     match group {
-        [only] if group_max == 1 => only.clone(),
+        [only] if group_max == 1 => only.to_string(),
         _ => format!("[{}]", group.join(",")),
     }
 }

@@ -116,6 +116,27 @@ async fn a_websocket_handler_is_told_in_groups_and_reached_again_after_it_was_aw
     assert!(metric(&server, "mcu_event_handler_failures_total{handler=\"websocket\"}").is_some_and(|n| n > 0));
 }
 
+/// Takes a post of the handler and answers it; gives its head and its body. What is asked for the answer are the events.
+async fn take_post(listener: &TcpListener, answer: impl FnOnce(&[Value]) -> &'static str) -> (String, Value) {
+    let accepted = tokio::time::timeout(IN_TIME, listener.accept()).await;
+    let (stream, _) = accepted.expect("a post comes").expect("accepted");
+    let mut stream = BufReader::new(stream);
+    let mut head = String::new();
+    while !head.ends_with("\r\n\r\n") {
+        stream.read_line(&mut head).await.expect("a head");
+    }
+    let length = head.split("content-length: ").nth(1);
+    let length = length.and_then(|rest| rest.split("\r\n").next()).expect("a length");
+    let mut body = vec![0; length.parse().expect("a number")];
+    stream.read_exact(&mut body).await.expect("a body");
+    let body: Value = serde_json::from_slice(&body).expect("JSON");
+    let events = body.as_array().cloned().unwrap_or_else(|| vec![body.clone()]);
+    let status = answer(&events);
+    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+    stream.get_mut().write_all(answer.as_bytes()).await.expect("answered");
+    (head, body)
+}
+
 #[tokio::test]
 async fn an_http_handler_gets_posts_with_its_credentials_and_gets_them_again_until_it_says_yes() {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
@@ -131,28 +152,43 @@ async fn an_http_handler_gets_posts_with_its_credentials_and_gets_them_again_unt
     ]);
     let mut bodies = Vec::new();
     for answer in ["503 Service Unavailable", "200 OK"] {
-        let (stream, _) = tokio::time::timeout(IN_TIME, listener.accept())
-            .await
-            .expect("a post comes")
-            .expect("accepted");
-        let mut stream = BufReader::new(stream);
-        let mut head = String::new();
-        while !head.ends_with("\r\n\r\n") {
-            stream.read_line(&mut head).await.expect("a head");
-        }
+        let (head, body) = take_post(&listener, |_| answer).await;
         assert!(head.starts_with("POST /events?of=voex HTTP/1.1\r\n"), "{head}");
         assert!(head.contains("authorization: Basic Y3RzOnMzY3JldA==\r\n"), "{head}");
-        let length = head
-            .split("content-length: ")
-            .nth(1)
-            .and_then(|rest| rest.split("\r\n").next());
-        let mut body = vec![0; length.expect("a length").parse().expect("a number")];
-        stream.read_exact(&mut body).await.expect("a body");
-        let answer = format!("HTTP/1.1 {answer}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
-        stream.get_mut().write_all(answer.as_bytes()).await.expect("answered");
-        bodies.push(serde_json::from_slice::<Value>(&body).expect("JSON"));
+        bodies.push(body);
     }
     assert_eq!(bodies[0]["event"]["status"], "started");
     assert_eq!(bodies[0], bodies[1]);
     assert!(!server.log().contains("s3cret"));
+}
+
+#[tokio::test]
+async fn posts_that_are_too_large_are_made_smaller_and_an_event_that_is_refused_alone_holds_up_no_other() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = listener.local_addr().expect("bound");
+    let url = format!("mcu.events.http=http://{address}/");
+    let server = Server::start(&["--set", &url, "--set", "mcu.events.topics=sessions"]);
+    let api = server.api();
+    let creating = tokio::spawn(create_sessions(api, 5));
+    // The first post is held back, so that the others wait and come together.
+    take_post(&listener, |_| "503 Service Unavailable").await;
+    let _client = creating.await.expect("five sessions");
+    let mut taken = Vec::new();
+    let mut refused = None;
+    while taken.len() < 4 {
+        let answer = |events: &[Value]| match events {
+            [_, _, ..] => "413 Content Too Large",
+            [only] if *refused.get_or_insert_with(|| only.clone()) == *only => "400 Bad Request",
+            _ => {
+                taken.extend_from_slice(events);
+                "200 OK"
+            }
+        };
+        take_post(&listener, answer).await;
+    }
+    assert!(
+        taken.iter().all(|event| event["event"]["name"] == "created"),
+        "{taken:?}"
+    );
+    assert_eq!(metric(&server, "mcu_events_lost_total{handler=\"http\"}"), Some(1));
 }

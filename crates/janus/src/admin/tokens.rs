@@ -8,6 +8,7 @@ use crate::error::{Code, Error};
 use crate::gateway::Gateway;
 use crate::plugin::Kind;
 use crate::plugin::fields::{Field, Fields, Type, check, optional, required};
+use crate::request::NAME_BYTES_MAX;
 
 const TOKEN: [Field; 1] = [required("token", Type::String)];
 const TOKEN_AND_PLUGINS: [Field; 2] = [required("token", Type::String), optional("plugins", Type::Array)];
@@ -19,8 +20,9 @@ impl Gateway {
         };
         match verb {
             "list_tokens" => {
-                let shown = tokens.iter().filter(|(_, plugins)| !plugins.is_empty());
-                let shown: Vec<_> = shown
+                // One without plugins opens the API all the same.
+                let shown: Vec<_> = tokens
+                    .iter()
                     .map(|(token, plugins)| json!({"token": token, "allowed_plugins": packages(plugins)}))
                     .collect();
                 return Ok(one("data", json!({ "tokens": shown })));
@@ -39,6 +41,9 @@ impl Gateway {
             return Err(Error::wrong_type("plugins", "a non-empty array"));
         }
         let token = members.text("token").unwrap_or_default();
+        if is_new && token.len() > NAME_BYTES_MAX {
+            return Err(Error::wrong_type("token", "at most 1024 bytes long"));
+        }
         if is_new && tokens.len() >= TOKENS_MAX && !tokens.contains_key(token) {
             return Err(Error::new(Code::Unknown, "Error adding token"));
         }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use voex_base::TransportId;
+use voex_base::{TrackId, TransportId};
 use voex_sfu::command::{Command, Extensions, Feedback, Layers, PlainRemote, SubscriptionSpec};
 
 use super::error::{Code, Error};
@@ -19,6 +19,8 @@ use crate::plugin::id::Id;
 
 /// Most forwarders of one publisher; each takes a pair of ports. One more is answered 499.
 const FORWARDERS_MAX: usize = 64;
+/// Most forwarders in all, so that calls to SIP find ports too. One more is answered 499.
+const FORWARDERS_TOTAL_MAX: usize = 1_024;
 
 /// How long an encoding that was asked for may be silent: a forwarder of one encoding never sends another.
 const NO_FALLBACK: Duration = Duration::from_secs(24 * 3600);
@@ -73,6 +75,9 @@ const OLD: [Field; 15] = [
 pub(crate) struct Forwarder {
     id: u32,
     kind: StreamKind,
+    mid: String,
+    /// The track that flows.
+    track: TrackId,
     to: SocketAddr,
     rtcp_port: Option<u16>,
     ssrc: Option<u32>,
@@ -107,24 +112,32 @@ impl VideoRoom {
                 "SRTP forwarders are not supported by this server",
             ));
         }
+        let everywhere = self.rooms.values().flat_map(|room| room.publishers.values());
+        let in_all: usize = everywhere.map(|publisher| publisher.forwarders.len()).sum();
         let room = self.room_with_secret(body, &[])?;
         let (room_id, worker) = (room.id.clone(), room.worker);
         let user = ids.read_required(body, "publisher_id");
-        let publisher = room
-            .publishers
-            .get_mut(&user)
-            .ok_or_else(|| Error::no_such_feed(&user))?;
+        // A dummy sends nothing.
+        let publisher = room.publishers.get_mut(&user).filter(|publisher| !publisher.dummy);
+        let publisher = publisher.ok_or_else(|| Error::no_such_feed(&user))?;
         let is_new = body.list("streams").is_some_and(|streams| !streams.is_empty());
         let wishes = match is_new {
             true => new_wishes(body, address, publisher)?,
             false => old_wishes(body, address, publisher)?,
         };
-        if publisher.forwarders.len() + wishes.len() > FORWARDERS_MAX {
+        let is_full = in_all + wishes.len() > FORWARDERS_TOTAL_MAX;
+        if is_full || publisher.forwarders.len() + wishes.len() > FORWARDERS_MAX {
             return Err(Error::new(Code::Unknown, "Too many RTP forwarders"));
         }
         let before = publisher.forwarders.len();
         for wish in wishes {
-            publisher.forward(host, worker, wish)?;
+            if let Err(error) = publisher.forward(host, worker, wish) {
+                // Nobody would know of those made so far.
+                for made in publisher.forwarders.split_off(before) {
+                    host.close_plain(made.transport);
+                }
+                return Err(error);
+            }
         }
         let made = &publisher.forwarders[before..];
         for forwarder in made {
@@ -213,29 +226,6 @@ impl Publisher {
             latch: false,
         };
         host.media(worker, Command::SetPlainRemote(plain.id, remote));
-        let (id, ssrc) = (host.new_subscription_id(), wish.ssrc.unwrap_or_else(|| host.new_ssrc()));
-        let layers = match wish.substream {
-            None => Layers::default(),
-            Some(encoding) => Layers {
-                encoding,
-                fallback: NO_FALLBACK,
-                ..Layers::default()
-            },
-        };
-        host.add_subscription(SubscriptionSpec {
-            id,
-            track,
-            transport: plain.id,
-            mid: String::new(),
-            ssrc,
-            rtx_ssrc: None,
-            payloads: vec![(arriving, wish.payload_type.unwrap_or(arriving), None)],
-            extensions: Extensions::default(),
-            feedback: Feedback::default(),
-            cname: "janus".to_owned(),
-            active: true,
-            layers,
-        });
         let taken: Vec<_> = self.forwarders.iter().map(|forwarder| forwarder.id).collect();
         let id = loop {
             let id = host.rng.u32();
@@ -243,17 +233,41 @@ impl Publisher {
                 break id;
             }
         };
-        self.forwarders.push(Forwarder {
+        let forwarder = Forwarder {
             id,
             kind,
+            mid: wish.mid,
+            track,
             to: wish.to,
             rtcp_port: wish.rtcp_port,
             ssrc: wish.ssrc,
             payload_type: wish.payload_type,
             substream: wish.substream,
             transport: plain.id,
-        });
+        };
+        forwarder.subscribe(host, arriving);
+        self.forwarders.push(forwarder);
         Ok(())
+    }
+
+    /// After a negotiation: forwarders whose stream has another track now follow it, those whose stream is gone end.
+    /// Gives the ids of those that ended.
+    pub(super) fn follow_forwarded(&mut self, host: &mut Host) -> Vec<u32> {
+        let mut ended = Vec::new();
+        for mut forwarder in std::mem::take(&mut self.forwarders) {
+            let stream = self.enabled_stream(&forwarder.mid);
+            let flowing = stream.and_then(|stream| Some((stream.track?, stream.format.as_ref()?.payload.payload_type)));
+            let Some((track, arriving)) = flowing else {
+                host.close_plain(forwarder.transport);
+                ended.push(forwarder.id);
+                continue;
+            };
+            if std::mem::replace(&mut forwarder.track, track) != track {
+                forwarder.subscribe(host, arriving);
+            }
+            self.forwarders.push(forwarder);
+        }
+        ended
     }
 
     /// Ends every forwarder.
@@ -265,6 +279,33 @@ impl Publisher {
 }
 
 impl Forwarder {
+    /// Lets its track, which arrives with that payload type, flow to it.
+    fn subscribe(&self, host: &mut Host, arriving: u8) {
+        let (id, ssrc) = (host.new_subscription_id(), self.ssrc.unwrap_or_else(|| host.new_ssrc()));
+        let layers = match self.substream {
+            None => Layers::default(),
+            Some(encoding) => Layers {
+                encoding,
+                fallback: NO_FALLBACK,
+                ..Layers::default()
+            },
+        };
+        host.add_subscription(SubscriptionSpec {
+            id,
+            track: self.track,
+            transport: self.transport,
+            mid: String::new(),
+            ssrc,
+            rtx_ssrc: None,
+            payloads: vec![(arriving, self.payload_type.unwrap_or(arriving), None)],
+            extensions: Extensions::default(),
+            feedback: Feedback::default(),
+            cname: "janus".to_owned(),
+            active: true,
+            layers,
+        });
+    }
+
     fn to_json(&self) -> Value {
         object([
             ("stream_id", Some(json!(self.id))),

@@ -31,6 +31,9 @@ const PUBLISHER: [Field; 3] = [
 ];
 const RECORDING: [Field; 2] = [optional("record", Type::Boolean), optional("filename", Type::String)];
 
+/// Most participants of a room, publishing or not: what one does is told to all others. `join` beyond is answered 499.
+const PARTICIPANTS_MAX: usize = 2_048;
+
 impl VideoRoom {
     /// `join` and `joinandconfigure` on a handle that has no role yet.
     pub(super) fn join(&mut self, host: &mut Host, handle: HandleId, message: &Message) -> Result<(), Error> {
@@ -99,6 +102,9 @@ impl VideoRoom {
         let ids = self.ids;
         let room = self.rooms.get_mut(room).ok_or_else(|| Error::no_such_room(room))?;
         check_token(room, body)?;
+        if room.publishers.len() >= PARTICIPANTS_MAX {
+            return Err(Error::new(Code::Unknown, "Too many participants"));
+        }
         let id = match ids.read(body, "id") {
             Some(taken) if room.publishers.contains_key(&taken) => {
                 return Err(Error::new(Code::IdExists, format!("User ID {taken} already exists")));
@@ -147,7 +153,7 @@ fn check_token(room: &Room, body: &Map<String, Value>) -> Result<(), Error> {
         return Ok(());
     };
     match body.text("token") {
-        Some(token) if allowed.iter().any(|known| known == token) => Ok(()),
+        Some(token) if allowed.contains(token) => Ok(()),
         _ => Err(Error::new(Code::Unauthorized, "Unauthorized (not in the allowed list)")),
     }
 }

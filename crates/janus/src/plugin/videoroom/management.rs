@@ -1,5 +1,6 @@
 //! Requests that make, show and end rooms.
 
+use indexmap::IndexSet;
 use serde_json::{Map, Value, json};
 use voex_sfu::command::MediaKind;
 
@@ -157,7 +158,7 @@ impl VideoRoom {
         let action = body.text("action").unwrap_or_default();
         let tokens = match action {
             "add" | "remove" => strings(body.list("allowed"), "allowed")?,
-            _ => Vec::new(),
+            _ => IndexSet::new(),
         };
         let list = &mut room.config.allowed;
         match action {
@@ -167,13 +168,12 @@ impl VideoRoom {
             "disable" => *list = None,
             "add" => {
                 let list = list.get_or_insert_default();
-                let room_left = ALLOWED_MAX.saturating_sub(list.len());
-                let new: Vec<_> = tokens
-                    .into_iter()
-                    .filter(|token| !list.contains(token))
-                    .take(room_left)
-                    .collect();
-                list.extend(new);
+                if list.len() + tokens.len() > ALLOWED_MAX {
+                    return Err(Error::invalid(
+                        "Invalid element in the allowed array (too many)".to_owned(),
+                    ));
+                }
+                list.extend(tokens);
             }
             "remove" => list.get_or_insert_default().retain(|token| !tokens.contains(token)),
             other => return Err(Error::invalid(format!("Unsupported action '{other}' (allowed)"))),
@@ -183,7 +183,7 @@ impl VideoRoom {
             ("room".to_owned(), json!(room.id)),
         ]);
         if let Some(list) = list {
-            reply.insert("allowed".into(), json!(list));
+            reply.insert("allowed".into(), list.iter().map(String::as_str).collect());
         }
         Ok(Value::Object(reply))
     }
@@ -215,8 +215,9 @@ impl VideoRoom {
     }
 }
 
-/// Most tokens in the list of a room.
+/// Most tokens in the list of a room, and the longest one.
 const ALLOWED_MAX: usize = 10_000;
+const TOKEN_BYTES_MAX: usize = 256;
 
 /// Compares a secret or a pin in constant time; passes when none is set.
 pub(super) fn check_secret(body: &Map<String, Value>, name: &str, expected: Option<&str>) -> Result<(), Error> {
@@ -314,8 +315,13 @@ fn codecs(
     }
 }
 
-fn strings(list: Option<&Vec<Value>>, name: &str) -> Result<Vec<String>, Error> {
+fn strings(list: Option<&Vec<Value>>, name: &str) -> Result<IndexSet<String>, Error> {
+    let invalid = |why: &str| Error::invalid(format!("Invalid element in the {name} array ({why})"));
     let texts = list.into_iter().flatten().map(|item| item.as_str().map(str::to_owned));
-    let texts: Option<Vec<_>> = texts.take(ALLOWED_MAX).collect();
-    texts.ok_or_else(|| Error::invalid(format!("Invalid element in the {name} array (not a string)")))
+    let texts: Option<IndexSet<_>> = texts.collect();
+    let texts = texts.ok_or_else(|| invalid("not a string"))?;
+    if texts.len() > ALLOWED_MAX || texts.iter().any(|text| text.len() > TOKEN_BYTES_MAX) {
+        return Err(invalid("too many, or too long"));
+    }
+    Ok(texts)
 }

@@ -94,6 +94,7 @@ impl VideoRoom {
             host.metrics
                 .publishers
                 .add(-i64::from(publisher.active && !publisher.dummy));
+            publisher.stop_forwarders(host);
             if publisher.dummy {
                 continue;
             }

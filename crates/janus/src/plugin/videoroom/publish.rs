@@ -13,7 +13,7 @@ use super::management::at_least_minimum;
 use super::negotiation::{Chosen, Wishes, choose, encodings, stream_kind};
 use super::publisher::{PublishedStream, Publisher, StreamKind};
 use super::room::{Room, object};
-use super::tell::tell_publisher;
+use super::tell::{tell_event, tell_publisher};
 use crate::host::Host;
 use crate::jsep::{Jsep, JsepKind, LocalJsep};
 use crate::plugin::Message;
@@ -182,6 +182,10 @@ impl VideoRoom {
         publisher.apply_bitrate(host);
         publisher.apply_speech(host, &room.config);
         publisher.return_recordings(host, recordings);
+        for id in publisher.follow_forwarded(host) {
+            let ended = json!({"event": "stop_rtp_forward", "room": room_id, "publisher_id": user, "stream_id": id});
+            tell_event(host, ended);
+        }
         room.follow_recording(host, user);
         is_changed |= !gone.is_empty();
         self.detach_tracks(host, room_id, &gone);

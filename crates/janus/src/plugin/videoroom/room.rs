@@ -1,6 +1,6 @@
 //! A room: its settings and who is in it.
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 use serde_json::{Map, Value, json};
 use voex_base::WorkerId;
 
@@ -23,7 +23,7 @@ pub(crate) struct RoomConfig {
     /// Hidden from `list`.
     pub(crate) is_private: bool,
     /// Tokens that may join; `None` lets anybody in.
-    pub(crate) allowed: Option<Vec<String>>,
+    pub(crate) allowed: Option<IndexSet<String>>,
     /// Subscribers must name the private id of a participant.
     pub(crate) require_private_id: bool,
     /// Who joins needs a signed token that names the room.
