@@ -27,9 +27,10 @@ fn heard(seen: &Value, begin: &str, method: &str) -> bool {
 #[test]
 fn pjsip_with_100rel_and_timers_calls_holds_updates_and_transfers_both_ways() {
     let namespace = Namespace::new();
-    let server = Server::start(&namespace, "");
     let folder = std::env::temp_dir().join(format!("voex-pjsip-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("the temporary folder is writable");
+    let calls = folder.join("calls");
+    let server = Server::start(&namespace, &format!("sip.calls_dir: {}\n", calls.display()));
     let config = json!({
         "url": format!("ws://{ADDRESS}:8188"), "proxy": format!("{ADDRESS}:5060"), "address": ADDRESS, "folder": folder,
     });
@@ -57,5 +58,33 @@ fn pjsip_with_100rel_and_timers_calls_holds_updates_and_transfers_both_ways() {
     assert_eq!(server.metric("sip_dialogs"), 0.0, "a dialog is left");
     assert_eq!(server.metric("sfu_transports"), 0.0, "a transport is left");
     server.stop();
+    let records = records(&calls);
+    let said: Vec<_> = records
+        .iter()
+        .map(|record| (&record["direction"], &record["ended_by"]))
+        .collect();
+    assert_eq!(
+        said,
+        [
+            (&json!("outgoing"), &json!("sip")),
+            (&json!("incoming"), &json!("client"))
+        ],
+        "{records:#?}"
+    );
+    for record in &records {
+        assert_eq!(record["codec"], "PCMA", "{record:#}");
+        assert!(number(record, "/media/mos") > 4.2, "{record:#}");
+        assert!(number(record, "/media/packets") > 50.0, "{record:#}");
+    }
     let _ = std::fs::remove_dir_all(&folder);
+}
+
+/// The call log of today.
+fn records(folder: &std::path::Path) -> Vec<Value> {
+    let files = std::fs::read_dir(folder).expect("calls were logged");
+    let text = files.map(|file| std::fs::read_to_string(file.expect("a file").path()).expect("text"));
+    let text: String = text.collect();
+    text.lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect()
 }

@@ -18,4 +18,4 @@ pub use limits::{DATAGRAM_BYTES_MAX, MTU_BYTES};
 pub use metrics::{Counter, CounterSet, Gauge, Histogram, Label};
 pub use outbox::{Outbox, VecOutbox};
 pub use rng::Rng;
-pub use time::WallTime;
+pub use time::{WallTime, civil};

@@ -42,6 +42,23 @@ impl std::ops::Add<Duration> for WallTime {
     }
 }
 
+/// Gives year, month and day of a day since 1970-01-01, by the proleptic Gregorian calendar.
+pub fn civil(day: u64) -> (u64, u64, u64) {
+    // Eras of 400 years that begin in March.
+    let days = day + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let march_month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 {
+        march_month + 3
+    } else {
+        march_month - 9
+    };
+    (era * 400 + year + u64::from(month <= 2), month, day)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -190,6 +190,14 @@ impl Call {
         self.offer.is_some()
     }
 
+    /// Gives the name of the format that both sides speak, once they have agreed.
+    pub fn codec(&self) -> Option<&str> {
+        let mut payloads = self.formats.iter().map(|format| &format.payload);
+        payloads
+            .find(|payload| format::is_sound(payload))
+            .map(|payload| payload.name.as_str())
+    }
+
     /// Tells whether both sides have agreed on formats.
     pub fn is_negotiated(&self) -> bool {
         !self.formats.is_empty()

@@ -139,6 +139,8 @@ keys! {
     "sip.enabled": sip.enabled = boolean;
     "sip.listen": sip.listen = list(sip_listen);
     "sip.media_address": sip.media_address = some(address);
+    "sip.calls_dir": sip.calls_dir = some(path);
+    "sip.calls_kept_s": sip.calls_kept_s = number;
     "sip.trunks" Masked Later: sip.trunks = trunks;
     "sip.routes" Later: sip.routes = routes;
     "http.listen": http.listen = socket;

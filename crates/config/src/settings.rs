@@ -253,6 +253,10 @@ pub struct Sip {
     pub listen: Vec<SipListen>,
     /// Address of plain RTP in our SDP; `None` = chosen by the route to the other side.
     pub media_address: Option<IpAddr>,
+    /// Folder of the call log; `None` = calls are not logged.
+    pub calls_dir: Option<PathBuf>,
+    /// How long the call log is kept, in seconds.
+    pub calls_kept_s: u32,
     /// Trunks.
     pub trunks: Vec<Trunk>,
     /// Where incoming calls go; the first match wins.
@@ -441,6 +445,8 @@ impl Default for Settings {
                     address: SocketAddr::from((Ipv4Addr::LOCALHOST, 5060)),
                 }],
                 media_address: None,
+                calls_dir: None,
+                calls_kept_s: 259_200,
                 trunks: Vec::new(),
                 routes: Vec::new(),
             },

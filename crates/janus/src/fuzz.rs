@@ -193,6 +193,7 @@ impl Player {
                 | Output::Sip(_)
                 | Output::Event { .. }
                 | Output::Record(_)
+                | Output::Call(_)
                 | Output::LogLevel(_)
                 | Output::LogLine { .. } => {}
             }

@@ -65,6 +65,8 @@ pub enum Output {
     },
     /// Hand an order to the recorder, before any command that follows.
     Record(RecorderOrder),
+    /// Keep the record of a call that is over: one JSON object.
+    Call(String),
     /// Log as much as this from now on.
     LogLevel(LogLevel),
     /// Log a line of somebody at the admin API.
@@ -202,6 +204,7 @@ impl Gateway {
                 self.track_event(track, MediaEvent::Digit(track, digit, duration));
             }
             Event::DataReceived(transport, message) => self.data_received(transport, &message),
+            Event::PlainClosed(transport, report) => self.plugins.plain_closed(&mut self.host, transport, &report),
         }
     }
 

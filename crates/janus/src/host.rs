@@ -135,6 +135,11 @@ pub(crate) struct Host {
 }
 
 impl Host {
+    /// Hands the record of a call out.
+    pub(crate) fn tell_call(&mut self, record: Value) {
+        self.outputs.push_back(Output::Call(record.to_string()));
+    }
+
     /// Detaches a handle for its plugin, once that is through with what it does now.
     pub(crate) fn detach_later(&mut self, handle: HandleId) {
         self.detaching.push(handle);

@@ -78,6 +78,7 @@
 mod admin;
 mod auth;
 mod config;
+mod date;
 mod error;
 mod event;
 #[doc(hidden)]

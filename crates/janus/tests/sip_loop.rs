@@ -135,6 +135,7 @@ impl World {
             match output {
                 Output::Send { text, .. } => site.heard.push_back(serde_json::from_str(&text).expect("JSON")),
                 Output::Sip(command) => site.endpoint.handle_command(now, command),
+                Output::Call(_) => {}
                 other @ (Output::Event { .. } | Output::Record(_) | Output::LogLevel(_) | Output::LogLine { .. }) => {
                     panic!("{other:?}")
                 }

@@ -300,6 +300,7 @@ impl Replay {
                 Output::LogLevel(level) => self.logged.push_back(format!("level {}", level.0)),
                 Output::LogLine { level, line } => self.logged.push_back(format!("line {} {line}", level.0)),
                 Output::Sip(command) => panic!("{command:?}"),
+                Output::Call(record) => panic!("{record}"),
             }
         }
     }

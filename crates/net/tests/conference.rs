@@ -27,7 +27,7 @@ struct Plane {
 }
 
 impl Plane {
-    /// Two workers on an address of 127/8 of their own; a transport without an ICE check is given up after 20 ms.
+    /// Two workers on an address of 127/8 of their own; a transport that nobody answers is given up after 20 ms.
     fn start(host: u8) -> Self {
         let ip = IpAddr::from([127, 91, 0, host]);
         let (wake, woken) = mpsc::channel();
@@ -48,7 +48,7 @@ impl Plane {
             let metrics = Arc::<voex_sfu::Metrics>::default();
             sfu_metrics.push(metrics.clone());
             let mut config = voex_sfu::Config::new(certificate.clone());
-            config.timeouts.ice_start = Duration::from_millis(20);
+            config.timeouts.answer = Duration::from_millis(20);
             Worker::new(id, topology.clone(), Arc::default()).with_sfu(Shard::new(
                 config,
                 Rng::from_number(id.0.into()),

@@ -86,6 +86,19 @@ pub enum Event {
     Digit(TrackId, char, Duration),
     /// A message came on a data channel of this transport, whose data track is reported.
     DataReceived(TransportId, DataMessage),
+    /// A plain transport is gone, for whatever reason: what arrived while it was there.
+    PlainClosed(TransportId, LegReport),
+}
+
+/// What arrived on a plain transport.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub struct LegReport {
+    /// RTP packets.
+    pub packets: u64,
+    /// Packets that their sequence numbers tell of and that never came.
+    pub lost: u64,
+    /// Interarrival jitter at the end (RFC 3550 §6.4.1).
+    pub jitter: Duration,
 }
 
 /// When somebody talks: the mean level of so many packets is louder than the limit.

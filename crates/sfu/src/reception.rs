@@ -114,6 +114,17 @@ impl Reception {
         self.unwrapper.newest()
     }
 
+    /// Packets that came and that should have come, from the first on.
+    pub(crate) fn totals(&self) -> (u64, u64) {
+        let newest = self.unwrapper.newest();
+        (self.received, newest.map_or(0, |newest| newest - self.first + 1))
+    }
+
+    /// Jitter in timestamp units.
+    pub(crate) fn jitter(&self) -> u32 {
+        self.jitter_16 >> 4
+    }
+
     /// Makes the report block on the time since the last one; `None` before the first packet.
     pub(crate) fn report(&mut self, now: Instant, ssrc: u32) -> Option<ReportBlock> {
         let newest = self.unwrapper.newest()?;
@@ -130,7 +141,7 @@ impl Reception {
             lost: lost.clamp(i32::MIN.into(), i32::MAX.into()) as i32,
             // The unwrapper starts one cycle up; on the wire cycles start at zero.
             highest_sequence: (newest as u32).wrapping_sub(0x1_0000),
-            jitter: self.jitter_16 >> 4,
+            jitter: self.jitter(),
             last_sr: seen.map_or(0, |seen| (seen.info.ntp >> 16) as u32),
             delay_since_last_sr: seen.map_or(0, |seen| in_65536ths(now.saturating_duration_since(seen.at))),
         })

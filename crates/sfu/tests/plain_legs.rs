@@ -6,7 +6,7 @@ mod common;
 use common::{Leg, Rtp, World, ms, subscription};
 use voex_base::TrackId;
 use voex_rtp::payload::event::TelephoneEvent;
-use voex_sfu::{DropReason, Event};
+use voex_sfu::{Command, DropReason, Event};
 
 /// Two legs of one call, each hearing the other.
 fn call() -> (World, Leg, Leg) {
@@ -26,6 +26,28 @@ fn both_sides_of_a_call_hear_each_other() {
     world.rtp(b, &Rtp::new(8, 1, 9, 160)).unwrap();
     assert_eq!(world.heard(b)[0].payload, vec![1; 20]);
     assert_eq!(world.heard(a)[0].payload, vec![9; 20]);
+}
+
+#[test]
+fn a_leg_that_is_closed_tells_what_arrived() {
+    let (mut world, a, b) = call();
+    for sequence in [1, 2, 5, 4] {
+        world
+            .rtp(a, &Rtp::new(8, 1, sequence, 160 * u32::from(sequence)))
+            .unwrap();
+    }
+    world.events();
+    world.command(Command::CloseTransport(a.transport()));
+    world.command(Command::CloseTransport(b.transport()));
+    let reports: Vec<_> = world
+        .events()
+        .into_iter()
+        .filter_map(|event| match event {
+            Event::PlainClosed(id, report) => Some((id, report.packets, report.lost)),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(reports, [(a.transport(), 4, 1), (b.transport(), 0, 0)]);
 }
 
 #[test]

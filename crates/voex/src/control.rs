@@ -24,6 +24,7 @@ use voex_net::Events;
 use voex_sip::Endpoint;
 use voex_telemetry::LogControl;
 
+use crate::call_log::CallLog;
 use crate::events::Handlers;
 use crate::media::{Commands, RtpPairs};
 use crate::recorder;
@@ -32,6 +33,8 @@ use crate::websocket::{ApiInput, Front, Outgoing};
 
 /// How soon commands are offered again to a worker whose queue was full.
 const RETRY_AFTER: Duration = Duration::from_millis(2);
+/// How long workers have, at the end, to tell what arrived in calls.
+const LAST_REPORTS: Duration = Duration::from_millis(50);
 /// Inputs taken in one pass before others get their turn.
 const BATCH: usize = 64;
 
@@ -48,6 +51,7 @@ pub(crate) struct Control {
     pub(crate) connections: HashMap<ConnectionId, Outgoing>,
     pub(crate) backlog: bool,
     pub(crate) recorder: Option<recorder::Orders>,
+    pub(crate) call_log: Option<CallLog>,
     pub(crate) logging: LogControl,
     pub(crate) event_handlers: Handlers,
 }
@@ -185,6 +189,11 @@ impl Control {
                     recorder.send(order);
                 }
             }
+            Output::Call(record) => {
+                if let Some(log) = &self.call_log {
+                    log.write(record);
+                }
+            }
             Output::LogLevel(level) => self.logging.set_level(level_filter(level)),
             Output::LogLine { level, line } => log_line(level, &line),
         }
@@ -196,6 +205,14 @@ impl Control {
             Output::Transmit { socket, to, bytes } => self.sip.transmit(socket, to, &bytes),
             Output::Event(event) => self.gateway.handle_sip_event(now, event),
             Output::Resolve { query, host, port } => self.sip.resolve(&self.sip_inputs, query, host, port),
+        }
+    }
+
+    /// The workers tell what arrived in the calls that have just ended.
+    async fn take_last_reports(&mut self) {
+        if self.call_log.is_some() {
+            time::sleep(LAST_REPORTS).await;
+            self.handle_events(Instant::now());
         }
     }
 
@@ -216,6 +233,11 @@ impl Control {
         }
         self.gateway.handle_stop(now);
         self.drain(now);
+        self.take_last_reports().await;
+        if let Some(log) = self.call_log.take() {
+            // It writes what waits; a disk that hangs holds up the end only.
+            let _ = tokio::task::spawn_blocking(|| log.stop()).await;
+        }
         self.event_handlers.stop().await;
         // Lets the connections' tasks send what is queued and say goodbye.
         time::sleep(Duration::from_millis(50)).await;

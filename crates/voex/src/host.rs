@@ -23,6 +23,7 @@ use voex_worker::Topology;
 
 use crate::addresses::Addresses;
 use crate::api::Api;
+use crate::call_log::CallLog;
 use crate::control::{Control, Inputs};
 use crate::databases::Databases;
 use crate::drain::Drain;
@@ -90,6 +91,7 @@ struct Parts {
     certificate: certificate::Watch,
     media: Media,
     recorder: Option<Recorder>,
+    call_log: Option<CallLog>,
     pairs: RtpPairs,
     gateway: Gateway,
     endpoint: Endpoint,
@@ -149,6 +151,13 @@ impl Host {
             ),
             None => None,
         };
+        let call_log = match settings.sip.calls_dir.as_ref().filter(|_| settings.sip.enabled) {
+            Some(folder) => {
+                let kept = Duration::from_secs(settings.sip.calls_kept_s.into());
+                Some(CallLog::start(folder, kept).map_err(|error| system(&error))?)
+            }
+            None => None,
+        };
         let pairs = RtpPairs::new(&media, settings, &addresses);
         let gateway = machines::gateway(settings, &addresses, &media, &certificate, pairs.clone());
         let gateway = Gateway::new(gateway, rng.split(), status.janus.clone());
@@ -164,6 +173,7 @@ impl Host {
             certificate: watch,
             media,
             recorder,
+            call_log,
             pairs,
             gateway,
             endpoint,
@@ -181,6 +191,7 @@ impl Host {
             certificate,
             media,
             recorder,
+            call_log,
             pairs,
             gateway,
             endpoint,
@@ -256,6 +267,7 @@ impl Host {
             connections: HashMap::new(),
             backlog: false,
             recorder: recorder.as_ref().map(Recorder::orders),
+            call_log,
             logging: logging.clone(),
             event_handlers,
         };

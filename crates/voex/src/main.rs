@@ -11,6 +11,7 @@
 
 mod addresses;
 mod api;
+mod call_log;
 mod certificate;
 mod check_config;
 mod cli;

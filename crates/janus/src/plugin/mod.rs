@@ -34,7 +34,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use voex_base::{SubscriptionId, TrackId, TransportId};
-use voex_sfu::command::{DataMessage, LayerChange, Speech};
+use voex_sfu::command::{DataMessage, LayerChange, LegReport, Speech};
 
 use crate::host::{HandleId, HangupReason, Host};
 use crate::jsep::Jsep;
@@ -223,6 +223,11 @@ impl Plugins {
             Kind::VideoCall => &mut self.videocall,
             Kind::TextRoom => &mut self.textroom,
         }
+    }
+
+    /// A plain transport is gone.
+    pub(crate) fn plain_closed(&mut self, host: &mut Host, transport: TransportId, report: &LegReport) {
+        self.sip.plain_closed(host, transport, report);
     }
 
     /// The SIP endpoint reports.

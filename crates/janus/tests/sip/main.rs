@@ -6,6 +6,7 @@ mod helper;
 mod in_call;
 mod incoming;
 mod outgoing;
+mod record;
 mod registration;
 mod transfer;
 
@@ -69,6 +70,7 @@ struct Client {
     heard: VecDeque<Value>,
     sip: VecDeque<Sip>,
     media: Vec<Media>,
+    records: Vec<Value>,
     requests: u32,
 }
 
@@ -93,6 +95,7 @@ impl Client {
             heard: VecDeque::new(),
             sip: VecDeque::new(),
             media: Vec::new(),
+            records: Vec::new(),
             requests: 0,
         };
         client
@@ -162,6 +165,7 @@ impl Client {
             match output {
                 Output::Send { text, .. } => self.heard.push_back(serde_json::from_str(&text).expect("JSON")),
                 Output::Sip(command) => self.sip.push_back(command),
+                Output::Call(record) => self.records.push(serde_json::from_str(&record).expect("JSON")),
                 other @ (Output::Event { .. } | Output::Record(_) | Output::LogLevel(_) | Output::LogLine { .. }) => {
                     panic!("{other:?}")
                 }

@@ -195,6 +195,9 @@ impl Shard {
 
     /// Takes a transport away with its tracks and subscriptions, and says goodbye to its remote.
     fn close(&mut self, now: Instant, key: usize, out: &mut impl Outbox) {
+        if let Some(report) = self.leg_report(key) {
+            self.tell(Event::PlainClosed(self.connections[key].id, report));
+        }
         for track in std::mem::take(&mut self.connections[key].tracks) {
             self.remove_track(track);
         }

@@ -1,12 +1,13 @@
 //! Reports that leave each second: SR for what we send, blocks on what we receive, names, bit rate caps.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use voex_base::{Outbox, WallTime};
 use voex_rtp::rtcp::{ReportBlock, SenderInfo};
 
 use super::{Position, Shard};
-use crate::connection::Connection;
+use crate::command::LegReport;
+use crate::connection::{Connection, Link};
 use crate::limits::{BITRATE_UNLIMITED, ENCODINGS_PER_TRACK_MAX, REPORT_BLOCKS_MAX, TRACKS_PER_TRANSPORT_MAX};
 use crate::subscription::Phase;
 
@@ -14,6 +15,26 @@ use crate::subscription::Phase;
 const SENDER_REPORTS_MAX: usize = 12;
 
 impl Shard {
+    /// What arrived on a plain transport; `None` for others.
+    pub(super) fn leg_report(&self, key: usize) -> Option<LegReport> {
+        let connection = &self.connections[key];
+        if !matches!(connection.link, Link::Plain(_)) {
+            return None;
+        }
+        let mut report = LegReport::default();
+        for track in connection.tracks.iter().map(|track| &self.tracks[*track]) {
+            for encoding in &track.encodings {
+                let (received, expected) = encoding.reception.totals();
+                report.packets += received;
+                report.lost += expected.saturating_sub(received);
+                let clock_rate = track.payloads.first().map_or(1, |payload| payload.clock_rate.max(1));
+                let jitter = f64::from(encoding.reception.jitter()) / f64::from(clock_rate);
+                report.jitter = report.jitter.max(Duration::from_secs_f64(jitter));
+            }
+        }
+        Some(report)
+    }
+
     /// Sends reports on everything that a connection sends and receives, in as many compound packets as it takes.
     pub(super) fn send_reports(&mut self, key: usize, now: Instant, wall: WallTime, out: &mut impl Outbox) {
         let mut blocks = [ReportBlock::default(); REPORT_BLOCKS_MAX];

@@ -7,6 +7,7 @@ use voex_sip::{Command, Headers, IncomingCall};
 
 use super::event::{Push, header, headers_of, with_headers, with_text};
 use super::outgoing::{refuse_srtp, unusable};
+use super::record::Record;
 use super::{ActiveCall, Code, Error, SESSION_NAME, Sip, legs};
 use crate::host::{HandleId, Host};
 use crate::jsep::{Jsep, JsepKind};
@@ -41,8 +42,9 @@ impl Sip {
         }
         let prefixes = client.prefixes().to_vec();
         let rings = client.account.as_ref().is_some_and(|account| account.automatic_ringing);
-        match ActiveCall::incoming(host, &incoming) {
-            Ok(active) => {
+        let account = client.account.as_ref().map(|account| account.user.clone());
+        match ActiveCall::incoming(host, &incoming, account.unwrap_or_default()) {
+            Ok(mut active) => {
                 let jsep = active
                     .call
                     .has_offer()
@@ -50,6 +52,9 @@ impl Sip {
                 let result = with_headers(invited(&incoming), &incoming.headers, &prefixes);
                 active.push(host, handle, result, jsep.as_ref());
                 self.legs.insert(incoming.leg, handle);
+                if rings {
+                    active.record.ringing = Some(host.now());
+                }
                 self.client(handle).call = Some(active);
                 if rings {
                     host.sip(Command::Ring {
@@ -79,6 +84,7 @@ impl Sip {
         };
         active.call.answered();
         active.answered = true;
+        active.record.answered = Some(host.now());
         host.metrics.calls.answered.inc();
         let (leg, sdp, headers) = (active.leg, reply.sdp.into_bytes(), headers_of(&message.body));
         host.sip(Command::Accept { leg, sdp, headers });
@@ -108,6 +114,7 @@ impl Sip {
 
     pub(super) fn send_ringing(&mut self, host: &mut Host, handle: HandleId, message: &Message) -> Result<(), Error> {
         let active = self.client(handle).invited()?;
+        active.record.ringing.get_or_insert(host.now());
         host.sip(Command::Ring {
             leg: active.leg,
             headers: headers_of(&message.body),
@@ -157,7 +164,7 @@ impl Sip {
 
 impl ActiveCall {
     /// Looks at an INVITE; the error is the status code that refuses it.
-    fn incoming(host: &mut Host, incoming: &IncomingCall) -> Result<Self, u16> {
+    fn incoming(host: &mut Host, incoming: &IncomingCall, account: String) -> Result<Self, u16> {
         let offer = match &incoming.sdp {
             Some(sdp) => Some(Description::parse(sdp).map_err(|_| 400_u16)?),
             None => None,
@@ -174,6 +181,17 @@ impl ActiveCall {
             jsep_offer: None,
             plain: None,
             answered: false,
+            record: Record {
+                is_outgoing: false,
+                call_id: incoming.call_id.clone(),
+                account,
+                from: incoming.from.clone(),
+                to: incoming.callee.clone(),
+                began: (host.now(), host.wall()),
+                ringing: None,
+                answered: None,
+                codec: None,
+            },
         })
     }
 

@@ -27,22 +27,25 @@ mod event;
 mod in_call;
 mod incoming;
 mod outgoing;
+mod record;
 mod transfer;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 
 use serde_json::{Value, json};
-use voex_base::{SubscriptionId, TrackId, WorkerId};
+use voex_base::{SubscriptionId, TrackId, TransportId, WorkerId};
 use voex_bridge::{Call, Ids, Leg, State, Transports};
 use voex_sdp::{Description, plain};
 use voex_sfu::Command as Media;
-use voex_sip::{AccountId, Command, Event, Headers, LegId, Uri};
+use voex_sfu::command::LegReport;
+use voex_sip::{AccountId, Command, EndCause, Ended, Event, Headers, LegId, Uri};
 
 use account::Account;
 pub use error::Code;
 use error::Error;
 use event::Push;
+use record::{Finished, Record};
 
 use crate::host::{HandleId, HangupReason, Host, PlainTransport};
 use crate::plugin::fields::{self, Fields, Type, required};
@@ -50,6 +53,8 @@ use crate::plugin::{Answer, MediaEvent, Message, Plugin};
 
 /// `s=` of descriptions to browsers and to SIP.
 const SESSION_NAME: &str = "call";
+/// Calls whose ports are being closed; the records of others leave without what arrived.
+const CLOSING_MAX: usize = 4_096;
 /// Canonical name in descriptions to browsers.
 const CNAME: &str = "janus";
 
@@ -61,6 +66,8 @@ pub(crate) struct Sip {
     /// Handles that take part in the calls of an account beside its own, in the order of their coming.
     helpers: HashMap<AccountId, Vec<HandleId>>,
     legs: HashMap<LegId, HandleId>,
+    /// Records of calls whose RTP ports are being closed: what arrived there is still to come.
+    closing: HashMap<TransportId, Finished>,
     last_account: u64,
     last_leg: u64,
 }
@@ -88,6 +95,7 @@ struct ActiveCall {
     plain: Option<PlainTransport>,
     /// Was answered at some time.
     answered: bool,
+    record: Record,
 }
 
 impl Client {
@@ -159,6 +167,20 @@ impl Plugin for Sip {
         if let Some(active) = client.call {
             self.legs.remove(&active.leg);
             host.metrics.calls.ended(active.answered, 487);
+            let cause = if active.answered {
+                EndCause::ByeByUs
+            } else {
+                EndCause::CancelledByUs
+            };
+            let ended = Ended {
+                leg: active.leg,
+                cause,
+                code: if active.answered { 200 } else { 487 },
+                reason: "Client has gone".to_owned(),
+                reason_header: None,
+                headers: Headers::new(),
+            };
+            self.finish_record(host, active, &ended);
         }
         match client.account {
             Some(account) if account.is_helper => {
@@ -257,6 +279,26 @@ impl Sip {
                 self.notified(host, leg, &notice, &headers)
             }
             Event::Ended(ended) => self.ended(host, &ended),
+        }
+    }
+
+    /// Completes the record of a call; what arrived comes when its ports have been closed.
+    fn finish_record(&mut self, host: &mut Host, active: ActiveCall, ended: &Ended) {
+        let mut record = active.record;
+        record.codec = active.call.codec().map(str::to_owned);
+        let finished = record.finish(host.now(), ended);
+        match active.plain {
+            Some(plain) if self.closing.len() < CLOSING_MAX => {
+                self.closing.insert(plain.id, finished);
+            }
+            _ => host.tell_call(finished.to_json(None)),
+        }
+    }
+
+    /// The ports of a call are closed.
+    pub(crate) fn plain_closed(&mut self, host: &mut Host, transport: TransportId, report: &LegReport) {
+        if let Some(finished) = self.closing.remove(&transport) {
+            host.tell_call(finished.to_json(Some(report)));
         }
     }
 

@@ -7,6 +7,7 @@ use voex_sip::{CallSpec, Command, Headers, LegId, ReferId};
 
 use super::account::{RegistrationState, credentials};
 use super::event::{Push, headers_of, with_headers, with_text};
+use super::record::Record;
 use super::{ActiveCall, Client, Code, Error, Sip, host_ip, legs, local_of, open_ports, sip_uri};
 use crate::host::{HandleId, Host};
 use crate::jsep::{JsepKind, LocalJsep};
@@ -68,6 +69,7 @@ impl Sip {
         let body = &message.body;
         let account = self.client(handle).account.as_ref().ok_or(register_first())?;
         let (account_id, outbound, proxy) = (account.id, account.outbound_proxy_ip, account.proxy_ip);
+        let user = account.user.clone();
         let credentials = credentials(body, &account.user)?;
         let uri = body.text("uri").unwrap_or_default().to_owned();
         let call_id = body.text("call_id").map(str::to_owned);
@@ -79,9 +81,21 @@ impl Sip {
             host.close_plain(ports.id);
             unusable(error)
         })?;
+        let id = call_id.unwrap_or_else(|| host.rng.token(CALL_ID_LENGTH));
+        let record = Record {
+            is_outgoing: true,
+            call_id: id.clone(),
+            from: user.clone(),
+            account: user,
+            to: uri.clone(),
+            began: (host.now(), host.wall()),
+            ringing: None,
+            answered: None,
+            codec: None,
+        };
         let active = ActiveCall {
             leg,
-            id: call_id.unwrap_or_else(|| host.rng.token(CALL_ID_LENGTH)),
+            id,
             call,
             worker,
             uri,
@@ -89,6 +103,7 @@ impl Sip {
             jsep_offer: Some(offer),
             plain: Some(ports),
             answered: false,
+            record,
         };
         host.sip(Command::Call(Box::new(CallSpec {
             call_id: Some(active.id.clone()),
@@ -119,6 +134,7 @@ impl Sip {
         else {
             return true;
         };
+        active.record.ringing.get_or_insert(host.now());
         if code == 180 {
             let result = with_headers(json!({"event": "ringing"}), headers, &prefixes);
             active.push(host, handle, result, None);
@@ -163,6 +179,7 @@ impl Sip {
         }
         active.call.answered();
         active.answered = true;
+        active.record.answered = Some(host.now());
         host.metrics.calls.answered.inc();
         let jsep = active.jsep_answer(host, handle);
         let result = with_headers(json!({"event": "accepted", "username": remote}), headers, &prefixes);
@@ -231,6 +248,7 @@ impl Sip {
         };
         push.send(host, handle, result);
         active.release(host, handle);
+        self.finish_record(host, active, ended);
         true
     }
 }

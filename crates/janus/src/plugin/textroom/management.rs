@@ -6,8 +6,8 @@ use subtle::ConstantTimeEq;
 
 use super::error::{Code, Error};
 use super::room::{HISTORY_MAX, Room, RoomConfig};
-use super::talk::date;
 use super::{KEPT_BYTES_MAX, ROOMS_MAX, TextRoom, WORD_BYTES_MAX, check_texts};
+use crate::date::date;
 use crate::host::{HandleId, Host};
 use crate::plugin::fields::{Field, Fields, Type, optional, required};
 use crate::plugin::id::Id;

@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
-use voex_base::WallTime;
 
 use super::error::{Code, Error};
 use super::management::check_secret;
 use super::room::{Participant, Room};
 use super::{KEPT_BYTES_MAX, MANAGEMENT, PARTICIPANTS_MAX, ROOMS_OF_HANDLE_MAX, TextRoom, check_texts, refusal};
+use crate::date::date;
 use crate::host::{HandleId, Host};
 use crate::plugin::fields::{Field, Fields, Type, check, optional, required};
 use crate::plugin::id::Id;
@@ -223,42 +223,4 @@ fn targets(body: &Map<String, Value>) -> Result<Option<Vec<String>>, Error> {
     names.sort();
     names.dedup();
     Ok(Some(names))
-}
-
-/// Writes a time as `2026-11-23T15:34:34+0000`.
-pub(super) fn date(wall: WallTime) -> String {
-    let seconds = wall.unix_s();
-    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
-    // The civil calendar by eras of 400 years that begin in March.
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let march_month = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 {
-        march_month + 3
-    } else {
-        march_month - 9
-    };
-    let year = era * 400 + year + u64::from(month <= 2);
-    let (hour, minute, second) = (of_day / 3_600, of_day / 60 % 60, of_day % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}+0000")
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::*;
-
-    #[test]
-    fn dates_are_those_of_the_calendar() {
-        let at = |seconds| date(WallTime::from_unix(Duration::from_secs(seconds)));
-        assert_eq!(at(0), "1970-01-01T00:00:00+0000");
-        assert_eq!(at(951_782_399), "2000-02-28T23:59:59+0000");
-        assert_eq!(at(951_782_400), "2000-02-29T00:00:00+0000");
-        assert_eq!(at(1_795_448_074), "2026-11-23T15:34:34+0000");
-        assert_eq!(at(4_102_444_800), "2100-01-01T00:00:00+0000");
-    }
 }
