@@ -1,21 +1,23 @@
 //! Rooms on several workers: where a transport goes, and what a subscription needs whose track arrives elsewhere.
 //!
 //! Audio and video are piped from worker to worker by the media plane, once for all subscriptions there; messages of data
-//! channels, which are few, come by way of this plane.
+//! channels, which are few, come by way of this plane, likewise once.
 
-use indexmap::IndexMap;
 use voex_base::{SubscriptionId, TrackId, TransportId, WorkerId};
 use voex_sfu::command::{
-    Command, DataKind, DataMessage, DataSubscriptionSpec, DataTrackSpec, MediaKind, SubscriptionSpec, TrackSpec,
+    Command, DataMessage, DataReach, DataSubscriptionSpec, DataTrackSpec, MediaKind, SubscriptionSpec, TrackSpec,
 };
 
 use crate::host::{Host, TransportOwner};
 
 /// Load up to which a worker keeps everything of the rooms that are at home there: what crosses to another worker costs
-/// both. Counted in transports and subscriptions; a meeting of eight is about 130.
+/// both. Counted in transports and subscriptions.
 const SPREAD_FROM: usize = 256;
-/// How much lower the load of another worker must be.
-const SPREAD_STEP: usize = 32;
+/// How much lower the load of another worker must be: by about a meeting of eight, so that small rooms stay whole, and by
+/// this part of the load.
+const SPREAD_STEP: usize = 130;
+/// See [`SPREAD_STEP`].
+const SPREAD_PART: usize = 8;
 
 /// Whose a track is, and where it goes.
 pub(crate) struct TrackOwner {
@@ -24,26 +26,22 @@ pub(crate) struct TrackOwner {
     /// `None` for data.
     pub(crate) kind: Option<MediaKind>,
     is_relayed: bool,
-    reach: Reach,
+    spec: Spec,
+    pipes: Vec<Pipe>,
 }
 
-/// How a track gets to other workers.
-enum Reach {
-    /// It is piped to these; they are told of it as the home was.
-    Piped(Box<TrackSpec>, Vec<WorkerId>),
-    /// Messages of data channels are sent to these transports from here.
-    Sent {
-        to: IndexMap<SubscriptionId, FarData>,
-        /// The plugin wants them too.
-        is_reported: bool,
-    },
+/// What its worker was told of a track.
+#[derive(Clone)]
+enum Spec {
+    Packets(Box<TrackSpec>),
+    Messages(DataTrackSpec),
 }
 
-/// Data channels on another worker than the track that they get.
-struct FarData {
-    transport: TransportId,
-    text_prefix: String,
-    is_active: bool,
+/// Another worker that knows of a track.
+struct Pipe {
+    worker: WorkerId,
+    /// Subscriptions there; with the last of them the pipe ends.
+    subscriptions: usize,
 }
 
 impl Host {
@@ -52,7 +50,8 @@ impl Host {
     pub(crate) fn worker_near(&self, home: WorkerId) -> WorkerId {
         let least = self.least_loaded_worker();
         let load = self.load_of(home);
-        if load >= SPREAD_FROM && self.load_of(least) + SPREAD_STEP <= load {
+        let step = SPREAD_STEP.max(load / SPREAD_PART);
+        if load >= SPREAD_FROM && self.load_of(least) + step <= load {
             least
         } else {
             home
@@ -74,14 +73,10 @@ impl Host {
 
     /// Makes an incoming medium known to the worker of its transport; ignored when that is gone.
     pub(crate) fn add_track(&mut self, track: TrackSpec) {
-        let owner = TrackOwner {
-            transport: track.transport,
-            mid: track.mid.clone(),
-            kind: Some(track.kind),
-            is_relayed: true,
-            reach: Reach::Piped(Box::new(track.clone()), Vec::new()),
-        };
-        if let Some(worker) = self.own_track(track.id, owner) {
+        let (id, transport, mid) = (track.id, track.transport, track.mid.clone());
+        let (kind, spec) = (Some(track.kind), Spec::Packets(Box::new(track.clone())));
+        let owner = TrackOwner::new(transport, mid, kind, spec);
+        if let Some(worker) = self.own_track(id, owner) {
             self.media(worker, Command::AddTrack(Box::new(track)));
         }
     }
@@ -89,89 +84,48 @@ impl Host {
     /// Makes the messages of a transport's data channels known as a track; ignored when the transport is gone. There is one
     /// of a transport. With `is_reported` they come to [`Plugin::handle_data`](crate::plugin::Plugin::handle_data) too.
     pub(crate) fn add_data_track(&mut self, track: DataTrackSpec, mid: String) {
-        let owner = TrackOwner {
-            transport: track.transport,
-            mid,
-            kind: None,
-            is_relayed: true,
-            reach: Reach::Sent {
-                to: IndexMap::new(),
-                is_reported: track.is_reported,
-            },
-        };
+        let owner = TrackOwner::new(track.transport, mid, None, Spec::Messages(track));
         if let Some(worker) = self.own_track(track.id, owner) {
             self.media(worker, Command::AddDataTrack(track));
         }
     }
 
-    /// Starts forwarding a track, on whatever worker it arrives; ignored when the transport is gone, or where no worker has
-    /// the track. With an id that is known it takes its place.
+    /// Starts forwarding a track, on whatever worker it arrives; ignored when the transport is gone. With an id that is known
+    /// it takes its place. Where no worker has the track, nothing is forwarded.
     pub(crate) fn add_subscription(&mut self, subscription: SubscriptionSpec) {
-        let (transport, track) = (subscription.transport, subscription.track);
-        let is_there = self.has_track(track);
-        let Some((worker, _)) = self
-            .own_subscription(transport, track, subscription.id)
-            .filter(|_| is_there)
-        else {
-            return;
-        };
-        self.pipe(track, worker);
-        self.media(worker, Command::AddSubscription(Box::new(subscription)));
+        let (id, transport, track) = (subscription.id, subscription.transport, subscription.track);
+        self.subscribe((transport, track), id, Command::AddSubscription(Box::new(subscription)));
     }
 
-    /// Starts forwarding messages of data channels; ignored when the transport or the track is gone. With an id that is
-    /// known it takes its place.
+    /// Starts forwarding messages of data channels, likewise.
     pub(crate) fn add_data_subscription(&mut self, subscription: DataSubscriptionSpec) {
         let (id, transport, track) = (subscription.id, subscription.transport, subscription.track);
-        let Some((worker, before)) = self.own_subscription(transport, track, id) else {
-            return;
-        };
-        let was_far = before.is_some_and(|before| self.end_far_data(before, id));
-        let Some(home) = self.worker_of_track(track).filter(|home| *home != worker) else {
-            return self.media(worker, Command::AddDataSubscription(Box::new(subscription)));
-        };
-        if before.is_some_and(|before| self.has_track(before)) && !was_far {
-            self.media(worker, Command::RemoveSubscription(id));
-        }
-        if let Some(Reach::Sent { to, .. }) = self.tracks.get_mut(&track).map(|owner| &mut owner.reach) {
-            let far = FarData {
-                transport,
-                text_prefix: subscription.text_prefix,
-                is_active: subscription.active,
-            };
-            to.insert(id, far);
-            self.media(home, Command::ReportData(track, true));
-        }
+        let command = Command::AddDataSubscription(Box::new(subscription));
+        self.subscribe((transport, track), id, command);
     }
 
     /// Pauses or resumes a subscription; ignored when its transport is gone.
-    pub(crate) fn set_subscription_active(
-        &mut self,
-        (transport, track): (TransportId, TrackId),
-        id: SubscriptionId,
-        is_active: bool,
-    ) {
-        let far = self.tracks.get_mut(&track).and_then(|owner| owner.far_data(id));
-        if let Some(far) = far {
-            far.is_active = is_active;
-        } else if let Some(worker) = self.worker_of(transport) {
+    pub(crate) fn set_subscription_active(&mut self, transport: TransportId, id: SubscriptionId, is_active: bool) {
+        if let Some(worker) = self.worker_of(transport) {
             self.media(worker, Command::SetSubscriptionActive(id, is_active));
         }
     }
 
     /// Ends a subscription. The worker has ended it already when its track is gone.
-    pub(crate) fn end_subscription(&mut self, (transport, track): (TransportId, TrackId), id: SubscriptionId) {
+    pub(crate) fn end_subscription(&mut self, transport: TransportId, id: SubscriptionId) {
         let Some(owner) = self.transports.get_mut(&transport) else {
             return;
         };
         let worker = owner.worker;
-        if owner.subscriptions.remove(&id).is_some()
-            && let Some(load) = self.load.get_mut(&worker)
-        {
+        let Some(track) = owner.subscriptions.remove(&id) else {
+            return;
+        };
+        if let Some(load) = self.load.get_mut(&worker) {
             *load -= 1;
         }
-        if !self.end_far_data(track, id) && self.has_track(track) {
+        if self.has_track(track) {
             self.media(worker, Command::RemoveSubscription(id));
+            self.unpipe(track, worker);
         }
     }
 
@@ -182,59 +136,74 @@ impl Host {
             return;
         };
         owner.is_relayed = is_relayed;
-        let others = owner.reach.piped_to().to_vec();
+        let others: Vec<_> = owner.piped_to().collect();
         for worker in home.into_iter().chain(others) {
             self.media(worker, Command::SetTrackRelayed(track, is_relayed));
         }
     }
 
-    /// Sends a message that came on a data channel to the subscriptions on other workers; true when the plugin wants it too.
+    /// Sends a message that came on a data channel to the other workers with subscriptions to it; true when the plugin wants
+    /// it too.
     pub(crate) fn send_far_data(&mut self, transport: TransportId, message: &DataMessage) -> bool {
         let tracks = self.transports.get(&transport).map(|owner| owner.tracks.as_slice());
-        let data = tracks
-            .unwrap_or_default()
-            .iter()
-            .copied()
-            .find(|track| self.is_data(*track));
-        let transports = &self.transports;
-        let Some(owner) = data.and_then(|track| self.tracks.get_mut(&track)) else {
+        let data = |track: &&TrackId| self.tracks.get(track).is_some_and(|owner| owner.kind.is_none());
+        let Some(track) = tracks.unwrap_or_default().iter().find(data).copied() else {
             return true;
         };
-        let Reach::Sent { to, is_reported } = &mut owner.reach else {
-            return true;
+        let owner = &self.tracks[&track];
+        let is_reported = match &owner.spec {
+            Spec::Messages(spec) => spec.is_reported,
+            Spec::Packets(_) => false,
         };
-        to.retain(|_, far| transports.contains_key(&far.transport));
-        let is_wanted = *is_reported;
-        let active = to.values().filter(|far| far.is_active && owner.is_relayed);
-        let sent: Vec<_> = active.map(|far| (far.transport, far.message(message))).collect();
-        for (transport, message) in sent {
-            if let Some(worker) = self.worker_of(transport) {
-                self.media(worker, Command::SendData(transport, data, message));
-            }
+        let others: Vec<_> = owner.piped_to().filter(|_| owner.is_relayed).collect();
+        for worker in others {
+            self.media(worker, Command::SendPipedData(track, message.clone()));
         }
-        is_wanted
+        is_reported
     }
 
-    /// Tells workers that a track was piped to, or that sent its messages, that it is gone. Its home knows.
+    /// Tells the workers that a track was piped to that it is gone. Its home knows.
     pub(crate) fn end_pipes(&mut self, track: TrackId, owner: &TrackOwner) {
-        if let Reach::Sent { to, .. } = &owner.reach {
-            for far in to.values() {
-                self.end_far_sent(far.transport, track);
-            }
-        }
-        for worker in owner.reach.piped_to() {
-            self.media(*worker, Command::RemoveTrack(track));
+        for worker in owner.piped_to() {
+            self.media(worker, Command::RemoveTrack(track));
         }
     }
 
-    /// Forgets what a transport adds to the load of its worker.
+    /// Forgets what a transport that is gone adds to the load of its worker, and its part in pipes.
     pub(crate) fn unload(&mut self, owner: &TransportOwner) {
         if let Some(load) = self.load.get_mut(&owner.worker) {
             *load -= 1 + owner.subscriptions.len();
         }
+        for track in owner.subscriptions.values() {
+            self.unpipe(*track, owner.worker);
+        }
     }
 
-    /// Tells a worker of a track that arrives on another, once.
+    /// Enters a subscription, sees to it that its worker knows the track, and tells it.
+    fn subscribe(&mut self, (transport, track): (TransportId, TrackId), id: SubscriptionId, command: Command) {
+        let is_there = self.has_track(track);
+        let Some(owner) = self.transports.get_mut(&transport) else {
+            return;
+        };
+        let worker = owner.worker;
+        let before = owner.subscriptions.insert(id, track);
+        if before.is_none() {
+            *self.load.entry(worker).or_default() += 1;
+        }
+        let before = before.filter(|before| self.has_track(*before));
+        if is_there {
+            self.pipe(track, worker);
+            self.media(worker, command);
+        } else if before.is_some() {
+            self.media(worker, Command::RemoveSubscription(id));
+        }
+        // Last, so that what goes on is not taken down in between.
+        if let Some(before) = before {
+            self.unpipe(before, worker);
+        }
+    }
+
+    /// Counts a subscription on a worker that the track does not arrive on; the first makes it known there.
     fn pipe(&mut self, track: TrackId, worker: WorkerId) {
         let Some(home) = self.worker_of_track(track).filter(|home| *home != worker) else {
             return;
@@ -242,18 +211,56 @@ impl Host {
         let Some(owner) = self.tracks.get_mut(&track) else {
             return;
         };
-        let is_relayed = owner.is_relayed;
-        let Reach::Piped(spec, workers) = &mut owner.reach else {
+        if let Some(pipe) = owner.pipes.iter_mut().find(|pipe| pipe.worker == worker) {
+            pipe.subscriptions += 1;
+        } else {
+            let pipe = Pipe {
+                worker,
+                subscriptions: 1,
+            };
+            owner.pipes.push(pipe);
+            let (spec, is_relayed) = (owner.spec.clone(), owner.is_relayed);
+            let command = match spec {
+                Spec::Packets(spec) => Command::AddPipedTrack(home, spec),
+                Spec::Messages(spec) => Command::AddPipedDataTrack(home, spec),
+            };
+            self.media(worker, command);
+            if !is_relayed {
+                self.media(worker, Command::SetTrackRelayed(track, false));
+            }
+        }
+        self.tell_reach(track, home);
+    }
+
+    /// The opposite of [`pipe`](Self::pipe).
+    fn unpipe(&mut self, track: TrackId, worker: WorkerId) {
+        let Some(home) = self.worker_of_track(track).filter(|home| *home != worker) else {
             return;
         };
-        if workers.contains(&worker) {
+        let pipes = self.tracks.get_mut(&track).map(|owner| &mut owner.pipes);
+        let Some((pipes, at)) = pipes.and_then(|pipes| {
+            let at = pipes.iter().position(|pipe| pipe.worker == worker)?;
+            Some((pipes, at))
+        }) else {
             return;
+        };
+        pipes[at].subscriptions -= 1;
+        if pipes[at].subscriptions == 0 {
+            pipes.remove(at);
+            self.media(worker, Command::RemoveTrack(track));
         }
-        workers.push(worker);
-        let spec = spec.clone();
-        self.media(worker, Command::AddPipedTrack(home, spec));
-        if !is_relayed {
-            self.media(worker, Command::SetTrackRelayed(track, false));
+        self.tell_reach(track, home);
+    }
+
+    /// Tells the home of a data track who else gets its messages.
+    fn tell_reach(&mut self, track: TrackId, home: WorkerId) {
+        let Some(owner) = self.tracks.get(&track) else { return };
+        if let Spec::Messages(spec) = &owner.spec {
+            let reach = DataReach {
+                is_reported: spec.is_reported || !owner.pipes.is_empty(),
+                far_subscriptions: owner.pipes.iter().map(|pipe| pipe.subscriptions).sum(),
+            };
+            self.media(home, Command::SetDataReach(track, reach));
         }
     }
 
@@ -264,78 +271,21 @@ impl Host {
         self.tracks.insert(id, track);
         Some(owner.worker)
     }
-
-    /// Enters a subscription; gives its worker, and the track that it had before.
-    fn own_subscription(
-        &mut self,
-        transport: TransportId,
-        track: TrackId,
-        id: SubscriptionId,
-    ) -> Option<(WorkerId, Option<TrackId>)> {
-        let owner = self.transports.get_mut(&transport)?;
-        let before = owner.subscriptions.insert(id, track);
-        if before.is_none() {
-            *self.load.entry(owner.worker).or_default() += 1;
-        }
-        Some((owner.worker, before))
-    }
-
-    /// Ends a subscription to data of another worker; false when it is none.
-    fn end_far_data(&mut self, track: TrackId, id: SubscriptionId) -> bool {
-        let home = self.worker_of_track(track);
-        let Some(Reach::Sent { to, is_reported }) = self.tracks.get_mut(&track).map(|owner| &mut owner.reach) else {
-            return false;
-        };
-        let far = to.shift_remove(&id);
-        let is_wanted = *is_reported || !to.is_empty();
-        if let Some(home) = home.filter(|_| far.is_some() && !is_wanted) {
-            self.media(home, Command::ReportData(track, false));
-        }
-        if let Some(far) = &far {
-            self.end_far_sent(far.transport, track);
-        }
-        far.is_some()
-    }
-
-    /// Tells the worker of a transport that no more messages of a track of another worker come.
-    fn end_far_sent(&mut self, transport: TransportId, track: TrackId) {
-        if let Some(worker) = self.worker_of(transport) {
-            self.media(worker, Command::EndData(transport, track));
-        }
-    }
-
-    fn is_data(&self, track: TrackId) -> bool {
-        self.tracks.get(&track).is_some_and(|owner| owner.kind.is_none())
-    }
 }
 
 impl TrackOwner {
-    fn far_data(&mut self, id: SubscriptionId) -> Option<&mut FarData> {
-        match &mut self.reach {
-            Reach::Sent { to, .. } => to.get_mut(&id),
-            Reach::Piped(..) => None,
+    fn new(transport: TransportId, mid: String, kind: Option<MediaKind>, spec: Spec) -> Self {
+        Self {
+            transport,
+            mid,
+            kind,
+            is_relayed: true,
+            spec,
+            pipes: Vec::new(),
         }
     }
-}
 
-impl Reach {
-    fn piped_to(&self) -> &[WorkerId] {
-        match self {
-            Self::Piped(_, workers) => workers,
-            Self::Sent { .. } => &[],
-        }
-    }
-}
-
-impl FarData {
-    /// Makes the message that leaves out of the one that came.
-    fn message(&self, message: &DataMessage) -> DataMessage {
-        if self.text_prefix.is_empty() || message.kind == DataKind::Binary {
-            return message.clone();
-        }
-        DataMessage {
-            payload: [self.text_prefix.as_bytes(), &message.payload].concat().into(),
-            ..message.clone()
-        }
+    fn piped_to(&self) -> impl Iterator<Item = WorkerId> {
+        self.pipes.iter().map(|pipe| pipe.worker)
     }
 }

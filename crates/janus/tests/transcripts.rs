@@ -477,7 +477,8 @@ fn describe(command: &Command) -> String {
         Command::RemoveSubscription(id) => format!("no subscription {id}"),
         Command::OpenData(id, bytes) => format!("data {id} {bytes}"),
         Command::AddPipedTrack(home, track) => format!("piped {} from {}", track.id, home.0),
-        Command::ReportData(id, is_reported) => format!("report {id} {is_reported}"),
+        Command::AddPipedDataTrack(home, track) => format!("piped data {} from {}", track.id, home.0),
+        Command::SetDataReach(id, reach) => format!("reach {id} {} {}", reach.is_reported, reach.far_subscriptions),
         Command::AddDataTrack(track) => {
             let reported = if track.is_reported { " reported" } else { "" };
             format!("data track {} of {}{reported}", track.id, track.transport)
@@ -493,8 +494,8 @@ fn describe(command: &Command) -> String {
                 s.id, s.track, s.transport, s.active
             )
         }
-        Command::EndData(id, track) => format!("EndData {} {}", id.0, track.0),
-        Command::SendData(id, _, message) => {
+        Command::SendPipedData(id, message) => format!("pass {id} {}", message.channel.label),
+        Command::SendData(id, message) => {
             format!(
                 "say {id} {} {}",
                 message.channel.label,

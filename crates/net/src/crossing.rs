@@ -1,6 +1,7 @@
 //! What goes from one worker to another: a bounded ring of bytes for each ordered pair of workers.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use rtrb::{Consumer, Producer, RingBuffer};
@@ -9,8 +10,10 @@ use voex_worker::Crossed;
 
 use crate::wake::Wake;
 
-/// Bytes of packets and their headers that may wait between two workers; a full ring drops.
-pub const CROSSING_BYTES: usize = 256 << 10;
+/// Bytes of packets and their headers that may wait on all ways between workers, shared evenly.
+const CROSSINGS_BYTES: usize = 64 << 20;
+/// The least and the most of it for one way; a full one drops.
+const CROSSING_BYTES: RangeInclusive<usize> = 256 << 10..=2 << 20;
 
 /// What it is (1 byte), length of the payload (2), source and destination.
 const HEADER_BYTES: usize = ADDRESSES_AT + 2 * ADDRESS_BYTES;
@@ -21,6 +24,7 @@ const ADDRESS_BYTES: usize = 1 + 16 + 2;
 /// Writing end, at the sending worker.
 pub(crate) struct CrossingSender {
     ring: Producer<u8>,
+    half: usize,
     wake: Arc<Wake>,
     unannounced: bool,
 }
@@ -48,12 +52,19 @@ const KINDS: [Crossed; 5] = [
     Crossed::Piped,
 ];
 
-/// Makes the way to the worker behind `wake`.
-pub(crate) fn crossing(wake: Arc<Wake>) -> (CrossingSender, CrossingReceiver) {
-    let (producer, consumer) = RingBuffer::new(CROSSING_BYTES);
+/// Gives the bytes that may wait on each way between so many workers.
+pub(crate) fn crossing_bytes(workers: usize) -> usize {
+    let ways = workers * workers.saturating_sub(1);
+    (CROSSINGS_BYTES / ways.max(1)).clamp(*CROSSING_BYTES.start(), *CROSSING_BYTES.end())
+}
+
+/// Makes the way to the worker behind `wake`, on which so many bytes may wait.
+pub(crate) fn crossing(wake: Arc<Wake>, bytes: usize) -> (CrossingSender, CrossingReceiver) {
+    let (producer, consumer) = RingBuffer::new(bytes);
     (
         CrossingSender {
             ring: producer,
+            half: bytes / 2,
             wake,
             unannounced: false,
         },
@@ -82,6 +93,10 @@ impl CrossingSender {
             .and_then(|()| self.ring.push_entire_slice(payload));
         pushed.expect("only this end writes, so the room just seen is still there");
         self.unannounced = true;
+        // A long pass must not fill the ring of a worker that sleeps.
+        if self.ring.slots() < self.half {
+            self.wake.notify();
+        }
         true
     }
 
@@ -155,8 +170,10 @@ fn read_address(bytes: &[u8]) -> SocketAddr {
 mod tests {
     use super::*;
 
+    const BYTES: usize = 256 << 10;
+
     fn pair() -> (CrossingSender, CrossingReceiver) {
-        crossing(Arc::new(Wake::new().unwrap()))
+        crossing(Arc::new(Wake::new().unwrap()), BYTES)
     }
 
     fn address(text: &str) -> SocketAddr {
@@ -182,6 +199,12 @@ mod tests {
     }
 
     #[test]
+    fn what_may_wait_between_two_workers_depends_on_how_many_there_are() {
+        let sizes = [1, 2, 8, 16, 64].map(|workers| crossing_bytes(workers) >> 10);
+        assert_eq!(sizes, [2048, 2048, 1170, 273, 256]);
+    }
+
+    #[test]
     fn a_full_ring_refuses_and_takes_again_when_read() {
         let (mut sender, mut receiver) = pair();
         let (from, to) = (address("192.0.2.1:1"), address("192.0.2.2:2"));
@@ -190,7 +213,7 @@ mod tests {
         while sender.push(Crossed::HandOver, from, to, &payload) {
             taken += 1;
         }
-        assert_eq!(taken, CROSSING_BYTES / (HEADER_BYTES + payload.len()));
+        assert_eq!(taken, BYTES / (HEADER_BYTES + payload.len()));
         let mut room = vec![0; 65_536];
         assert!(receiver.pop(&mut room).is_some());
         assert!(sender.push(Crossed::HandOver, from, to, &payload));

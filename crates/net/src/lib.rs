@@ -59,7 +59,6 @@ mod workers;
 pub use arena::{ARENA_BYTES, ARENA_DATAGRAMS_MAX, ARENA_DESTINATIONS_MAX, TRAIN_SEGMENT_BYTES_MAX};
 pub use capabilities::Capabilities;
 pub use config::{BindFailure, Config, MediaAddress, Purpose, StartError, Toggle, WORKERS_MAX};
-pub use crossing::CROSSING_BYTES;
 pub use dtls::{
     ASSOCIATIONS_MAX, ASSOCIATIONS_PER_SOURCE_MAX, DTLS_HANDSHAKE_BYTES_MAX, DTLS_HANDSHAKE_DATAGRAMS_MAX,
     DTLS_HANDSHAKES_PER_S, DTLS_HANDSHAKES_WAITING_MAX, DTLS_HELLO_BYTES_MAX,

@@ -14,7 +14,7 @@ use voex_worker::{MediaSocket, Role, Topology, Worker};
 use crate::bind::Bound;
 use crate::capabilities::Capabilities;
 use crate::config::{Config, StartError, WORKERS_MAX};
-use crate::crossing::{CrossingReceiver, CrossingSender, crossing};
+use crate::crossing::{CrossingReceiver, CrossingSender, crossing, crossing_bytes};
 use crate::identity::Identity;
 use crate::metrics::Metrics;
 use crate::queue::{CommandSender, EventSender, Events, Order, TurnEvents, commands};
@@ -342,6 +342,7 @@ struct Ways {
 /// Makes the ways from each worker to each other; gives their ends by worker.
 fn ways(wakes: &[Arc<Wake>]) -> Vec<Ways> {
     let mut ends: Vec<Ways> = wakes.iter().map(|_| Ways::default()).collect();
+    let bytes = crossing_bytes(wakes.len());
     for from in 0..wakes.len() {
         for (to, wake) in wakes.iter().enumerate() {
             if from == to {
@@ -349,7 +350,7 @@ fn ways(wakes: &[Arc<Wake>]) -> Vec<Ways> {
                 ends[from].moves_out.push(None);
                 continue;
             }
-            let (sender, receiver) = crossing(wake.clone());
+            let (sender, receiver) = crossing(wake.clone(), bytes);
             ends[from].crossings_out.push(Some(sender));
             ends[to].crossings_in.push((WorkerId(from as u16), receiver));
             let (sender, receiver) = moves(wake.clone());

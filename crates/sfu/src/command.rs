@@ -55,16 +55,17 @@ pub enum Command {
     /// Makes the messages of a transport's data channels known as a track: to be forwarded, reported, or both. There is one
     /// such track of a transport. The commands for tracks hold for it too, where they make sense.
     AddDataTrack(DataTrackSpec),
-    /// Begins or ceases to tell each message of such a track by [`Event::DataReceived`].
-    ReportData(TrackId, bool),
+    /// Makes such a track known that arrives on another worker: its messages come by [`SendPipedData`](Self::SendPipedData).
+    AddPipedDataTrack(WorkerId, DataTrackSpec),
+    /// Says who gets the messages of such a track besides the subscriptions on its worker.
+    SetDataReach(TrackId, DataReach),
     /// Starts forwarding messages to the data channels of a transport, to channels with the labels that they came from. The
     /// commands for subscriptions hold for it too. With an id that is known it takes its place.
     AddDataSubscription(Box<DataSubscriptionSpec>),
-    /// Sends a message to a data channel: our own, or that of a data track that arrives on another worker. Lost, and counted,
-    /// where the remote has not set data up yet.
-    SendData(TransportId, Option<TrackId>, DataMessage),
-    /// Ends what was sent by the command above of that track: channels that were opened for it alone are closed.
-    EndData(TransportId, TrackId),
+    /// Forwards a message of a data track that arrives on another worker.
+    SendPipedData(TrackId, DataMessage),
+    /// Sends a message of our own to a data channel. Lost, and counted, where the remote has not set data up yet.
+    SendData(TransportId, DataMessage),
 }
 
 /// What a shard reports. Events of one transport keep their order.
@@ -401,12 +402,21 @@ pub struct DataTrackSpec {
     pub is_reported: bool,
 }
 
+/// Who gets the messages of a data track besides the subscriptions on its worker.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct DataReach {
+    /// Whether each message is told by [`Event::DataReceived`].
+    pub is_reported: bool,
+    /// Subscriptions on other workers. What they get is charged to the sender as if they were here.
+    pub far_subscriptions: usize,
+}
+
 /// Data channels that messages are forwarded to.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DataSubscriptionSpec {
     /// Its id.
     pub id: SubscriptionId,
-    /// Data track it forwards; on the same worker.
+    /// Data track it forwards; the worker knows it, at home or piped.
     pub track: TrackId,
     /// Transport the messages leave by; may be that of the track.
     pub transport: TransportId,

@@ -193,6 +193,16 @@ impl Connection {
         });
     }
 
+    /// How the remote's wall clock stands to ours, once an SR came.
+    pub(crate) fn clock_offset(&self) -> Option<i64> {
+        self.clock_offset
+    }
+
+    /// Takes over what the home of a track has learnt of that.
+    pub(crate) fn set_clock_offset(&mut self, offset: i64) {
+        self.clock_offset = Some(offset);
+    }
+
     /// Gives a moment of the remote's wall clock by ours (NTP), once an SR came.
     pub(crate) fn by_our_clock(&self, theirs: u64) -> Option<u64> {
         self.clock_offset.map(|offset| theirs.wrapping_add_signed(offset))

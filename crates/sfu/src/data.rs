@@ -1,18 +1,24 @@
 //! Messages of data channels on their way from one sender to many.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use rustc_hash::FxHashMap;
 use voex_base::{SubscriptionId, TrackId};
 use voex_transport::data::DataMessage;
 
-use crate::limits::{DATA_BURST, DATA_BYTES_PER_S, DATA_REPORTS_PER_S, DATA_REPORTS_PER_SHARD_AND_S};
+use crate::limits::{
+    DATA_BURST, DATA_BYTES_PER_S, DATA_BYTES_PER_SHARD_AND_S, DATA_PASS_BYTES, DATA_PASS_COPIES, DATA_PASS_PAUSE,
+    DATA_REPORTS_PER_S, DATA_REPORTS_PER_SHARD_AND_S,
+};
 
 /// Data tracks of a shard, and where their messages go.
 pub(crate) struct DataTracks {
     pub(crate) tracks: FxHashMap<TrackId, DataTrack>,
     /// The track of each subscription.
     pub(crate) subscriptions: FxHashMap<SubscriptionId, TrackId>,
+    /// What may be forwarded of all tracks.
+    pub(crate) bytes: Allowance,
     /// What may be reported of all tracks.
     pub(crate) reports: Allowance,
 }
@@ -25,8 +31,13 @@ pub(crate) struct DataTrack {
     pub(crate) is_relayed: bool,
     /// In the order in which they came.
     pub(crate) subscriptions: Vec<DataSubscription>,
+    /// Subscriptions on other workers.
+    pub(crate) far_subscriptions: usize,
     /// A message that is on its way, and how many of the subscriptions have it.
     pub(crate) leaving: Option<(DataMessage, usize)>,
+    /// Of a track of another worker: what came from there behind that one, [`DATA_PIPED_MAX`](crate::limits::DATA_PIPED_MAX)
+    /// at most.
+    pub(crate) waiting: VecDeque<DataMessage>,
 }
 
 /// Where messages of a data track go.
@@ -45,6 +56,48 @@ pub(crate) struct ConnectionData {
     pub(crate) subscriptions: Vec<SubscriptionId>,
     pub(crate) bytes: Allowance,
     pub(crate) reports: Allowance,
+    pub(crate) pace: Pace,
+}
+
+/// What has left of a sender lately.
+#[derive(Default)]
+pub(crate) struct Pace {
+    since: Option<Instant>,
+    copies: usize,
+    bytes: usize,
+}
+
+impl Pace {
+    /// When more may leave, if not now.
+    pub(crate) fn wait_until(&mut self, now: Instant) -> Option<Instant> {
+        let over = self.since.map(|since| since + DATA_PASS_PAUSE);
+        if over.is_none_or(|over| over <= now) {
+            *self = Self {
+                since: Some(now),
+                ..Self::default()
+            };
+        }
+        over.filter(|_| self.copies >= DATA_PASS_COPIES || self.bytes >= DATA_PASS_BYTES)
+    }
+
+    pub(crate) fn count(&mut self, bytes: usize) {
+        self.copies += 1;
+        self.bytes += bytes;
+    }
+}
+
+impl DataTrack {
+    pub(crate) fn new(connection: usize, is_reported: bool) -> Self {
+        Self {
+            connection,
+            is_reported,
+            is_relayed: true,
+            subscriptions: Vec::new(),
+            far_subscriptions: 0,
+            leaving: None,
+            waiting: VecDeque::new(),
+        }
+    }
 }
 
 impl DataTracks {
@@ -52,6 +105,7 @@ impl DataTracks {
         Self {
             tracks: FxHashMap::default(),
             subscriptions: FxHashMap::default(),
+            bytes: Allowance::new(DATA_BYTES_PER_SHARD_AND_S),
             reports: Allowance::new(DATA_REPORTS_PER_SHARD_AND_S),
         }
     }
@@ -64,6 +118,7 @@ impl ConnectionData {
             subscriptions: Vec::new(),
             bytes: Allowance::new(DATA_BYTES_PER_S),
             reports: Allowance::new(DATA_REPORTS_PER_S),
+            pace: Pace::default(),
         }
     }
 }

@@ -8,6 +8,7 @@ use crate::key_frames::KeyFrameRequests;
 use crate::limits::{ENCODINGS_PER_TRACK_MAX, FALLBACK_DEFAULT, SOURCE_CHANGE_INTERVAL, STEADY_TIME};
 use crate::missing::Missing;
 use crate::reception::Reception;
+use crate::resends::Resends;
 use crate::ring::Ring;
 
 /// An encoding: what its sender sends under one SSRC, and sends again under another.
@@ -24,6 +25,8 @@ pub(crate) struct Encoding {
     pub(crate) reception: Reception,
     pub(crate) missing: Option<Missing>,
     pub(crate) ring: Option<Ring>,
+    /// What the home of a piped track was asked for again.
+    pub(crate) fetches: Resends,
     pub(crate) key_frames: KeyFrameRequests,
     pub(crate) newest: Option<Newest>,
     frames: Option<Frames>,
@@ -58,6 +61,7 @@ impl Encoding {
             reception: Reception::default(),
             missing: track.feedback.nack.then(Missing::new),
             ring: keeps_packets.then(Ring::new),
+            fetches: Resends::default(),
             key_frames: KeyFrameRequests::default(),
             newest: None,
             frames: None,

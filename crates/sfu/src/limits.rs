@@ -20,11 +20,17 @@ pub const RETIRED_STREAMS_MAX: usize = 128;
 /// Events that wait to be polled; the worker polls after each call, so only a stuck caller reaches it.
 pub const EVENTS_MAX: usize = 65_536;
 
-/// Other workers that a track is piped to; more are not served.
-pub const PIPES_PER_TRACK_MAX: usize = 64;
+/// Tracks of other workers on one shard.
+pub const PIPED_TRACKS_MAX: usize = 40_000;
+/// Other workers that a track is piped to: all that a host can have.
+pub const PIPES_PER_TRACK_MAX: usize = 256;
 /// Bytes of messages to other workers that one call may make: a packet for each of them. What is beyond is dropped and
 /// counted.
-pub const PIPE_BYTES: usize = 128 * 1024;
+pub const PIPE_BYTES: usize = 512 * 1024;
+/// How soon the home of a piped track is asked for the same packet again.
+pub const FETCH_INTERVAL: Duration = Duration::from_millis(20);
+/// How long until it says so again while nothing came in the first second: the home may not have known the track yet.
+pub const WATCH_INTERVAL_AT_FIRST: Duration = Duration::from_millis(100);
 /// How often a worker with subscriptions to a piped track says so.
 pub const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// How long it is believed.
@@ -97,20 +103,25 @@ pub const BITRATE_UNLIMITED: u64 = 1_000_000_000;
 /// Bytes of data channel messages that are forwarded for one sender in a second, each copy of a message counted and none as
 /// less than [`DATA_COPY_BYTES_MIN`]. Beyond it messages are left unread, so that the sender waits.
 pub const DATA_BYTES_PER_S: u64 = 16 * 1024 * 1024;
+/// Likewise for all senders of a shard: half of a core at most is for data.
+pub const DATA_BYTES_PER_SHARD_AND_S: u64 = 32 * 1024 * 1024;
 /// What a copy of a message counts at least: what it costs is mostly its packet.
 pub const DATA_COPY_BYTES_MIN: usize = 512;
-/// What one message may come to in copies, and how many they may be, before its worker does other things for
-/// [`DATA_PASS_PAUSE`].
-pub const DATA_PASS_BYTES: usize = 256 * 1024;
+/// What the messages of one sender may come to in copies in each [`DATA_PASS_PAUSE`], and how many they may be; meanwhile the
+/// worker does other things.
+pub const DATA_PASS_BYTES: usize = 128 * 1024;
 /// See [`DATA_PASS_BYTES`].
-pub const DATA_PASS_COPIES: usize = 128;
+pub const DATA_PASS_COPIES: usize = 64;
 /// See [`DATA_PASS_BYTES`].
 pub const DATA_PASS_PAUSE: Duration = Duration::from_millis(1);
+/// Messages of a data track of another worker that may wait; more are lost, and counted. At home they wait with their sender,
+/// which is charged for what they cost here, so that only a burst gets that far.
+pub const DATA_PIPED_MAX: usize = 256;
 /// How long a message may be to count as one report; longer ones count once more for each time.
 pub const DATA_REPORT_BYTES: u64 = 1_024;
 /// Messages that are reported for one sender in a second.
 pub const DATA_REPORTS_PER_S: u64 = 200;
 /// Messages that are reported for all senders of a shard in a second.
 pub const DATA_REPORTS_PER_SHARD_AND_S: u64 = 4_000;
-/// How much of each of the three may come at once.
+/// How much of each of the four may come at once.
 pub const DATA_BURST: Duration = Duration::from_millis(250);

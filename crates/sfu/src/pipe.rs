@@ -4,7 +4,7 @@
 //!  home: the track arrives here                    other worker: the track is piped
 //!  Track ───── Packet, Report ───────────────────► Track: ring and subscriptions of its own
 //!    ▲                                                │
-//!    └──────── Watch, each second; KeyFrame ◄─────────┘
+//!    └──────── Watch, each second; KeyFrame, Resend ◄─┘
 //! ```
 //!
 //! The control plane names the home to the other worker and nothing to the home: who has subscriptions asks to watch,
@@ -32,14 +32,24 @@ pub(crate) enum Message<'a> {
     Report {
         track: TrackId,
         encoding: u8,
+        epoch: u8,
         info: SenderInfo,
+        /// Our wall clock minus the sender's, in 2^-32 s: the same for all tracks of a sender, so that they stay in step.
+        clock_offset: i64,
     },
-    /// To home: there are subscriptions.
-    Watch(TrackId),
+    /// To home: there are subscriptions; bits tell which encodings they get or wait for.
+    Watch(TrackId, u8),
     /// To home: there are none.
     Unwatch(TrackId),
     /// To home: somebody needs a key frame of an encoding.
     KeyFrame(TrackId, u8),
+    /// To home: a packet did not come.
+    Resend {
+        track: TrackId,
+        encoding: u8,
+        epoch: u8,
+        sequence: u64,
+    },
 }
 
 const PACKET: u8 = 1;
@@ -47,6 +57,7 @@ const REPORT: u8 = 2;
 const WATCH: u8 = 3;
 const UNWATCH: u8 = 4;
 const KEY_FRAME: u8 = 5;
+const RESEND: u8 = 6;
 
 /// Bytes in front of the payload at most.
 const HEAD_BYTES_MAX: usize = 40;
@@ -62,9 +73,10 @@ impl<'a> Message<'a> {
         match *self {
             Self::Packet { track, .. } => (PACKET, track),
             Self::Report { track, .. } => (REPORT, track),
-            Self::Watch(track) => (WATCH, track),
+            Self::Watch(track, _) => (WATCH, track),
             Self::Unwatch(track) => (UNWATCH, track),
             Self::KeyFrame(track, _) => (KEY_FRAME, track),
+            Self::Resend { track, .. } => (RESEND, track),
         }
     }
 
@@ -78,14 +90,31 @@ impl<'a> Message<'a> {
                 out.push(*epoch);
                 write_packet(packet, out);
             }
-            Self::Report { encoding, info, .. } => {
-                out.push(*encoding);
+            Self::Report {
+                encoding,
+                epoch,
+                info,
+                clock_offset,
+                ..
+            } => {
+                out.extend([*encoding, *epoch]);
+                out.extend(clock_offset.to_be_bytes());
                 out.extend(info.ssrc.to_be_bytes());
                 out.extend(info.ntp.to_be_bytes());
                 out.extend(info.rtp_timestamp.to_be_bytes());
             }
             Self::KeyFrame(_, encoding) => out.push(*encoding),
-            Self::Watch(_) | Self::Unwatch(_) => {}
+            Self::Resend {
+                encoding,
+                epoch,
+                sequence,
+                ..
+            } => {
+                out.extend([*encoding, *epoch]);
+                out.extend(sequence.to_be_bytes());
+            }
+            Self::Watch(_, encodings) => out.push(*encodings),
+            Self::Unwatch(_) => {}
         }
     }
 
@@ -101,7 +130,8 @@ impl<'a> Message<'a> {
                 Self::Packet { track, epoch, packet }
             }
             REPORT => {
-                let [encoding] = take(&mut data)?;
+                let [encoding, epoch] = take(&mut data)?;
+                let clock_offset = i64::from_be_bytes(take(&mut data)?);
                 let info = SenderInfo {
                     ssrc: u32::from_be_bytes(take(&mut data)?),
                     ntp: u64::from_be_bytes(take(&mut data)?),
@@ -109,13 +139,31 @@ impl<'a> Message<'a> {
                     packets: 0,
                     octets: 0,
                 };
-                Self::Report { track, encoding, info }
+                Self::Report {
+                    track,
+                    encoding,
+                    epoch,
+                    info,
+                    clock_offset,
+                }
             }
-            WATCH => Self::Watch(track),
+            WATCH => {
+                let [encodings] = take(&mut data)?;
+                Self::Watch(track, encodings)
+            }
             UNWATCH => Self::Unwatch(track),
             KEY_FRAME => {
                 let [encoding] = take(&mut data)?;
                 Self::KeyFrame(track, encoding)
+            }
+            RESEND => {
+                let [encoding, epoch] = take(&mut data)?;
+                Self::Resend {
+                    track,
+                    encoding,
+                    epoch,
+                    sequence: u64::from_be_bytes(take(&mut data)?),
+                }
             }
             _ => return None,
         })
@@ -235,6 +283,8 @@ pub(crate) struct Watchers(Vec<Watcher>);
 struct Watcher {
     worker: WorkerId,
     until: Instant,
+    /// Bits of encodings.
+    encodings: u8,
 }
 
 impl Watchers {
@@ -242,13 +292,27 @@ impl Watchers {
         self.0.is_empty()
     }
 
-    /// Notes that a worker watches, for a while.
-    pub(crate) fn watch(&mut self, now: Instant, worker: WorkerId) {
+    /// Notes that a worker watches, for a while; says whether it did not before.
+    pub(crate) fn watch(&mut self, now: Instant, worker: WorkerId, encodings: u8) -> bool {
+        let before = self.0.len();
         self.unwatch(worker);
+        let is_new = self.0.len() == before;
         if self.0.len() < PIPES_PER_TRACK_MAX {
             let until = now + WATCH_LAPSE;
-            self.0.push(Watcher { worker, until });
+            self.0.push(Watcher {
+                worker,
+                until,
+                encodings,
+            });
         }
+        is_new
+    }
+
+    /// Whether a worker has subscriptions that get an encoding or wait for it.
+    pub(crate) fn want(&self, encoding: u8) -> bool {
+        self.0
+            .iter()
+            .any(|watcher| watcher.encodings & (1_u8 << (encoding & 7)) != 0)
     }
 
     pub(crate) fn unwatch(&mut self, worker: WorkerId) {
@@ -301,12 +365,21 @@ mod tests {
         let report = Message::Report {
             track: TrackId(5),
             encoding: 1,
+            epoch: 7,
             info,
+            clock_offset: -4,
+        };
+        let resend = Message::Resend {
+            track: TrackId(6),
+            encoding: 1,
+            epoch: 2,
+            sequence: 0x1_0003,
         };
         let messages = [
             packet(b"payload"),
             report,
-            Message::Watch(TrackId(7)),
+            resend,
+            Message::Watch(TrackId(7), 5),
             Message::Unwatch(TrackId(8)),
             Message::KeyFrame(TrackId(9), 2),
         ];

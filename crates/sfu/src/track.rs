@@ -10,7 +10,7 @@ use crate::command::{Codec, EncodingSpec, Extensions, Feedback, MediaKind, Paylo
 use crate::digits::Digits;
 use crate::encoding::{Encoding, Flow, Newest};
 use crate::layering::Layering;
-use crate::limits::{ENCODINGS_PER_TRACK_MAX, PAYLOADS_PER_TRACK_MAX};
+use crate::limits::{ENCODINGS_PER_TRACK_MAX, PAYLOADS_PER_TRACK_MAX, WATCH_INTERVAL};
 use crate::packet::{Carried, MediaPacket, element};
 use crate::pipe::Watchers;
 use crate::reception::Place;
@@ -137,10 +137,20 @@ impl Track {
         self.subscriptions.iter().any(|one| one.presses_for(encoding))
     }
 
-    /// Whether somebody gets an encoding or waits for it. A track without a choice is always watched, and so is what other
-    /// workers choose from.
+    /// Whether somebody gets an encoding or waits for it, here or on other workers. A track without a choice is always
+    /// watched.
     pub(crate) fn is_watched(&self, encoding: u8) -> bool {
-        !self.is_simulcast() || !self.watchers.is_empty() || self.subscriptions.iter().any(|one| one.watches(encoding))
+        !self.is_simulcast() || self.watchers.want(encoding) || self.is_watched_here(encoding)
+    }
+
+    /// Whether a subscription here gets an encoding or waits for it.
+    pub(crate) fn is_watched_here(&self, encoding: u8) -> bool {
+        self.subscriptions.iter().any(|one| one.watches(encoding))
+    }
+
+    /// Whether nothing came of it in its first second.
+    pub(crate) fn is_yet_to_come(&self, now: Instant) -> bool {
+        self.newest().is_none() && now.saturating_duration_since(self.origin) < WATCH_INTERVAL
     }
 
     /// The newest packet of all encodings.
@@ -189,6 +199,15 @@ impl Track {
         }
     }
 
+    /// Gives an encoding of a piped track, which starts anew when its home says so.
+    pub(crate) fn encoding_in(&mut self, encoding: u8, epoch: u8) -> Option<&mut Encoding> {
+        if self.encodings.get(usize::from(encoding))?.epoch != epoch {
+            self.forget_source(encoding);
+            self.encodings[usize::from(encoding)].epoch = epoch;
+        }
+        self.encodings.get_mut(usize::from(encoding))
+    }
+
     /// Takes a packet of an encoding whose place the track's home has found; gives what subscriptions need of it.
     pub(crate) fn take_piped<'a>(
         &mut self,
@@ -197,12 +216,12 @@ impl Track {
         mut packet: MediaPacket<'a>,
     ) -> Option<MediaPacket<'a>> {
         let payload = *self.payloads.get(usize::from(packet.payload_index))?;
-        if self.encodings.get(usize::from(packet.encoding))?.epoch != epoch {
-            self.forget_source(packet.encoding);
-        }
         let is_simulcast = self.is_simulcast();
-        let encoding = &mut self.encodings[usize::from(packet.encoding)];
-        encoding.epoch = epoch;
+        let encoding = self.encoding_in(packet.encoding, epoch)?;
+        let ring = encoding.ring.as_ref().filter(|_| packet.is_late);
+        if ring.is_some_and(|ring| ring.find(packet.sequence).is_some()) {
+            return None;
+        }
         if !packet.is_late {
             encoding.note_newest(now, packet.timestamp, payload.clock_rate, is_simulcast);
         }

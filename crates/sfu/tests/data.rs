@@ -7,9 +7,11 @@ use common::browser::{Browser, MEDIA_SOCKET};
 use common::sctp::Sctp;
 use common::{World, ms};
 use sctp_proto::PayloadProtocolIdentifier as Ppi;
-use voex_base::{SubscriptionId, TrackId, TransportId};
-use voex_sfu::command::{Channel, DataKind, DataMessage, DataSubscriptionSpec, DataTrackSpec, MESSAGE_BYTES_MAX};
-use voex_sfu::limits::{DATA_PASS_BYTES, DATA_REPORTS_PER_S};
+use voex_base::{SubscriptionId, TrackId, TransportId, WorkerId};
+use voex_sfu::command::{
+    Channel, DataKind, DataMessage, DataReach, DataSubscriptionSpec, DataTrackSpec, MESSAGE_BYTES_MAX,
+};
+use voex_sfu::limits::{DATA_PASS_BYTES, DATA_PASS_COPIES, DATA_PIPED_MAX, DATA_REPORTS_PER_S};
 use voex_sfu::{Command, Event};
 
 /// A browser with data channels.
@@ -263,9 +265,79 @@ fn messages_of_a_reported_track_are_told_at_a_bounded_rate_and_ours_are_sent() {
         .map(|number| Event::DataReceived(browser.transport(), message(number)))
         .collect();
     assert!(told == expected, "all, once and in order");
-    world.command(Command::SendData(browser.transport(), None, message(7)));
+    world.command(Command::SendData(browser.transport(), message(7)));
     play(&mut world, &mut [&mut browser]);
     assert_eq!(browser.sctp().heard(), [text("7")]);
+}
+
+#[test]
+fn messages_of_another_worker_reach_all_subscribers_at_the_pace_of_this_one_and_what_is_too_much_is_lost() {
+    let mut world = World::new();
+    let mut subscribers: Vec<_> = (2..12).map(|number| connect(&mut world, number)).collect();
+    let spec = DataTrackSpec {
+        id: TrackId(1),
+        transport: TransportId(1),
+        is_reported: true,
+    };
+    world.command(Command::AddPipedDataTrack(WorkerId(1), spec));
+    for (number, subscriber) in subscribers.iter().enumerate() {
+        subscribe(&mut world, 10 + number as u64, 1, subscriber.transport(), "from afar: ");
+    }
+    let message = |text: String| DataMessage {
+        channel: std::sync::Arc::new(Channel::reliable("chat")),
+        kind: DataKind::Text,
+        payload: text.into(),
+    };
+    let flood = 3 * DATA_PIPED_MAX;
+    for number in 0..flood {
+        world.command(Command::SendPipedData(TrackId(1), message(number.to_string())));
+    }
+    let sent = |world: &World| world.metrics.transport.data_messages_sent.value();
+    let at_once = (DATA_PASS_COPIES as u64).next_multiple_of(10);
+    assert!(sent(&world) <= at_once, "{}", sent(&world));
+    assert!(world.metrics.pipe_drops.value() > 0);
+    for _ in 0..4 {
+        play(&mut world, &mut subscribers.iter_mut().collect::<Vec<_>>());
+    }
+    let kept = flood as u64 - world.metrics.pipe_drops.value();
+    let expected: Vec<_> = (0..kept).map(|number| text(&format!("from afar: {number}"))).collect();
+    for subscriber in &mut subscribers {
+        assert!(subscriber.sctp().heard() == expected, "the first {kept}, in order");
+    }
+    assert_eq!(world.events(), [], "its home reports");
+    world.command(Command::SetTrackRelayed(TrackId(1), false));
+    world.command(Command::SendPipedData(TrackId(1), message("muted".to_owned())));
+    world.command(Command::RemoveTrack(TrackId(1)));
+    assert_eq!(
+        (world.metrics.tracks.value(), world.metrics.subscriptions.value()),
+        (0, 0)
+    );
+    let first = &mut subscribers[0];
+    play(&mut world, &mut [first]);
+    assert_eq!(first.sctp().heard(), []);
+}
+
+#[test]
+fn a_sender_pays_for_subscribers_on_other_workers_too() {
+    let passed = |far_subscriptions| {
+        let mut world = World::new();
+        let mut publisher = connect(&mut world, 1);
+        add_track(&mut world, publisher.transport(), 1, false);
+        let mut subscriber = connect(&mut world, 2);
+        subscribe(&mut world, 10, 1, subscriber.transport(), "");
+        let reach = DataReach {
+            is_reported: false,
+            far_subscriptions,
+        };
+        world.command(Command::SetDataReach(TrackId(1), reach));
+        for _ in 0..30 {
+            publisher.sctp().send(0, Ppi::Binary, &[7; 16_000]);
+        }
+        play(&mut world, &mut [&mut publisher, &mut subscriber]);
+        subscriber.sctp().heard().len()
+    };
+    assert_eq!(passed(0), 30);
+    assert!((5..20).contains(&passed(99)), "{} in 0.8 s", passed(99));
 }
 
 #[test]

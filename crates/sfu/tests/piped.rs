@@ -59,9 +59,9 @@ impl Host {
         }
     }
 
-    fn counted(&self) -> (u64, u64) {
-        let metrics = &self.home.metrics;
-        (metrics.plis_sent.value(), self.other.metrics.forwarded_packets.value())
+    fn counted(&self) -> [u64; 3] {
+        let (home, other) = (&self.home.metrics, &self.other.metrics);
+        [&home.plis_sent, &home.piped_packets, &other.forwarded_packets].map(|counter| counter.value())
     }
 
     fn advance(&mut self, milliseconds: u64) {
@@ -181,6 +181,83 @@ fn what_a_subscriber_of_another_worker_missed_is_sent_again_from_there() {
 }
 
 #[test]
+fn what_was_lost_between_the_workers_is_fetched_from_home_once_for_all_who_miss_it() {
+    let mut host = Host::new(video(SPEAKER, 1));
+    let listeners = [host.listener(2), host.listener(3)];
+    for sequence in [10, 11] {
+        host.send(&picture(sequence, KEY_FRAME));
+    }
+    host.loses.1 = 1;
+    host.send(&picture(12, b"\x10lost"));
+    host.send(&picture(13, KEY_FRAME));
+    let mut missed = Vec::new();
+    for (leg, ssrc) in listeners.into_iter().zip([200, 300]) {
+        let heard = host.other.heard(leg);
+        let gap = heard[1].sequence.wrapping_add(1);
+        assert_eq!(heard[2].sequence, gap.wrapping_add(1), "a gap where it was");
+        host.other.rtcp(leg, |writer| {
+            writer
+                .nack(1, ssrc, voex_rtp::rtcp::nack_pairs(std::iter::once(gap)))
+                .unwrap();
+        });
+        missed.push(gap);
+    }
+    host.pass();
+    for (leg, gap) in listeners.into_iter().zip(missed) {
+        let heard = host.other.heard(leg);
+        let [again] = &heard[..] else { panic!("{heard:?}") };
+        assert_eq!((again.sequence, &again.payload[..]), (gap, &b"\x10lost"[..]));
+    }
+    assert_eq!(host.home.metrics.piped_packets.value(), 5, "the lost one twice");
+}
+
+#[test]
+fn who_pauses_lets_nothing_cross_and_who_comes_back_starts_with_a_key_frame() {
+    let mut host = Host::new(video(SPEAKER, 1));
+    let listener = host.listener(2);
+    host.send(&picture(10, KEY_FRAME));
+    host.other
+        .command(Command::SetSubscriptionActive(SubscriptionId(200), false));
+    host.pass();
+    host.send(&picture(11, DELTA_FRAME));
+    assert_eq!(host.home.metrics.piped_packets.value(), 1, "nobody watches");
+    host.advance(600);
+    host.home.forget();
+    host.other
+        .command(Command::SetSubscriptionActive(SubscriptionId(200), true));
+    host.pass();
+    assert_eq!(host.home.asked(SPEAKER), ["pli 77"]);
+    host.send(&picture(12, DELTA_FRAME));
+    host.send(&picture(13, KEY_FRAME));
+    let heard: Vec<_> = host
+        .other
+        .heard(listener)
+        .into_iter()
+        .map(|packet| packet.payload)
+        .collect();
+    assert_eq!(heard, [KEY_FRAME, KEY_FRAME]);
+}
+
+#[test]
+fn a_watch_that_comes_before_home_knows_the_track_is_repeated_soon() {
+    let mut host = Host {
+        home: World::new(),
+        other: World::new(),
+        loses: (0, 0),
+    };
+    let speaker = host.home.leg(1);
+    let track = audio(speaker, 1);
+    host.other
+        .command(Command::AddPipedTrack(HOME, Box::new(track.clone())));
+    let listener = host.listener(2);
+    host.advance(50);
+    host.home.track(track);
+    host.advance(100);
+    host.send(&speech(10));
+    assert_eq!(host.other.heard(listener).len(), 1);
+}
+
+#[test]
 fn a_source_that_starts_anew_goes_on_behind_the_first_at_another_worker_too() {
     let mut host = Host::new(audio(SPEAKER, 1));
     let listener = host.listener(2);
@@ -244,7 +321,6 @@ fn a_subscriber_of_another_worker_changes_between_encodings_at_a_key_frame() {
 #[test]
 fn reports_to_subscribers_of_another_worker_follow_the_clock_of_the_sender() {
     let mut host = Host::new(audio(SPEAKER, 1));
-    let listener = host.listener(2);
     host.send(&speech(10));
     let info = SenderInfo {
         ssrc: 77,
@@ -256,8 +332,10 @@ fn reports_to_subscribers_of_another_worker_follow_the_clock_of_the_sender() {
     };
     host.home
         .rtcp(SPEAKER, |writer| writer.sender_report(info, &[]).unwrap());
-    host.pass();
-    let sent = host.other.heard(listener)[0].timestamp;
+    // Who comes later is told what the sender said.
+    let listener = host.listener(2);
+    host.send(&speech(11));
+    let sent = host.other.heard(listener)[0].timestamp - 160;
     let ntp_at_report = host.other.wall.ntp();
     host.other.take(listener.rtcp_socket());
     host.advance(1_500);
@@ -286,6 +364,7 @@ fn what_is_muted_does_not_cross_and_what_ends_is_forgotten() {
     for world in [&mut host.home, &mut host.other] {
         world.command(Command::SetTrackRelayed(TrackId(1), true));
     }
+    host.pass();
     host.send(&speech(11));
     assert_eq!(host.other.heard(listener).len(), 1);
     for world in [&mut host.other, &mut host.home] {
@@ -303,7 +382,7 @@ fn messages_that_are_none_or_name_unknown_tracks_change_nothing() {
     let mut host = Host::new(audio(SPEAKER, 1));
     let listener = host.listener(2);
     for length in 0..80 {
-        for kind in 0..8 {
+        for kind in 0..10 {
             let mut message = vec![0xff; length];
             if let Some(first) = message.first_mut() {
                 *first = kind;

@@ -201,7 +201,7 @@ impl Line {
     /// Starts or stops what the client sends, for everybody; video goes on with a key frame.
     pub(crate) fn set_relayed(&self, host: &mut Host, relayed: bool) {
         let Some(track) = self.track else { return };
-        host.command_track(track, Command::SetTrackRelayed(track, relayed));
+        host.set_track_relayed(track, relayed);
         if relayed && self.kind == Kind::Video {
             host.command_track(track, Command::RequestKeyFrame(track));
         }

@@ -49,14 +49,15 @@ impl Shard {
             Command::AddTrack(spec) => self.add_track(now, *spec),
             Command::AddPipedTrack(home, spec) => self.add_piped_track(now, home, *spec),
             Command::RemoveTrack(id) => {
-                let Some(key) = self.index.tracks.get(&id).copied() else {
-                    return self.remove_data_track(now, id, out);
+                let packets = self.index.tracks.get(&id).copied();
+                let connection = match packets {
+                    Some(key) => self.tracks[key].connection,
+                    None => self.data.tracks.get(&id)?.connection,
                 };
-                let connection = self.tracks[key].connection;
-                if self.is_piped(connection) {
-                    self.close(now, connection, out);
-                } else {
-                    self.remove_track(key);
+                match packets {
+                    _ if self.is_piped(connection) => self.close(now, connection, out),
+                    Some(key) => self.remove_track(key),
+                    None => self.remove_data_track(now, id, out)?,
                 }
                 Some(())
             }
@@ -112,23 +113,21 @@ impl Shard {
                 .or_else(|| self.remove_data_subscription(now, id, out)),
             Command::OpenData(id, message_bytes_max) => self.open_data(id, message_bytes_max),
             Command::AddDataTrack(spec) => self.add_data_track(spec),
-            Command::ReportData(id, is_reported) => self.report_data(id, is_reported),
+            Command::AddPipedDataTrack(home, spec) => self.add_piped_data_track(home, spec),
+            Command::SetDataReach(id, reach) => self.set_data_reach(id, reach),
             Command::AddDataSubscription(spec) => self.add_data_subscription(now, *spec, out),
-            Command::SendData(id, track, message) => {
+            Command::SendPipedData(id, message) => self.take_piped_data(now, id, message, out),
+            Command::SendData(id, message) => {
                 let key = *self.index.transports.get(&id)?;
-                self.send_data(now, key, track, &message, out);
-                Some(())
-            }
-            Command::EndData(id, track) => {
-                let key = *self.index.transports.get(&id)?;
-                self.end_data(now, key, track, out);
+                self.send_data(now, key, None, &message, out);
                 Some(())
             }
         }
     }
 
     fn open_transport(&mut self, now: Instant, spec: TransportSpec) -> Option<()> {
-        if self.connections.len() >= TRANSPORTS_MAX || self.index.transports.contains_key(&spec.id) {
+        let is_full = self.connections.len() - self.piped >= TRANSPORTS_MAX;
+        if is_full || self.index.transports.contains_key(&spec.id) {
             return None;
         }
         let key = self.connections.vacant_key();
@@ -270,9 +269,6 @@ impl Shard {
         let position = Position { track, at };
         self.index.subscriptions.insert(spec.id, position);
         self.metrics.subscriptions.add(1);
-        if at == 0 {
-            self.watch(self.tracks[track].connection);
-        }
         self.refresh(now, position, out);
         Some(())
     }

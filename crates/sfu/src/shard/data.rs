@@ -1,18 +1,18 @@
 //! Data channels: from a message that came to the messages that leave.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::{BufMut, BytesMut};
-use voex_base::{Outbox, SubscriptionId, TrackId, TransportId};
+use voex_base::{Outbox, SubscriptionId, TrackId, TransportId, WorkerId};
 use voex_transport::data::{DataEvent, DataKind, DataMessage, MESSAGE_BYTES_MAX};
 
 use super::Shard;
-use crate::command::{DataSubscriptionSpec, DataTrackSpec, Event};
+use crate::command::{DataReach, DataSubscriptionSpec, DataTrackSpec, Event};
 use crate::connection::{Link, Timer};
 use crate::data::{ConnectionData, DataSubscription, DataTrack};
 use crate::limits::{
-    DATA_COPY_BYTES_MIN, DATA_PASS_BYTES, DATA_PASS_COPIES, DATA_PASS_PAUSE, DATA_REPORT_BYTES, EVENTS_MAX,
-    SUBSCRIPTIONS_PER_TRACK_MAX, SUBSCRIPTIONS_PER_TRANSPORT_MAX,
+    DATA_COPY_BYTES_MIN, DATA_PASS_PAUSE, DATA_PIPED_MAX, DATA_REPORT_BYTES, EVENTS_MAX, SUBSCRIPTIONS_PER_TRACK_MAX,
+    SUBSCRIPTIONS_PER_TRANSPORT_MAX,
 };
 
 impl Shard {
@@ -44,15 +44,47 @@ impl Shard {
             return None;
         }
         data.track = Some(spec.id);
-        let track = DataTrack {
-            connection: key,
-            is_reported: spec.is_reported,
-            is_relayed: true,
-            subscriptions: Vec::new(),
-            leaving: None,
-        };
-        self.data.tracks.insert(spec.id, track);
+        self.data.tracks.insert(spec.id, DataTrack::new(key, spec.is_reported));
         self.metrics.tracks.add(1);
+        Some(())
+    }
+
+    pub(super) fn add_piped_data_track(&mut self, home: WorkerId, spec: DataTrackSpec) -> Option<()> {
+        let is_known = self.index.tracks.contains_key(&spec.id) || self.data.tracks.contains_key(&spec.id);
+        if is_known {
+            return None;
+        }
+        let key = self.add_piped_connection(home, spec.transport)?;
+        let data = ConnectionData {
+            track: Some(spec.id),
+            ..ConnectionData::new()
+        };
+        self.connections[key].data = Some(Box::new(data));
+        self.data.tracks.insert(spec.id, DataTrack::new(key, false));
+        self.metrics.tracks.add(1);
+        Some(())
+    }
+
+    /// Takes a message of a track that arrives on another worker.
+    pub(super) fn take_piped_data(
+        &mut self,
+        now: Instant,
+        id: TrackId,
+        message: DataMessage,
+        out: &mut impl Outbox,
+    ) -> Option<()> {
+        let track = self.data.tracks.get_mut(&id)?;
+        let key = track.connection;
+        if !matches!(self.connections.get(key)?.link, Link::Piped(_)) {
+            return None;
+        }
+        if track.waiting.len() == DATA_PIPED_MAX {
+            self.metrics.pipe_drops.inc();
+            return Some(());
+        }
+        track.waiting.push_back(message);
+        self.pass_data(now, key, out);
+        self.reschedule(key);
         Some(())
     }
 
@@ -88,8 +120,9 @@ impl Shard {
         Some(())
     }
 
-    pub(super) fn report_data(&mut self, id: TrackId, is_reported: bool) -> Option<()> {
-        self.data.tracks.get_mut(&id)?.is_reported = is_reported;
+    pub(super) fn set_data_reach(&mut self, id: TrackId, reach: DataReach) -> Option<()> {
+        let track = self.data.tracks.get_mut(&id)?;
+        (track.is_reported, track.far_subscriptions) = (reach.is_reported, reach.far_subscriptions);
         Some(())
     }
 
@@ -161,7 +194,7 @@ impl Shard {
     }
 
     /// Closes the channels of a transport that carried messages of this track alone.
-    pub(super) fn end_data(&mut self, now: Instant, key: usize, track: TrackId, out: &mut impl Outbox) {
+    fn end_data(&mut self, now: Instant, key: usize, track: TrackId, out: &mut impl Outbox) {
         let Some(connection) = self.connections.get_mut(key) else {
             return;
         };
@@ -194,31 +227,47 @@ impl Shard {
 
     /// Passes on what came on the data channels of a transport, as far as its sender and the shard may have passed on now.
     pub(super) fn pass_data(&mut self, now: Instant, key: usize, out: &mut impl Outbox) {
-        loop {
-            let is_done = self.pass_copies(now, key, out);
-            let connection = &mut self.connections[key];
-            let Some(data) = connection.data.as_mut() else { return };
-            if !is_done {
-                connection.timers.arm(Timer::Data, now + DATA_PASS_PAUSE);
+        // Whoever has to wait does so, however much more arrives meanwhile.
+        while !self.connections[key].timers.is_armed(Timer::Data) {
+            let copies_wait = self.pass_copies(now, key, out);
+            if let Some(at) = copies_wait.or_else(|| self.data_wait(now, key)) {
+                // Chance decides who is next of those that wait for the same.
+                let at = at + Duration::from_micros(self.rng.below(DATA_PASS_PAUSE.as_micros() as u64));
+                self.connections[key].timers.arm(Timer::Data, at);
                 return;
             }
-            let track = data.track.and_then(|id| self.data.tracks.get(&id));
-            let is_reported = track.is_some_and(|track| track.is_reported);
-            let reports = is_reported.then_some([&data.reports, &self.data.reports]);
-            let waits = [&data.bytes].into_iter().chain(reports.into_iter().flatten());
-            if let Some(at) = waits.filter_map(|allowance| allowance.wait_until(now)).max() {
-                connection.timers.arm(Timer::Data, at);
-                return;
-            }
-            let Link::WebRtc(transport) = &mut connection.link else {
-                return;
-            };
-            match transport.poll_data(now, out) {
-                Some(DataEvent::Message(message)) => self.take_message(now, key, message),
-                Some(_) => {}
-                None => return,
+            match &mut self.connections[key].link {
+                Link::WebRtc(transport) => match transport.poll_data(now, out) {
+                    Some(DataEvent::Message(message)) => self.take_message(now, key, message),
+                    Some(_) => {}
+                    None => return,
+                },
+                Link::Piped(_) => match self.next_piped(key) {
+                    Some(message) => self.take_message(now, key, message),
+                    None => return,
+                },
+                Link::Plain(_) => return,
             }
         }
+    }
+
+    /// When the next message of a sender may be looked at, if not now.
+    fn data_wait(&self, now: Instant, key: usize) -> Option<Instant> {
+        let data = self.connections[key].data.as_ref()?;
+        let track = data.track.and_then(|id| self.data.tracks.get(&id));
+        let reports = track
+            .is_some_and(|track| track.is_reported)
+            .then_some([&data.reports, &self.data.reports]);
+        let waits = [&data.bytes, &self.data.bytes]
+            .into_iter()
+            .chain(reports.into_iter().flatten());
+        waits.filter_map(|allowance| allowance.wait_until(now)).max()
+    }
+
+    /// Takes the next message of a track of another worker.
+    fn next_piped(&mut self, key: usize) -> Option<DataMessage> {
+        let track = self.connections[key].data.as_ref()?.track?;
+        self.data.tracks.get_mut(&track)?.waiting.pop_front()
     }
 
     /// Begins to pass a message on.
@@ -227,9 +276,11 @@ impl Shard {
         let id = connection.id;
         let Some(data) = connection.data.as_mut() else { return };
         let track = data.track.and_then(|track| self.data.tracks.get_mut(&track));
-        let copies = track.as_ref().map_or(1, |track| track.subscriptions.len().max(1));
-        let bytes = message.payload.len().max(DATA_COPY_BYTES_MIN) * copies;
-        data.bytes.charge(now, bytes as u64);
+        let copies = |track: &&mut DataTrack| track.subscriptions.len() + track.far_subscriptions;
+        let copies = track.as_ref().map_or(1, copies).max(1);
+        let bytes = (message.payload.len().max(DATA_COPY_BYTES_MIN) * copies) as u64;
+        data.bytes.charge(now, bytes);
+        self.data.bytes.charge(now, bytes);
         // A subscriber speaks to nobody.
         let Some(track) = track else { return };
         if track.is_reported {
@@ -248,33 +299,25 @@ impl Shard {
         }
     }
 
-    /// Sends the next copies of the message that is leaving; false when there are more for later.
-    fn pass_copies(&mut self, now: Instant, key: usize, out: &mut impl Outbox) -> bool {
-        let data = self.connections[key].data.as_ref();
-        let Some(id) = data.and_then(|data| data.track) else {
-            return true;
-        };
-        let (mut copies, mut bytes) = (0, 0);
+    /// Sends the next copies of the message that is leaving; gives when the rest may follow, if there is one.
+    fn pass_copies(&mut self, now: Instant, key: usize, out: &mut impl Outbox) -> Option<Instant> {
+        let id = self.connections[key].data.as_ref()?.track?;
         loop {
-            let Some(track) = self.data.tracks.get_mut(&id) else {
-                return true;
-            };
-            let Some((message, done)) = &mut track.leaving else {
-                return true;
-            };
+            let track = self.data.tracks.get_mut(&id)?;
+            let (message, done) = track.leaving.as_mut()?;
             let Some(subscription) = track.subscriptions.get(*done) else {
                 track.leaving = None;
-                return true;
+                return None;
             };
-            if copies == DATA_PASS_COPIES || bytes >= DATA_PASS_BYTES {
-                return false;
+            let pace = &mut self.connections[key].data.as_mut()?.pace;
+            if let Some(at) = pace.wait_until(now) {
+                return Some(at);
             }
             *done += 1;
             if subscription.is_active {
                 let copy = prefixed(&subscription.text_prefix, message);
                 let target = subscription.connection;
-                copies += 1;
-                bytes += copy.payload.len();
+                pace.count(copy.payload.len());
                 self.send_data(now, target, Some(id), &copy, out);
             }
         }

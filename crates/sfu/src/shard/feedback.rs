@@ -57,7 +57,7 @@ impl Shard {
         if encoding.ssrc == Some(info.ssrc) {
             connection.learn_clock(wall.ntp(), info.ntp);
             encoding.reception.handle_sender_report(now, info);
-            self.pipe_report(now, source.track, source.encoding, info);
+            self.pipe_report(now, source.track, source.encoding);
         }
     }
 
@@ -79,6 +79,7 @@ impl Shard {
             self.metrics.nacks_received.inc();
             if self.resend(now, wall, position, sequence_number, out).is_none() {
                 self.metrics.nacks_unanswered.inc();
+                self.fetch(now, position, sequence_number);
             }
         }
     }

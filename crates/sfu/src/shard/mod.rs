@@ -25,6 +25,7 @@ use crate::data::DataTracks;
 use crate::limits::EVENTS_MAX;
 use crate::pipe::PipeQueue;
 use crate::remotes::Remotes;
+use crate::subscription::Phase;
 use crate::timer_queue::TimerQueue;
 use crate::track::Track;
 use crate::{DropReason, Metrics};
@@ -65,6 +66,8 @@ pub struct Shard {
     timers: TimerQueue,
     events: VecDeque<Event>,
     pipes: PipeQueue,
+    /// Connections that stand for tracks of other workers.
+    piped: usize,
 }
 
 /// Slab keys by what datagrams and commands name.
@@ -107,6 +110,7 @@ impl Shard {
             timers: TimerQueue::default(),
             events: VecDeque::new(),
             pipes: PipeQueue::new(),
+            piped: 0,
         }
     }
 
@@ -175,10 +179,18 @@ impl Shard {
     fn refresh(&mut self, now: Instant, position: Position, out: &mut impl Outbox) {
         let track = &mut self.tracks[position.track];
         let (needs_key_frame, flow) = (track.needs_key_frame(), track.flow());
+        let connection = track.connection;
         let subscription = &mut track.subscriptions[position.at];
         let is_ready = self.connections[subscription.connection].is_ready();
         let can_flow = is_ready && subscription.cold.is_active && track.is_relayed;
-        if let Some(encoding) = subscription.turn(now, can_flow, needs_key_frame, &flow) {
+        let was_off = subscription.phase == Phase::Off;
+        let wanted = subscription.turn(now, can_flow, needs_key_frame, &flow);
+        match (was_off, subscription.phase == Phase::Off) {
+            (true, false) => self.watch(connection),
+            (false, true) => self.unwatch(position.track),
+            _ => {}
+        }
+        if let Some(encoding) = wanted {
             self.want_key_frame(now, position.track, encoding, out);
         }
     }
@@ -212,7 +224,10 @@ impl Shard {
             self.index.ufrags.remove(ufrag);
         }
         match &mut connection.link {
-            Link::Piped(_) => return,
+            Link::Piped(_) => {
+                self.piped -= 1;
+                return;
+            }
             Link::WebRtc(transport) => {
                 transport.close(out);
                 for remote in transport.remotes() {

@@ -7,7 +7,7 @@ use voex_base::{Outbox, WallTime};
 use super::Shard;
 use crate::command::Event;
 use crate::connection::{Connection, Link, Timer};
-use crate::limits::{REPORT_INTERVAL, TWCC_INTERVAL, WATCH_INTERVAL};
+use crate::limits::{REPORT_INTERVAL, TWCC_INTERVAL};
 use crate::missing::Outlook;
 
 impl Shard {
@@ -18,7 +18,8 @@ impl Shard {
                 Timer::Transport => self.fire_transport(key, now, out),
                 Timer::Report if self.is_piped(key) => {
                     self.watch(key);
-                    self.connections[key].timers.arm(Timer::Report, now + WATCH_INTERVAL);
+                    let interval = self.watch_interval(now, key);
+                    self.connections[key].timers.arm(Timer::Report, now + interval);
                 }
                 Timer::Report => {
                     self.send_reports(key, now, wall, out);

@@ -198,7 +198,7 @@ impl TextRoom {
             kind: DataKind::Text,
             payload: text,
         };
-        host.media(worker, Command::SendData(transport, None, message));
+        host.media(worker, Command::SendData(transport, message));
     }
 
     /// Sends an event to some of those in a room.

@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use voex_base::{TrackId, TransportId};
+use voex_base::{SubscriptionId, TrackId, TransportId};
 use voex_sfu::command::{Command, Extensions, Feedback, Layers, PlainRemote, SubscriptionSpec};
 
 use super::error::{Code, Error};
@@ -84,6 +84,7 @@ pub(crate) struct Forwarder {
     payload_type: Option<u8>,
     substream: Option<u8>,
     transport: TransportId,
+    subscription: SubscriptionId,
 }
 
 /// What a request asks to forward.
@@ -115,7 +116,7 @@ impl VideoRoom {
         let everywhere = self.rooms.values().flat_map(|room| room.publishers.values());
         let in_all: usize = everywhere.map(|publisher| publisher.forwarders.len()).sum();
         let room = self.room_with_secret(body, &[])?;
-        let (room_id, worker) = (room.id.clone(), room.worker);
+        let room_id = room.id.clone();
         let user = ids.read_required(body, "publisher_id");
         // A dummy sends nothing.
         let publisher = room.publishers.get_mut(&user).filter(|publisher| !publisher.dummy);
@@ -131,7 +132,7 @@ impl VideoRoom {
         }
         let before = publisher.forwarders.len();
         for wish in wishes {
-            if let Err(error) = publisher.forward(host, worker, wish) {
+            if let Err(error) = publisher.forward(host, wish) {
                 // Nobody would know of those made so far.
                 for made in publisher.forwarders.split_off(before) {
                     host.close_plain(made.transport);
@@ -208,7 +209,7 @@ impl VideoRoom {
 
 impl Publisher {
     /// Starts to forward one stream.
-    fn forward(&mut self, host: &mut Host, worker: voex_base::WorkerId, wish: Wish) -> Result<(), Error> {
+    fn forward(&mut self, host: &mut Host, wish: Wish) -> Result<(), Error> {
         let failed = || Error::new(Code::Unknown, "Could not open UDP socket for RTP stream");
         let stream = self.enabled_stream(&wish.mid).ok_or_else(failed)?;
         let (Some(track), Some(format)) = (stream.track, &stream.format) else {
@@ -216,6 +217,7 @@ impl Publisher {
         };
         let kind = stream.kind;
         let arriving = format.payload.payload_type;
+        let worker = host.worker_of_track(track).ok_or_else(failed)?;
         let plain = host
             .open_plain(self.handle, worker, Some(wish.to.ip()))
             .map_err(|_| failed())?;
@@ -244,6 +246,7 @@ impl Publisher {
             payload_type: wish.payload_type,
             substream: wish.substream,
             transport: plain.id,
+            subscription: host.new_subscription_id(),
         };
         forwarder.subscribe(host, arriving);
         self.forwarders.push(forwarder);
@@ -281,7 +284,7 @@ impl Publisher {
 impl Forwarder {
     /// Lets its track, which arrives with that payload type, flow to it.
     fn subscribe(&self, host: &mut Host, arriving: u8) {
-        let (id, ssrc) = (host.new_subscription_id(), self.ssrc.unwrap_or_else(|| host.new_ssrc()));
+        let ssrc = self.ssrc.unwrap_or_else(|| host.new_ssrc());
         let layers = match self.substream {
             None => Layers::default(),
             Some(encoding) => Layers {
@@ -291,7 +294,7 @@ impl Forwarder {
             },
         };
         host.add_subscription(SubscriptionSpec {
-            id,
+            id: self.subscription,
             track: self.track,
             transport: self.transport,
             mid: String::new(),

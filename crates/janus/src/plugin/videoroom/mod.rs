@@ -47,6 +47,8 @@ use crate::host::{HandleId, Host};
 
 /// Most rooms at once; `create` beyond is answered 499.
 pub(crate) const ROOMS_MAX: usize = 65_536;
+/// Load that a room is reckoned to bring, so that rooms that are made ahead of time do not all get the same worker.
+const ROOM_LOAD: usize = 16;
 
 /// State of the plugin.
 pub(crate) struct VideoRoom {
@@ -223,11 +225,11 @@ impl VideoRoom {
         }
     }
 
-    /// Gives the worker with the lowest load, among several of the same that with the fewest rooms.
+    /// Gives the worker with the lowest load, that which its rooms may yet bring counted in.
     fn home_worker(&self, host: &Host) -> WorkerId {
         let rooms_on = |worker: &WorkerId| self.rooms_on.get(worker).copied().unwrap_or_default();
         let workers = host.config.workers.iter().map(|media| media.worker);
-        let key = |worker: &WorkerId| (host.load_of(*worker), rooms_on(worker));
+        let key = |worker: &WorkerId| host.load_of(*worker) + rooms_on(worker) * ROOM_LOAD;
         workers.min_by_key(key).unwrap_or(WorkerId(0))
     }
 }

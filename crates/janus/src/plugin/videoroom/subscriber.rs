@@ -228,7 +228,7 @@ impl Subscriber {
             let (leaving, staying): (Vec<_>, Vec<_>) = sources.partition(|source| gone(line, source));
             for source in leaving {
                 if let (Some(subscription), Some(transport)) = (source.subscription, transport) {
-                    host.end_subscription((transport, source.track), subscription);
+                    host.end_subscription(transport, subscription);
                 }
             }
             let mut staying = staying.into_iter();
@@ -287,7 +287,7 @@ impl Subscriber {
             let active = line.is_active(self.is_paused);
             for source in line.sources() {
                 if let Some(subscription) = source.subscription {
-                    host.set_subscription_active((transport, source.track), subscription, active);
+                    host.set_subscription_active(transport, subscription, active);
                 }
             }
         }
